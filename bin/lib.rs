@@ -1,0 +1,1 @@
+//! The programs of Offset, one module each, and what they share.

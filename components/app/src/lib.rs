@@ -1,0 +1,1 @@
+//! Client library for applications that talk to a node.

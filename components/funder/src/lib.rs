@@ -1,0 +1,1 @@
+//! The pure core: mutual credit, token channels, payments and invoices.

@@ -1,0 +1,1 @@
+//! The graph of credit lines, its federation and the search for routes.

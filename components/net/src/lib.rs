@@ -1,0 +1,1 @@
+//! Dialling and listening: typed connections with limits, backoff and keepalive.

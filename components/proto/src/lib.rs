@@ -1,0 +1,1 @@
+//! Messages, canonical bytes and file formats as typed, checked values.

@@ -1,0 +1,1 @@
+//! A meeting point for nodes: circuits between two of its clients.

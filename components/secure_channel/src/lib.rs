@@ -1,0 +1,1 @@
+//! Authenticated, encrypted, framed channels over any byte stream.
