@@ -1,0 +1,515 @@
+//! Messages between an application and its node (protocol, section 10).
+
+use offset_crypto::{InvoiceId, PaymentId, PublicKey};
+
+use crate::{
+    Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
+    friend::CancelReason,
+    index::{Edge, MultiRoute},
+    payment::{Invoice, Receipt},
+    report::{NodeReport, ReportMutation},
+};
+
+/// Matches a response to its request on one connection; chosen by the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AppRequestId(pub u64);
+
+/// What an application may do besides reading, which every trusted application may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Permissions {
+    /// Ask for routes.
+    pub routes: bool,
+    /// Pay.
+    pub buyer: bool,
+    /// Make invoices.
+    pub seller: bool,
+    /// Change the node's configuration.
+    pub config: bool,
+}
+
+/// One of the [`Permissions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Permission {
+    /// Reports and history: every trusted application has it.
+    Read,
+    /// Ask for routes.
+    Routes,
+    /// Pay.
+    Buyer,
+    /// Make invoices.
+    Seller,
+    /// Change the node's configuration.
+    Config,
+}
+
+impl Permissions {
+    /// Whether `permission` is among these.
+    #[must_use]
+    pub const fn allows(self, permission: Permission) -> bool {
+        match permission {
+            Permission::Read => true,
+            Permission::Routes => self.routes,
+            Permission::Buyer => self.buyer,
+            Permission::Seller => self.seller,
+            Permission::Config => self.config,
+        }
+    }
+}
+
+impl Permission {
+    /// The word for it in tickets and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Routes => "routes",
+            Self::Buyer => "buyer",
+            Self::Seller => "seller",
+            Self::Config => "config",
+        }
+    }
+}
+
+/// A request and the number that its response will carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppToNode {
+    /// Chosen by the app; not that of a request that still waits.
+    pub request_id: AppRequestId,
+    /// What is asked.
+    pub request: AppRequest,
+}
+
+/// What an application may ask. Every request gets exactly one response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppRequest {
+    /// The report, once: answered with [`AppReply::Report`].
+    Report,
+    /// The report as an event, then its mutations and payment and invoice events, until the
+    /// connection ends.
+    Subscribe,
+    /// A change of configuration: answered with [`AppReply::Done`] when it is durable.
+    Config(ConfigRequest),
+    /// Routes for a payment: answered with [`AppReply::Routes`].
+    Routes {
+        /// In which currency; `None`: the node's default.
+        currency: Option<Currency>,
+        /// How much must arrive.
+        amount: Credits,
+        /// To whom.
+        destination: PublicKey,
+        /// Directed edges not to use.
+        exclude: Vec<Edge>,
+    },
+    /// Pays, or asks again for a payment of the same id and contents: answered with
+    /// [`AppReply::Payment`] when the payment has ended.
+    Pay(PayRequest),
+    /// How a payment stands: answered with [`AppReply::Payment`] at once.
+    PaymentStatus {
+        /// Which.
+        payment_id: PaymentId,
+    },
+    /// A new registered invoice: answered with [`AppReply::Invoice`].
+    CreateInvoice(CreateInvoice),
+    /// Ends an invoice that was not committed: answered with [`AppReply::Done`].
+    CancelInvoice {
+        /// Which.
+        invoice_id: InvoiceId,
+    },
+    /// How an invoice stands: answered with [`AppReply::Invoice`].
+    InvoiceStatus {
+        /// Which.
+        invoice_id: InvoiceId,
+    },
+}
+
+impl AppRequest {
+    /// The permission that a request needs.
+    #[must_use]
+    pub const fn permission(&self) -> Permission {
+        match self {
+            Self::Report | Self::Subscribe => Permission::Read,
+            Self::Config(_) => Permission::Config,
+            Self::Routes { .. } => Permission::Routes,
+            Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
+            Self::CreateInvoice(_) | Self::CancelInvoice { .. } | Self::InvoiceStatus { .. } => {
+                Permission::Seller
+            }
+        }
+    }
+}
+
+/// A change of the node's configuration. Friends, relays and index servers go by the user's names.
+/// Asking for what is already so succeeds and changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigRequest {
+    /// Listen at a relay.
+    AddRelay {
+        /// The user's name for it, new on this node.
+        name: Name,
+        /// Where it is.
+        relay: ServerAddress,
+    },
+    /// Stop using a relay.
+    RemoveRelay {
+        /// Which.
+        name: Name,
+    },
+    /// Use an index server, after those already there.
+    AddIndexServer {
+        /// The user's name for it, new on this node.
+        name: Name,
+        /// Where it is.
+        server: ServerAddress,
+    },
+    /// Stop using an index server.
+    RemoveIndexServer {
+        /// Which.
+        name: Name,
+    },
+    /// A new friend, disabled at first, with a proposal for one currency.
+    AddFriend {
+        /// The user's name for the friend, new on this node.
+        name: Name,
+        /// The friend's node.
+        public_key: PublicKey,
+        /// Where the friend listens.
+        relays: Vec<ServerAddress>,
+        /// `None`: the node's default.
+        currency: Option<Currency>,
+        /// Positive: the friend owes us.
+        opening_balance: Balance,
+    },
+    /// Where a friend listens, as the friend told outside of the session.
+    SetFriendRelays {
+        /// Which friend.
+        friend: Name,
+        /// Must be the friend's own key.
+        public_key: PublicKey,
+        /// The new list.
+        relays: Vec<ServerAddress>,
+    },
+    /// Another name for a friend.
+    SetFriendName {
+        /// Which friend.
+        friend: Name,
+        /// New on this node.
+        new_name: Name,
+    },
+    /// Whether to communicate with a friend.
+    SetFriendEnabled {
+        /// Which friend.
+        friend: Name,
+        /// Or not.
+        enabled: bool,
+    },
+    /// Proposes a currency to a friend.
+    AddCurrency {
+        /// Which friend.
+        friend: Name,
+        /// Which currency.
+        currency: Currency,
+        /// Positive: the friend owes us.
+        opening_balance: Balance,
+    },
+    /// Withdraws a proposal, or disables a currency at balance 0 with nothing pending.
+    RemoveCurrency {
+        /// Which friend.
+        friend: Name,
+        /// Which currency.
+        currency: Currency,
+    },
+    /// Whether a friend may send us requests.
+    SetRequestsOpen {
+        /// Which friend.
+        friend: Name,
+        /// `None`: the node's default.
+        currency: Option<Currency>,
+        /// Or not.
+        open: bool,
+    },
+    /// The most that a friend may owe us.
+    SetMaxDebt {
+        /// Which friend.
+        friend: Name,
+        /// `None`: the node's default.
+        currency: Option<Currency>,
+        /// At most [`Credits::LIMIT`].
+        max_debt: Credits,
+    },
+    /// The fee that we ask of a friend for forwarding.
+    SetRate {
+        /// Which friend.
+        friend: Name,
+        /// `None`: the node's default.
+        currency: Option<Currency>,
+        /// The fee.
+        rate: Rate,
+    },
+    /// The currency that is used where none is given.
+    SetDefaultCurrency {
+        /// Which.
+        currency: Currency,
+    },
+    /// Whether payments without a registered invoice are taken.
+    SetSpontaneous {
+        /// Or not.
+        accept: bool,
+    },
+}
+
+/// A payment to make. The id makes it idempotent: the same id with the same contents is the same
+/// payment, for ever; with other contents it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayRequest {
+    /// Chosen at random by the app.
+    pub payment_id: PaymentId,
+    /// What to pay.
+    pub target: PaymentTarget,
+    /// The most that mediators may take; `None`: no limit of the app's.
+    pub max_fee: Option<Credits>,
+    /// After how many milliseconds to give up, as long as nothing is committed; `None`: 30,000.
+    pub deadline_ms: Option<u64>,
+    /// For the user's own books.
+    pub note: Text,
+}
+
+/// What a payment pays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentTarget {
+    /// An invoice.
+    Invoice(Box<Invoice>),
+    /// A key, without an invoice.
+    Spontaneous {
+        /// To whom.
+        destination: PublicKey,
+        /// How much.
+        amount: Credits,
+        /// `None`: the node's default.
+        currency: Option<Currency>,
+    },
+}
+
+/// The terms of a new registered invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateInvoice {
+    /// `None`: the node's default.
+    pub currency: Option<Currency>,
+    /// How much is asked.
+    pub amount: Credits,
+    /// For people.
+    pub description: Text,
+    /// Milliseconds until it expires; `None`: an hour.
+    pub expires_in_ms: Option<u64>,
+}
+
+/// What a node tells an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeToApp {
+    /// The one answer to a request.
+    Response {
+        /// As in the request.
+        request_id: AppRequestId,
+        /// What came of it.
+        result: Result<AppReply, AppError>,
+    },
+    /// Something that happened, for apps that subscribed.
+    Event(AppEvent),
+}
+
+/// The answer to a request that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppReply {
+    /// It is done and durable.
+    Done,
+    /// See [`AppRequest::Report`].
+    Report(Box<NodeReport>),
+    /// See [`AppRequest::Routes`].
+    Routes(Vec<MultiRoute>),
+    /// See [`AppRequest::Pay`].
+    Payment(Box<PaymentReport>),
+    /// See [`AppRequest::CreateInvoice`].
+    Invoice(Box<InvoiceReport>),
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct AppError {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people: what is wrong and what to do.
+    pub message: Text,
+}
+
+/// Stable codes of [`AppError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The app's ticket does not allow this.
+    PermissionDenied,
+    /// There is no such friend, relay, server, payment or invoice.
+    NotFound,
+    /// The name or id is in use with other contents.
+    AlreadyExists,
+    /// The request contradicts a rule.
+    Invalid,
+    /// The state of things does not allow it now.
+    Refused,
+    /// Too many requests at once; try again later.
+    Busy,
+    /// Nothing to ask: no connection to an index server.
+    NoConnection,
+    /// The node is stopping.
+    Stopping,
+}
+
+/// How a payment stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentReport {
+    /// Which.
+    pub payment_id: PaymentId,
+    /// What it pays.
+    pub invoice_id: InvoiceId,
+    /// To whom.
+    pub destination: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// How much arrives.
+    pub amount: Credits,
+    /// When it was ordered.
+    pub created_at: Timestamp,
+    /// Where it is.
+    pub status: PaymentStatus,
+}
+
+/// Where a payment is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentStatus {
+    /// Looking for routes.
+    Routing,
+    /// Reserving along the routes.
+    Requesting,
+    /// Committed: it cannot be taken back.
+    Committed,
+    /// Paid.
+    Succeeded {
+        /// The proof.
+        receipt: Box<Receipt>,
+        /// What the mediators took.
+        fee: Credits,
+    },
+    /// Not paid; nothing is owed.
+    Failed(PaymentFailure),
+    /// Committed, then all of it was cancelled back by the seller; nothing is owed.
+    Cancelled,
+    /// Committed, and parts were lost with a friendship: it may have been paid.
+    Unknown,
+}
+
+/// Why a payment failed, in the order in which a user would ask.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PaymentFailure {
+    /// Our own lines cannot carry it.
+    #[error("your own lines have no room for this payment: {available} could be sent at most")]
+    NoRoom {
+        /// The most that our lines could push out now.
+        available: Credits,
+    },
+    /// No friend with this currency is online.
+    #[error("no friend with this currency is online")]
+    FriendsOffline,
+    /// No index server answered.
+    #[error("no index server is connected, so no route could be searched")]
+    NoIndexServer,
+    /// There is no way with this capacity.
+    #[error(
+        "no route with room for this payment was found: the receiver may be offline, unknown, or without room"
+    )]
+    NoRoute,
+    /// There is a way, but it costs more than allowed.
+    #[error("the cheapest route costs {fee}, more than the fee limit")]
+    FeeTooHigh {
+        /// What it would cost.
+        fee: Credits,
+    },
+    /// Somebody on the way said no.
+    #[error("{}", refusal(*.reason, .reporter.as_ref()))]
+    Refused {
+        /// The last reason.
+        reason: CancelReason,
+        /// Who gave it, as far as it can be known.
+        reporter: Option<PublicKey>,
+    },
+    /// The deadline passed before the payment was complete.
+    #[error("the payment did not complete before its deadline, and was taken back")]
+    Deadline,
+    /// The invoice's time is over.
+    #[error("the invoice has expired")]
+    Expired,
+}
+
+fn refusal(reason: CancelReason, reporter: Option<&PublicKey>) -> String {
+    let who = match reporter {
+        Some(key) => format!("node {key}"),
+        None => "a node on the way".to_owned(),
+    };
+    let why = match reason {
+        CancelReason::NoRoute => "has no line to the next node of the route",
+        CancelReason::NoRoom => "has no room on the next line of the route",
+        CancelReason::FeeTooLow => "asks a higher fee",
+        CancelReason::Offline => "cannot reach the next node of the route",
+        CancelReason::UnknownInvoice => "does not know this invoice, or not with these terms",
+        CancelReason::Expired => "says that the invoice has expired",
+        CancelReason::AlreadyPaid => "says that the invoice was paid already",
+        CancelReason::Busy => "is busy",
+        CancelReason::Declined => "declined by its policy",
+        CancelReason::Released => "took the payment back",
+    };
+    format!("{who} {why}")
+}
+
+/// How an invoice of ours stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceReport {
+    /// Its terms; the id follows from them.
+    pub invoice: Invoice,
+    /// Where it is.
+    pub status: InvoiceStatus,
+}
+
+/// Where an invoice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InvoiceStatus {
+    /// Nobody has paid it yet.
+    Open,
+    /// A payment was accepted: it is certain.
+    Committed,
+    /// The credits have moved.
+    Collected,
+    /// Ended by the seller.
+    Cancelled,
+    /// Ran out of time.
+    Expired,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppEvent {
+    /// The whole report, first of all.
+    Report {
+        /// The sequence number of the first mutation that follows, minus 1.
+        sequence: u64,
+        /// The report.
+        report: Box<NodeReport>,
+    },
+    /// A change of the report.
+    Mutation {
+        /// Rises by one with every mutation.
+        sequence: u64,
+        /// The change.
+        mutation: Box<ReportMutation>,
+    },
+    /// A payment of ours moved on. May come more than once.
+    Payment(Box<PaymentReport>),
+    /// An invoice of ours moved on. May come more than once.
+    Invoice(Box<InvoiceReport>),
+}

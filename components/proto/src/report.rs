@@ -1,0 +1,137 @@
+//! What a node shows its applications: one snapshot, then mutations (protocol, section 10).
+
+use offset_crypto::PublicKey;
+
+use crate::{Balance, Credits, Currency, Name, Rate, ServerAddress, Text, friend::Proposal};
+
+/// Everything an application sees of a node's configuration and lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReport {
+    /// The node.
+    pub public_key: PublicKey,
+    /// The currency that is used where none is given.
+    pub default_currency: Currency,
+    /// Whether payments without a registered invoice are taken.
+    pub accepts_spontaneous: bool,
+    /// Sorted by name.
+    pub relays: Vec<ServerReport>,
+    /// In the order in which they are tried.
+    pub index_servers: Vec<ServerReport>,
+    /// Sorted by name.
+    pub friends: Vec<FriendReport>,
+}
+
+/// A relay or index server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerReport {
+    /// The user's name for it.
+    pub name: Name,
+    /// Where it is.
+    pub server: ServerAddress,
+    /// Whether the node is connected to it (listening, for a relay).
+    pub connected: bool,
+    /// What went wrong last, empty when nothing did since it was connected.
+    pub last_error: Text,
+}
+
+/// A friend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FriendReport {
+    /// The user's name for the friend.
+    pub name: Name,
+    /// The friend's node.
+    pub public_key: PublicKey,
+    /// Where the friend listens.
+    pub relays: Vec<ServerAddress>,
+    /// Whether we communicate with the friend.
+    pub enabled: bool,
+    /// Whether a session stands and both sides agree where they are.
+    pub online: bool,
+    /// Whether the channel is consistent. Nothing moves over an inconsistent one.
+    pub consistent: bool,
+    /// What went wrong last with reaching the friend, empty when nothing did.
+    pub last_error: Text,
+    /// Sorted by currency.
+    pub currencies: Vec<CurrencyReport>,
+}
+
+/// One currency of one friend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrencyReport {
+    /// Which.
+    pub currency: Currency,
+    /// The fee that we ask of this friend.
+    pub rate: Rate,
+    /// How it stands.
+    pub status: CurrencyStatus,
+}
+
+/// How a currency stands with a friend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CurrencyStatus {
+    /// Both sides proposed the same; payments may pass.
+    Active(LineReport),
+    /// Waiting for opposite opening balances.
+    Proposed {
+        /// What we want, whether or not the friend knows it already.
+        local: Option<Proposal>,
+        /// What the friend proposed.
+        remote: Option<Proposal>,
+    },
+}
+
+/// The numbers of a line, as we see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineReport {
+    /// Positive: the friend owes us.
+    pub balance: Balance,
+    /// Whether the friend may send us requests.
+    pub local_requests_open: bool,
+    /// Whether we may send the friend requests.
+    pub remote_requests_open: bool,
+    /// The most we may owe.
+    pub local_max_debt: Credits,
+    /// The most the friend may owe.
+    pub remote_max_debt: Credits,
+    /// Frozen by our requests.
+    pub local_pending_debt: Credits,
+    /// Frozen by the friend's requests.
+    pub remote_pending_debt: Credits,
+}
+
+/// A change of a [`NodeReport`]. Each replaces or removes one entry whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportMutation {
+    /// The default currency is now this.
+    SetDefaultCurrency(Currency),
+    /// The policy for spontaneous payments is now this.
+    SetAcceptsSpontaneous(bool),
+    /// The list of relays, whole.
+    SetRelays(Vec<ServerReport>),
+    /// The list of index servers, whole.
+    SetIndexServers(Vec<ServerReport>),
+    /// Adds or replaces the friend with this key.
+    SetFriend(FriendReport),
+    /// Removes the friend with this key.
+    RemoveFriend(PublicKey),
+}
+
+impl NodeReport {
+    /// Applies a mutation. Removing what is not there changes nothing.
+    pub fn apply(&mut self, mutation: ReportMutation) {
+        match mutation {
+            ReportMutation::SetDefaultCurrency(currency) => self.default_currency = currency,
+            ReportMutation::SetAcceptsSpontaneous(on) => self.accepts_spontaneous = on,
+            ReportMutation::SetRelays(relays) => self.relays = relays,
+            ReportMutation::SetIndexServers(servers) => self.index_servers = servers,
+            ReportMutation::SetFriend(friend) => {
+                self.friends.retain(|other| other.public_key != friend.public_key);
+                let at = self.friends.partition_point(|other| other.name < friend.name);
+                self.friends.insert(at, friend);
+            }
+            ReportMutation::RemoveFriend(key) => {
+                self.friends.retain(|other| other.public_key != key);
+            }
+        }
+    }
+}
