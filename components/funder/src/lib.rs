@@ -1,1 +1,12 @@
-//! The pure core: mutual credit, token channels, payments and invoices.
+//! The funder.
+
+mod change;
+pub mod credit;
+mod side;
+pub mod state;
+mod tree;
+
+pub use crate::{
+    change::{Change, CorruptState},
+    side::{Side, Sided},
+};
