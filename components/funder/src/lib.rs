@@ -1,5 +1,6 @@
 //! The funder.
 
+pub mod api;
 mod change;
 pub mod credit;
 mod side;
