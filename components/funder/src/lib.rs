@@ -1,1 +1,13 @@
-//! The pure core: mutual credit, token channels, payments and invoices.
+//! The funder.
+
+pub mod api;
+mod change;
+pub mod credit;
+mod side;
+pub mod state;
+mod tree;
+
+pub use crate::{
+    change::{Change, CorruptState},
+    side::{Side, Sided},
+};
