@@ -32,13 +32,13 @@ fn every_payment_has_its_whole_effect_or_none() {
 fn run(seed: u64) {
     let count = 3 + usize::try_from(seed % 3).unwrap();
     let mut net = Net::chain(count, 1_000, seed);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         // A ring has two ways for everything.
         net.befriend(count - 1, 0, 1_000);
         net.settle();
     }
     for node in 0..count {
-        if seed % 3 == 0 && 0 < node {
+        if seed.is_multiple_of(3) && 0 < node {
             net.set_rate(node, node - 1, 10_000, 1);
         }
     }
@@ -156,8 +156,8 @@ fn check(net: &Net, count: usize, payments: &BTreeMap<PaymentId, (usize, usize, 
     }
     // Mediators earned the fees, and nobody anything else.
     let mut earned = 0;
-    for node in 0..count {
-        let extra = net.total(node) - expected[node];
+    for (node, expected) in expected.iter().enumerate() {
+        let extra = net.total(node) - expected;
         assert!(0 <= extra, "node {node} lost {extra}");
         earned += extra;
     }
