@@ -25,8 +25,8 @@ enum Node {
     Branch {
         bit: usize,
         key: HashResult,
-        zero: Box<Node>,
-        one: Box<Node>,
+        zero: Box<Self>,
+        one: Box<Self>,
         hash: Cell<Option<HashResult>>,
     },
 }
