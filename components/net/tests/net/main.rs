@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod support;
