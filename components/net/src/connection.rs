@@ -118,7 +118,9 @@ impl<Out: Wire, In: Wire> Connection<Out, In> {
         self.sender.clone()
     }
 
-    /// The halves. The connection stays open as long as a [`Sender`] or the [`Receiver`] lives.
+    /// The halves. The connection stays open as long as a [`Sender`] or the [`Receiver`] lives; only
+    /// the receiver hears what the peer says, its goodbye included, so it has to be polled for as
+    /// long as the connection matters.
     #[must_use]
     pub fn split(self) -> (Sender<Out>, Receiver<In>) {
         (self.sender, self.receiver)

@@ -5,6 +5,8 @@ mod connections;
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod purposes;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod support;
