@@ -26,6 +26,9 @@ struct Received {
     op: FriendOp,
     /// For a request: whether it is within policy (section 6.1).
     allowed: bool,
+    /// For a response: what its request belongs to. A later operation of the same token may have
+    /// ended that request already.
+    link: Link,
     /// For a collect or cancel: the row that ended.
     ended: Option<Box<Pending>>,
 }
@@ -226,8 +229,15 @@ impl Funder {
                 self.request_not_sent(now, key, &row, CancelReason::Declined);
                 None
             }
-            // A commit or release whose request moved on meanwhile.
-            Err(_) => None,
+            // A commit or release whose request moved on meanwhile is dropped; backward operations
+            // never become invalid (section 6.0).
+            Err(why) => {
+                if !matches!(row.op, FriendOp::Commit(_) | FriendOp::Release(_)) {
+                    log::error!("a queued operation for friend {key:?} cannot be sent: {why}");
+                    debug_assert!(false, "{:?} cannot be sent: {why}", row.op);
+                }
+                None
+            }
         }
     }
 
@@ -328,8 +338,10 @@ impl Funder {
                         Applied::Changed => None,
                         Applied::Ended(row) => Some(row),
                     };
-                    let at = Place { friend: key, currency: currency.clone(), id: op.request_id() };
-                    received.push(Received { at, op: op.clone(), allowed, ended });
+                    let id = op.request_id();
+                    let link = credit.pending(Side::Local).get(&id).map_or(Link::None, |p| p.link);
+                    let at = Place { friend: key, currency: currency.clone(), id };
+                    received.push(Received { at, op: op.clone(), allowed, link, ended });
                 }
             }
             if state_hash(&ends, body.epoch, body.counter, &friend.lines) == body.state_hash {
@@ -353,10 +365,10 @@ impl Funder {
     }
 
     fn op_received(&mut self, now: Timestamp, rng: &mut dyn Rng, received: Received) {
-        let Received { at, op, allowed, ended } = received;
+        let Received { at, op, allowed, link, ended } = received;
         match op {
             FriendOp::Request(_) => self.request_received(now, rng, &at, allowed),
-            FriendOp::Response(response) => self.response_received(now, &at, response),
+            FriendOp::Response(response) => self.response_received(now, &at, link, response),
             FriendOp::Commit(_) => self.commit_received(now, &at),
             FriendOp::Release(_) => self.release_received(now, &at),
             FriendOp::Collect(collect) => {

@@ -7,6 +7,9 @@
     reason = "each test binary uses another part of the harness"
 )]
 
+pub mod lab;
+pub mod puppet;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
