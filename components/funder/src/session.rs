@@ -107,13 +107,13 @@ impl Funder {
                 current.standing = Standing::Apart;
                 self.dirty.friends.insert(key);
             }
-            Verdict::Inconsistent => self.inconsistent(key, "what the two sides remember differs"),
+            Verdict::Inconsistent => self.inconsistent(now, key, "what the two sides remember differs"),
         }
     }
 
     /// Stops a channel for good: something came that cannot be explained. Nothing that was
     /// forwarded over it is cancelled; requests that never went into a token are (section 8).
-    pub(crate) fn inconsistent(&mut self, key: PublicKey, why: &str) {
+    pub(crate) fn inconsistent(&mut self, now: Timestamp, key: PublicKey, why: &str) {
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
@@ -126,13 +126,13 @@ impl Funder {
             .queue
             .iter()
             .filter(|(_, row)| matches!(row.op, FriendOp::Request(_)))
-            .map(|(number, row)| (*number, row.since))
+            .map(|(number, _)| *number)
             .collect();
         self.dirty.mark(Key::Channel(key));
         self.availability_changed(key);
-        for (number, since) in unsent {
+        for number in unsent {
             if let Some(row) = self.dequeue(key, number) {
-                self.request_not_sent(since, key, &row, CancelReason::Offline);
+                self.request_not_sent(now, key, &row, CancelReason::Offline);
             }
         }
     }

@@ -35,7 +35,7 @@ struct Received {
 
 impl Funder {
     /// Sends what can be sent to a friend now: a token if we hold it, or the wish for it.
-    pub(crate) fn flush(&mut self, now: Timestamp, rng: &mut dyn Rng, key: PublicKey) {
+    pub(crate) fn flush(&mut self, now: Timestamp, key: PublicKey) {
         if !self.is_online(&key) {
             return;
         }
@@ -65,8 +65,6 @@ impl Funder {
                 }
             }
         }
-        // A composed token may have ended requests, whose buyers look for other ways.
-        self.start_payments(now, rng);
     }
 
     /// Whether a token of ours would carry anything.
@@ -267,14 +265,14 @@ impl Funder {
             && signer(&ends, body.counter) == Side::Remote
             && body.prev_token == channel.token_id;
         if !follows {
-            return self.inconsistent(key, "a move token does not follow the last one");
+            return self.inconsistent(now, key, "a move token does not follow the last one");
         }
         let Some(token_id) = token.verify(&key) else {
-            return self.inconsistent(key, "a move token is not signed by the friend");
+            return self.inconsistent(now, key, "a move token is not signed by the friend");
         };
         let received = match self.apply_token(now, key, &token.body) {
             Ok(received) => received,
-            Err(why) => return self.inconsistent(key, &why),
+            Err(why) => return self.inconsistent(now, key, &why),
         };
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;

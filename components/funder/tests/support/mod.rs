@@ -299,6 +299,9 @@ impl Net {
     /// Takes a batch, makes it durable, and performs its effects.
     pub fn flush(&mut self, node: usize) -> bool {
         let batch = self.take(node);
+        let again = self.take(node);
+        let rest = (again.changes.is_empty(), again.effects.is_empty());
+        assert_eq!(rest, (true, true), "one batch holds all: {again:?}");
         let busy = !batch.changes.is_empty() || !batch.effects.is_empty();
         self.write(node, &batch.changes);
         self.nodes[node].funder.handle_durable(batch.number);
