@@ -51,6 +51,8 @@ pub struct Funder {
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
     pub(crate) observed: bool,
     pub(crate) number: BatchNumber,
+    /// When this node started.
+    pub(crate) started: Timestamp,
     steps: u64,
 }
 
@@ -144,6 +146,7 @@ impl Funder {
             reported: BTreeMap::new(),
             observed: false,
             number: BatchNumber(0),
+            started: now,
             steps: 0,
         };
         funder.check_loaded()?;

@@ -12,12 +12,13 @@ use offset_proto::{
 };
 
 use crate::{
-    channel::{apply_terms, signer, state_hash, terms_due},
+    change::apply_line,
+    channel::{apply_terms, is_any_due, signer, state_hash, terms_due},
     credit::{Applied, Context, Undo},
     dirty::Key,
     funder::{Funder, Place, Standing, Timer},
     side::Side,
-    state::{Line, Link, Pending, QueuedOp},
+    state::{Line, LineRow, Link, Pending, QueuedOp},
 };
 
 /// What one operation of a received token means for this node.
@@ -72,7 +73,7 @@ impl Funder {
         self.friend(key).is_some_and(|friend| {
             !friend.queue.is_empty()
                 || friend.channel.relays_sent.as_deref() != Some(&*self.own_relays())
-                || friend.lines.iter().any(|(currency, line)| terms_due(currency, line).is_some())
+                || is_any_due(&friend.lines)
         })
     }
 
@@ -86,8 +87,8 @@ impl Funder {
     }
 
     fn compose(&mut self, now: Timestamp, key: PublicKey, wanted: bool) -> Option<MoveToken> {
-        let currency_terms = self.compose_terms(key);
-        let (currency_ops, more) = self.compose_ops(now, key);
+        let currency_terms = self.compose_terms(now, key);
+        let currency_ops = self.compose_ops(now, key);
         let relays = self.own_relays();
         let ends = self.ends(key);
         let friend = self.state.friends.get(&key)?;
@@ -117,8 +118,8 @@ impl Funder {
             self.dirty.own_relays = true;
         }
         self.dirty.mark(Key::Channel(key));
-        if more {
-            // What did not fit goes into the next token.
+        if self.has_something_to_send(&key) {
+            // What did not fit, or what this token made possible, goes into the next one.
             self.dirty.touch(key);
         }
         Some(token)
@@ -138,7 +139,7 @@ impl Funder {
         false
     }
 
-    fn compose_terms(&mut self, key: PublicKey) -> Vec<CurrencyTerms> {
+    fn compose_terms(&mut self, now: Timestamp, key: PublicKey) -> Vec<CurrencyTerms> {
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return Vec::new();
         };
@@ -150,13 +151,13 @@ impl Funder {
             applied.is_ok()
         });
         for terms in &due {
-            self.terms_applied(key, &terms.currency);
+            self.terms_applied(now, key, &terms.currency);
         }
         due
     }
 
-    /// The operations that fit, applied, and whether some are left over.
-    fn compose_ops(&mut self, now: Timestamp, key: PublicKey) -> (Vec<CurrencyOps>, bool) {
+    /// The operations that fit, applied.
+    fn compose_ops(&mut self, now: Timestamp, key: PublicKey) -> Vec<CurrencyOps> {
         let mut by_currency: BTreeMap<Currency, Vec<FriendOp>> = BTreeMap::new();
         let (mut count, mut bytes) = (0, 0);
         while let Some(friend) = self.friend(&key) {
@@ -178,10 +179,7 @@ impl Funder {
                 by_currency.entry(currency).or_default().push(op);
             }
         }
-        let more = self.friend(&key).is_some_and(|friend| !friend.queue.is_empty());
-        let ops =
-            by_currency.into_iter().map(|(currency, ops)| CurrencyOps { currency, ops }).collect();
-        (ops, more)
+        by_currency.into_iter().map(|(currency, ops)| CurrencyOps { currency, ops }).collect()
     }
 
     /// Applies one queued operation as its sender, or says to whom it belongs that it came to
@@ -288,7 +286,7 @@ impl Funder {
         self.dirty.mark(Key::Channel(key));
         self.dirty.touch(key);
         for terms in &token.body.currency_terms {
-            self.terms_applied(key, &terms.currency);
+            self.terms_applied(now, key, &terms.currency);
         }
         if let Some(relays) = token.body.relays {
             self.friend_moved(key, relays);
@@ -397,8 +395,9 @@ impl Funder {
         }
     }
 
-    /// Terms changed a line: it is written, and what waits for a line that is gone comes back.
-    fn terms_applied(&mut self, key: PublicKey, currency: &Currency) {
+    /// Terms changed a line: it is written, and requests that wait for a line that is gone come
+    /// back.
+    fn terms_applied(&mut self, now: Timestamp, key: PublicKey, currency: &Currency) {
         self.line_changed(key, currency);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
@@ -406,6 +405,27 @@ impl Funder {
         if friend.lines.get(currency).is_some_and(is_forgotten) {
             friend.lines.remove(currency);
         }
+        if self.credit(&key, currency).is_some() || self.queued(&key, currency).count == 0 {
+            return;
+        }
+        for number in self.queued_requests_of(key, Some(currency)) {
+            if let Some(row) = self.dequeue(key, number) {
+                self.request_not_sent(now, key, &row, CancelReason::NoRoute);
+            }
+        }
+    }
+
+    /// The numbers of the requests that wait for a friend, in one currency or in all.
+    pub(crate) fn queued_requests_of(
+        &self,
+        key: PublicKey,
+        currency: Option<&Currency>,
+    ) -> Vec<u64> {
+        let rows = self.friend(&key).into_iter().flat_map(|friend| &friend.queue);
+        let requests = rows.filter(|(_, row)| {
+            matches!(row.op, FriendOp::Request(_)) && currency.is_none_or(|c| *c == row.currency)
+        });
+        requests.map(|(number, _)| *number).collect()
     }
 
     fn friend_moved(&mut self, key: PublicKey, relays: Vec<ServerAddress>) {
@@ -439,14 +459,15 @@ const fn is_forgotten(line: &Line) -> bool {
 /// What it takes to undo a token.
 #[derive(Default)]
 struct TokenUndo {
-    /// Lines whose terms changed, as they were; none of them had operations applied before.
-    terms: BTreeMap<Currency, Option<Line>>,
+    /// Lines whose terms changed, as they were. Pending requests are not among it: terms change
+    /// none of them, and a line that is disabled has none.
+    terms: BTreeMap<Currency, Option<LineRow>>,
     ops: BTreeMap<Currency, Undo>,
 }
 
 impl TokenUndo {
     fn line(&mut self, lines: &BTreeMap<Currency, Line>, currency: &Currency) {
-        self.terms.insert(currency.clone(), lines.get(currency).cloned());
+        self.terms.insert(currency.clone(), lines.get(currency).map(Line::row));
     }
 
     fn roll_back(self, lines: &mut BTreeMap<Currency, Line>, ends: &crate::credit::Ends) {
@@ -457,7 +478,7 @@ impl TokenUndo {
         }
         for (currency, line) in self.terms {
             match line {
-                Some(line) => drop(lines.insert(currency, line)),
+                Some(row) => apply_line(lines, &currency, &row),
                 None => drop(lines.remove(&currency)),
             }
         }
