@@ -299,7 +299,9 @@ impl Funder {
         let out =
             Place { friend: *first, currency: row.currency.clone(), id: RequestId::random(rng) };
         let distinct = keys.iter().enumerate().all(|(at, key)| !keys[..at].contains(key));
-        ends && distinct && route.amount == row.amount && self.check_line(now, &out, frozen, None).is_ok()
+        ends && distinct
+            && route.amount == row.amount
+            && self.check_line(now, &out, frozen, None).is_ok()
     }
 
     /// Reserves along a route, under a fresh lock.

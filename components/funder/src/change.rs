@@ -120,11 +120,7 @@ impl State {
 }
 
 /// Gives a line the contents of a row; what is pending on it stays.
-pub(crate) fn apply_line(
-    lines: &mut BTreeMap<Currency, Line>,
-    currency: &Currency,
-    row: &LineRow,
-) {
+pub(crate) fn apply_line(lines: &mut BTreeMap<Currency, Line>, currency: &Currency, row: &LineRow) {
     let before = lines.remove(currency).and_then(|line| line.credit);
     let credit = row.numbers.map(|numbers| {
         let mut credit = before.unwrap_or_default();
@@ -141,11 +137,7 @@ pub(crate) fn apply_line(
     lines.insert(currency.clone(), line);
 }
 
-fn put<K: Ord + Clone, V: Clone>(
-    map: &mut BTreeMap<K, V>,
-    key: &K,
-    value: Option<&V>,
-) {
+fn put<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, key: &K, value: Option<&V>) {
     match value {
         Some(value) => drop(map.insert(key.clone(), value.clone())),
         None => drop(map.remove(key)),

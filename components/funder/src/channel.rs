@@ -131,9 +131,9 @@ pub(crate) fn terms_due(currency: &Currency, line: &Line) -> Option<CurrencyTerm
 /// refuses wait.
 pub(crate) fn is_any_due(lines: &BTreeMap<Currency, Line>) -> bool {
     let full = || MAX_CURRENCIES <= lines.values().filter(|line| is_shared(line)).count();
-    lines.iter().any(|(currency, line)| {
-        terms_due(currency, line).is_some() && (is_shared(line) || !full())
-    })
+    lines
+        .iter()
+        .any(|(currency, line)| terms_due(currency, line).is_some() && (is_shared(line) || !full()))
 }
 
 /// Terms that make a move token invalid.

@@ -111,7 +111,9 @@ impl Funder {
                 current.standing = Standing::Apart;
                 self.dirty.friends.insert(key);
             }
-            Verdict::Inconsistent => self.inconsistent(now, key, "what the two sides remember differs"),
+            Verdict::Inconsistent => {
+                self.inconsistent(now, key, "what the two sides remember differs")
+            }
         }
     }
 

@@ -2,15 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use offset_crypto::{Identity, InvoiceId, PaymentId, PlainLock, PublicKey, Rng as _, Seed, SeededRng};
+use offset_crypto::{
+    Identity, InvoiceId, PaymentId, PlainLock, PublicKey, Rng as _, Seed, SeededRng,
+};
 use offset_funder::{
     Change, Config, Funder, Side,
     api::{AppId, Command, Effect, Liveness, SessionId},
-    state::{Friend, State},
+    state::{Friend, InvoiceRow, PaymentRow, State},
 };
 use offset_proto::{
     Balance, Credits, Currency, Timestamp,
-    app::{AppError, AppReply, AppRequestId, ConfigRequest, PayRequest, PaymentTarget},
+    app::{
+        AppError, AppReply, AppRequestId, ConfigRequest, InvoiceStatus, PayRequest, PaymentTarget,
+    },
     friend::{
         Cancel, CancelReason, Collect, Commit, CurrencyTerms, FriendMessage, FriendOp, MoveToken,
         Proposal, Release, Request, Resume,
@@ -30,6 +34,11 @@ pub struct Lab {
     /// Effects other than messages to friends that nobody looked at.
     pub effects: Vec<Effect>,
     pub replies: BTreeMap<u64, Result<AppReply, AppError>>,
+    /// Ended invoices and payments as the disk keeps them.
+    pub invoice_archive: BTreeMap<InvoiceId, InvoiceRow>,
+    pub archive: BTreeMap<PaymentId, PaymentRow>,
+    /// How invoices that have ended were last reported.
+    pub ended_invoices: BTreeMap<InvoiceId, InvoiceStatus>,
     next_request: u64,
     next_session: u64,
 }
@@ -52,8 +61,7 @@ impl Lab {
         let identity = Arc::new(Identity::from_seed(Seed::from_bytes([100; 32])));
         let config = Config { check_every: 1, ..Config::default() };
         let now = Timestamp(1_700_000_000_000);
-        let funder =
-            Funder::new(identity.clone(), State::default(), config.clone(), now).unwrap();
+        let funder = Funder::new(identity.clone(), State::default(), config.clone(), now).unwrap();
         Self {
             identity,
             funder,
@@ -64,6 +72,9 @@ impl Lab {
             puppets: Vec::new(),
             effects: Vec::new(),
             replies: BTreeMap::new(),
+            invoice_archive: BTreeMap::new(),
+            archive: BTreeMap::new(),
+            ended_invoices: BTreeMap::new(),
             next_request: 1,
             next_session: 1,
         }
@@ -113,7 +124,14 @@ impl Lab {
         assert!(self.puppets[at].lines[&currency].active.is_some());
     }
 
-    pub fn declare(&mut self, at: usize, currency: &Currency, opening: i128, max: u128, open: bool) {
+    pub fn declare(
+        &mut self,
+        at: usize,
+        currency: &Currency,
+        opening: i128,
+        max: u128,
+        open: bool,
+    ) {
         let terms = terms(currency, opening, max, open);
         self.send_all(at, &[terms], &[]);
     }
@@ -272,6 +290,15 @@ impl Lab {
         let key = self.key();
         for change in changes {
             self.disk.apply(key, change).unwrap();
+            match change {
+                Change::Payment(id, row) if row.phase.is_final() => {
+                    drop(self.archive.insert(*id, row.clone()));
+                }
+                Change::Invoice(id, row) if row.is_final() => {
+                    drop(self.invoice_archive.insert(*id, row.clone()));
+                }
+                _ => {}
+            }
         }
     }
 
@@ -282,6 +309,7 @@ impl Lab {
                 if puppet.session != session {
                     return;
                 }
+                puppet.raw.push(message.clone());
                 match message {
                     FriendMessage::MoveToken(token) => puppet.receive(&token),
                     FriendMessage::TokenWanted { counter } => {
@@ -293,6 +321,9 @@ impl Lab {
             }
             Effect::Reply { request_id, result, .. } => {
                 assert!(self.replies.insert(request_id.0, result).is_none(), "answered twice");
+            }
+            Effect::Invoice(report) => {
+                self.ended_invoices.insert(report.invoice.id(), report.status);
             }
             other => self.effects.push(other),
         }
@@ -314,6 +345,13 @@ impl Lab {
         self.now = self.now.plus_ms(ms);
         self.funder.handle_timeout(self.now, &mut self.rng);
         self.pump();
+    }
+
+    pub fn funder_report(&mut self) -> offset_proto::report::NodeReport {
+        match self.ask(Command::Report) {
+            Ok(AppReply::Report(report)) => *report,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub fn friend(&self, at: usize) -> &Friend {

@@ -12,7 +12,8 @@ use offset_proto::{
     Currency,
     canonical::{Canonical as _, Writer},
     friend::{
-        CurrencyOps, CurrencyTerms, FriendOp, MoveToken, MoveTokenBody, Proposal, Request, Response,
+        CurrencyOps, CurrencyTerms, FriendMessage, FriendOp, MoveToken, MoveTokenBody, Proposal,
+        Request, Response,
     },
     payment::ResponseTerms,
 };
@@ -59,6 +60,8 @@ pub struct Puppet {
     pub got: Vec<FriendOp>,
     /// Terms that came and were not looked at.
     pub got_terms: Vec<CurrencyTerms>,
+    /// All messages that came.
+    pub raw: Vec<FriendMessage>,
     /// Tokens that came.
     pub tokens: usize,
     pub empty_tokens: usize,
@@ -85,6 +88,7 @@ impl Puppet {
             session: SessionId(0),
             got: Vec::new(),
             got_terms: Vec::new(),
+            raw: Vec::new(),
             tokens: 0,
             empty_tokens: 0,
             wanted: false,
@@ -103,7 +107,7 @@ impl Puppet {
 
     /// The low key signs the odd counters.
     pub fn holds_token(&self) -> bool {
-        self.is_low() == (self.counter % 2 == 0)
+        self.is_low() == (self.counter.is_multiple_of(2))
     }
 
     pub fn credit(&self, currency: &Currency) -> &Credit {
