@@ -1,1 +1,4 @@
-//! A meeting point for nodes: circuits between two of its clients.
+pub mod broker;
+pub mod limits;
+mod outbox;
+mod rate;
