@@ -14,12 +14,15 @@
 
 pub mod app;
 pub mod canonical;
+mod codec;
+pub mod file;
 pub mod friend;
 pub mod index;
 pub mod money;
 pub mod payment;
 pub mod relay;
 pub mod report;
+mod schema;
 pub mod session;
 pub mod text;
 

@@ -4,6 +4,11 @@ use offset_crypto::PublicKey;
 
 use crate::{Balance, Credits, Currency, Name, Rate, ServerAddress, Text, friend::Proposal};
 
+/// The most relays, and the most index servers, in a report.
+pub const MAX_SERVERS: usize = 256;
+/// The most friends in a report.
+pub const MAX_FRIENDS: usize = 4_096;
+
 /// Everything an application sees of a node's configuration and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeReport {

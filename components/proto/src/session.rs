@@ -6,6 +6,9 @@ use crate::Text;
 /// The protocol version that this code speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// The most features that a [`Hello`] names.
+pub const MAX_FEATURES: usize = 64;
+
 /// What a connection is for. It decides the ALPN name, the messages and the frame limit, and a
 /// connection of one purpose can never be taken for one of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +78,7 @@ pub struct Hello {
     pub protocol_version: u32,
     /// Must equal the purpose of the channel.
     pub purpose: Purpose,
-    /// Names of optional features, sorted, at most 64.
+    /// Names of optional features, sorted, none twice, at most [`MAX_FEATURES`].
     pub features: Vec<Text>,
 }
 

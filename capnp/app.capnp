@@ -1,0 +1,243 @@
+@0xaa26bdcd3c3e32fc;
+# Messages between an application and its node. Every request gets exactly one response; events go
+# to applications that subscribed.
+
+using Common = import "common.capnp";
+using Session = import "session.capnp";
+using Friend = import "friend.capnp";
+using Index = import "index.capnp";
+using Payment = import "payment.capnp";
+using Report = import "report.capnp";
+
+struct AppToNode {
+  union {
+    hello @0 :Session.Hello;
+    ping @1 :Void;
+    bye @2 :Session.Bye;
+    request :group {
+      requestId @3 :UInt64;    # chosen by the app; not that of a request that still waits
+      request @4 :AppRequest;
+    }
+  }
+}
+
+struct NodeToApp {
+  union {
+    hello @0 :Session.Hello;
+    ping @1 :Void;
+    bye @2 :Session.Bye;
+    response :group {
+      requestId @3 :UInt64;
+      result :union {
+        reply @4 :AppReply;
+        error @5 :AppError;
+      }
+    }
+    event @6 :AppEvent;
+  }
+}
+
+struct AppRequest {
+  # In brackets the permission that a request needs besides reading.
+  union {
+    report @0 :Void;           # the report, once
+    subscribe @1 :Void;        # the report as an event, then events until the connection ends
+    config @2 :ConfigRequest;  # [config]
+    routes :group {            # [routes]
+      currency @3 :Text;                 # absent: the node's default
+      amount @4 :Common.UInt128;
+      destination @5 :Data;
+      exclude @6 :List(Common.Edge);     # at most 64
+    }
+    pay @7 :PayRequest;              # [buyer] answered when the payment has ended
+    paymentStatus @8 :Data;          # [buyer] by payment id, answered at once
+    createInvoice @9 :CreateInvoice; # [seller]
+    cancelInvoice @10 :Data;         # [seller] by invoice id; not after it was committed
+    invoiceStatus @11 :Data;         # [seller] by invoice id
+  }
+}
+
+struct ConfigRequest {
+  # A change of the node's configuration, answered when it is durable. Friends, relays and index
+  # servers go by the user's names. Asking for what is already so succeeds and changes nothing.
+  union {
+    addRelay @0 :NamedServer;
+    removeRelay @1 :Text;
+    addIndexServer @2 :NamedServer;
+    removeIndexServer @3 :Text;
+    addFriend :group {
+      name @4 :Text;
+      publicKey @5 :Data;
+      relays @6 :List(Common.ServerAddress);   # at most 16
+      currency @7 :Text;                       # absent: the node's default
+      openingBalance @8 :Common.Int128;        # positive: the friend owes us
+    }
+    setFriendRelays :group {
+      friend @9 :Text;
+      publicKey @10 :Data;                     # must be the friend's own key
+      relays @11 :List(Common.ServerAddress);
+    }
+    setFriendName :group {
+      friend @12 :Text;
+      newName @13 :Text;
+    }
+    setFriendEnabled :group {
+      friend @14 :Text;
+      enabled @15 :Bool;
+    }
+    addCurrency :group {
+      friend @16 :Text;
+      currency @17 :Text;
+      openingBalance @18 :Common.Int128;
+    }
+    removeCurrency :group {
+      friend @19 :Text;
+      currency @20 :Text;
+    }
+    setRequestsOpen :group {
+      friend @21 :Text;
+      currency @22 :Text;                      # absent: the node's default
+      open @23 :Bool;
+    }
+    setMaxDebt :group {
+      friend @24 :Text;
+      currency @25 :Text;                      # absent: the node's default
+      maxDebt @26 :Common.UInt128;             # the most the friend may owe; at most 2^127-1
+    }
+    setRate :group {
+      friend @27 :Text;
+      currency @28 :Text;                      # absent: the node's default
+      rate @29 :Common.Rate;
+    }
+    setDefaultCurrency @30 :Text;
+    setSpontaneous @31 :Bool;                  # take payments without a registered invoice
+  }
+}
+
+struct NamedServer {
+  name @0 :Text;                      # new on this node
+  server @1 :Common.ServerAddress;
+}
+
+struct PayRequest {
+  # The id makes it idempotent: the same id with the same contents is the same payment, for ever;
+  # with other contents it is refused.
+  paymentId @0 :Data;                 # chosen at random by the app
+  target :union {
+    invoice @1 :Payment.Invoice;
+    spontaneous :group {
+      destination @2 :Data;
+      amount @3 :Common.UInt128;
+      currency @4 :Text;              # absent: the node's default
+    }
+  }
+  maxFee @5 :Common.UInt128;          # the most that mediators may take; absent: no limit
+  deadline :union {
+    # When to give up, as long as nothing is committed.
+    standard @6 :Void;                # after 30 s
+    afterMs @7 :UInt64;
+  }
+  note @8 :Text;                      # for the user's own books
+}
+
+struct CreateInvoice {
+  currency @0 :Text;                  # absent: the node's default
+  amount @1 :Common.UInt128;
+  description @2 :Text;
+  expiry :union {
+    standard @3 :Void;                # an hour after creation
+    afterMs @4 :UInt64;
+  }
+}
+
+struct AppReply {
+  union {
+    done @0 :Void;
+    report @1 :Report.NodeReport;
+    routes @2 :List(Index.MultiRoute);   # at most 8
+    payment @3 :PaymentReport;
+    invoice @4 :InvoiceReport;
+  }
+}
+
+struct AppError {
+  code @0 :ErrorCode;     # for programs
+  message @1 :Text;       # for people
+}
+
+enum ErrorCode {
+  permissionDenied @0;    # the app's ticket does not allow this
+  notFound @1;            # there is no such friend, relay, server, payment or invoice
+  alreadyExists @2;       # the name or id is in use with other contents
+  invalid @3;             # the request contradicts a rule
+  refused @4;             # the state of things does not allow it now
+  busy @5;                # too many requests at once
+  noConnection @6;        # no connection to an index server
+  stopping @7;            # the node is stopping
+}
+
+struct PaymentReport {
+  paymentId @0 :Data;
+  invoiceId @1 :Data;
+  destination @2 :Data;
+  currency @3 :Text;
+  amount @4 :Common.UInt128;
+  createdAt @5 :UInt64;
+  status :union {
+    routing @6 :Void;         # looking for routes
+    requesting @7 :Void;      # reserving along the routes
+    committed @8 :Void;       # it cannot be taken back
+    succeeded :group {
+      receipt @9 :Payment.Receipt;
+      fee @10 :Common.UInt128;
+    }
+    failed @11 :PaymentFailure;   # nothing is owed
+    cancelled @12 :Void;      # committed, then all of it was cancelled back; nothing is owed
+    unknown @13 :Void;        # committed, and parts were lost: it may have been paid
+  }
+}
+
+struct PaymentFailure {
+  union {
+    noRoom @0 :Common.UInt128;      # our own lines carry this much at most
+    friendsOffline @1 :Void;        # no friend with this currency is online
+    noIndexServer @2 :Void;         # no index server answered
+    noRoute @3 :Void;               # there is no way with this capacity
+    feeTooHigh @4 :Common.UInt128;  # the way costs this, more than allowed
+    refused :group {
+      # Somebody on the way said no.
+      reason @5 :Friend.CancelReason;
+      reporter @6 :Data;            # may be absent
+    }
+    deadline @7 :Void;              # not complete before the deadline; taken back
+    expired @8 :Void;               # the invoice's time is over
+  }
+}
+
+struct InvoiceReport {
+  invoice @0 :Payment.Invoice;
+  status @1 :InvoiceStatus;
+}
+
+enum InvoiceStatus {
+  open @0;         # nobody has paid it yet
+  committed @1;    # a payment was accepted: it is certain
+  collected @2;    # the credits have moved
+  cancelled @3;    # ended by the seller
+  expired @4;      # ran out of time
+}
+
+struct AppEvent {
+  union {
+    report :group {
+      sequence @0 :UInt64;    # that of the first mutation that follows, minus 1
+      report @1 :Report.NodeReport;
+    }
+    mutation :group {
+      sequence @2 :UInt64;    # rises by one with every mutation
+      mutation @3 :Report.ReportMutation;
+    }
+    payment @4 :PaymentReport;   # may come more than once
+    invoice @5 :InvoiceReport;   # likewise
+  }
+}

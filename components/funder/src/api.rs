@@ -1,0 +1,175 @@
+//! What goes into the funder and what comes out.
+
+use offset_crypto::{InvoiceId, PaymentId, PublicKey};
+use offset_proto::{
+    Currency, Name, ServerAddress,
+    app::{
+        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, InvoiceReport, PayRequest,
+        PaymentReport,
+    },
+    friend::FriendMessage,
+    index::{IndexLine, RouteQuery},
+    report::ReportMutation,
+};
+
+use crate::{
+    change::Change,
+    state::{InvoiceRow, PaymentRow},
+};
+
+/// One connection of an application; numbered by the shell, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AppId(pub u64);
+
+/// One session with a friend; numbered by the shell, never reused. What was meant for one session
+/// must not be sent on another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Numbers batches from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BatchNumber(pub u64);
+
+/// Whether a secure session with a friend stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// A new session; an earlier one is over.
+    Connected(SessionId),
+    /// No session.
+    Disconnected,
+}
+
+/// What an application wants of the funder. Permissions were checked by the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The node's report.
+    Report,
+    /// A change of configuration.
+    Config(ConfigRequest),
+    /// A payment.
+    Pay {
+        /// The order.
+        request: Box<PayRequest>,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
+    },
+    /// How a payment stands.
+    PaymentStatus {
+        /// Which.
+        payment_id: PaymentId,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
+    },
+    /// A new registered invoice.
+    CreateInvoice(CreateInvoice),
+    /// Ends an invoice that was not committed.
+    CancelInvoice {
+        /// Which.
+        invoice_id: InvoiceId,
+        /// What the store keeps under this id, if such an invoice has ended already.
+        ended: Option<Box<InvoiceRow>>,
+    },
+    /// How an invoice stands.
+    InvoiceStatus {
+        /// Which.
+        invoice_id: InvoiceId,
+        /// What the store keeps under this id, if such an invoice has ended already.
+        ended: Option<Box<InvoiceRow>>,
+    },
+}
+
+/// Why no routes came for a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RoutesError {
+    /// Not connected to any index server.
+    NotConnected,
+    /// The server did not answer, or refused.
+    NoAnswer,
+}
+
+/// What a batch of inputs led to. The effects must not leave before the changes are durable, and
+/// batches must be made durable, and their effects performed, in order.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// To be given to `Funder::handle_durable`.
+    pub number: BatchNumber,
+    /// For the store, one transaction.
+    pub changes: Vec<Change>,
+    /// For the shell, afterwards, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Sends a message to a friend, if that session still stands; drops it otherwise.
+    Send {
+        /// To whom.
+        friend: PublicKey,
+        /// Over which session.
+        session: SessionId,
+        /// What.
+        message: FriendMessage,
+    },
+    /// Ends a session with a friend that broke a rule below the token channel. The shell tries
+    /// again as after any lost session.
+    Disconnect {
+        /// Whom.
+        friend: PublicKey,
+        /// Which session.
+        session: SessionId,
+    },
+    /// Asks the index server; the answer comes back through `Funder::handle_routes`.
+    FindRoutes {
+        /// For which payment.
+        payment_id: PaymentId,
+        /// What to ask.
+        query: RouteQuery,
+    },
+    /// The one answer to an application's request.
+    Reply {
+        /// To whom.
+        app: AppId,
+        /// To which request.
+        request_id: AppRequestId,
+        /// The answer.
+        result: Result<AppReply, AppError>,
+    },
+    /// A change of the report, while someone observes it.
+    Mutation(ReportMutation),
+    /// A payment of ours moved on.
+    Payment(Box<PaymentReport>),
+    /// An invoice of ours moved on.
+    Invoice(Box<InvoiceReport>),
+    /// What index servers are to know of a line; `None`: nothing, it cannot be used now.
+    IndexLine {
+        /// With whom.
+        friend: PublicKey,
+        /// In which currency.
+        currency: Currency,
+        /// The line.
+        line: Option<IndexLine>,
+    },
+    /// How a friend is to be reached from now on; `None`: not at all.
+    Contact {
+        /// Who.
+        friend: PublicKey,
+        /// Where.
+        contact: Option<Contact>,
+    },
+    /// The relays at which to listen from now on, those included that some friend still knows us
+    /// by (protocol, section 4).
+    Relays(Vec<ServerAddress>),
+    /// The index servers to use from now on, in the order in which to try them.
+    IndexServers(Vec<(Name, ServerAddress)>),
+}
+
+/// How a friend is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// The newest list: tried first.
+    pub relays: Vec<ServerAddress>,
+    /// The list before it: tried until a session stands.
+    pub previous_relays: Vec<ServerAddress>,
+}

@@ -1,0 +1,146 @@
+//! Row-level changes: what a batch did to the state, for the store.
+//!
+//! A change names a row by its key and gives its new contents, or says that it is gone. The same
+//! changes, applied to a copy of the state as it was, give the state as it is; so a store that
+//! applies them to its tables holds the node's state.
+
+use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
+use offset_proto::{Currency, Name, ServerAddress};
+
+use crate::{
+    credit::Ends,
+    side::Side,
+    state::{
+        Channel, Friend, FriendInfo, IndexServer, InvoiceRow, Line, LineRow, PaymentRow, Pending,
+        QueuedOp, SetKey, SetRow, Settings, State,
+    },
+};
+
+/// The new contents of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The settings.
+    Settings(Settings),
+    /// A relay; `None`: gone.
+    Relay(Name, Option<ServerAddress>),
+    /// An index server; `None`: gone.
+    IndexServer(Name, Option<IndexServer>),
+    /// A new friend, with its channel.
+    NewFriend(PublicKey, FriendInfo, Channel),
+    /// A friend's information.
+    Friend(PublicKey, FriendInfo),
+    /// A friend's channel.
+    Channel(PublicKey, Channel),
+    /// A line; `None`: gone, with everything pending on it.
+    Line(PublicKey, Currency, Option<LineRow>),
+    /// A pending request that `Side` sent; `None`: gone.
+    Pending(PublicKey, Currency, Side, RequestId, Option<Pending>),
+    /// A queued operation; `None`: gone.
+    Queued(PublicKey, u64, Option<QueuedOp>),
+    /// An invoice. One that has ended is kept by the store but no longer part of the state.
+    Invoice(InvoiceId, InvoiceRow),
+    /// A set; `None`: gone.
+    Set(SetKey, Option<SetRow>),
+    /// A payment. One that has ended is kept by the store but no longer part of the state.
+    Payment(PaymentId, PaymentRow),
+    /// Something was collected here; see [`crate::state::settled_id`].
+    Settled(HashResult),
+}
+
+/// A change that does not fit the state it is applied to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CorruptState {
+    /// A row of a friend that is not there.
+    #[error("a row belongs to friend {0}, of whom there is no row")]
+    NoFriend(PublicKey),
+    /// A pending request of a line that is not active.
+    #[error("a pending request belongs to currency {1} of friend {0}, which is not active")]
+    NoLine(PublicKey, Currency),
+    /// A pending debt that is not the sum of what is pending.
+    #[error("the pending debt of currency {1} of friend {0} is not the sum of its requests")]
+    PendingDebt(PublicKey, Currency),
+}
+
+impl State {
+    /// Applies a change. `local` is the node's own key.
+    ///
+    /// # Errors
+    /// [`CorruptState`] when the change belongs to a row that is not there.
+    pub fn apply(&mut self, local: PublicKey, change: &Change) -> Result<(), CorruptState> {
+        match change {
+            Change::Settings(settings) => self.settings = settings.clone(),
+            Change::Relay(name, relay) => put(&mut self.relays, name, relay.as_ref()),
+            Change::IndexServer(name, row) => put(&mut self.index_servers, name, row.as_ref()),
+            Change::NewFriend(key, info, channel) => {
+                let (info, channel) = (info.clone(), channel.clone());
+                let friend =
+                    Friend { info, channel, lines: Default::default(), queue: Default::default() };
+                self.friends.insert(*key, friend);
+            }
+            Change::Friend(key, info) => self.friend_mut(key)?.info = info.clone(),
+            Change::Channel(key, channel) => self.friend_mut(key)?.channel = channel.clone(),
+            Change::Line(key, currency, row) => {
+                let friend = self.friend_mut(key)?;
+                match row {
+                    Some(row) => apply_line(friend, currency, row),
+                    None => drop(friend.lines.remove(currency)),
+                }
+            }
+            Change::Pending(key, currency, sender, id, row) => {
+                let line = self.friend_mut(key)?.lines.get_mut(currency);
+                match line.and_then(|line| line.credit.as_mut()) {
+                    Some(credit) => {
+                        credit.put(&Ends::new(local, *key), *sender, *id, row.clone());
+                    }
+                    // The line went first, with everything pending on it.
+                    None if row.is_none() => {}
+                    None => return Err(CorruptState::NoLine(*key, currency.clone())),
+                }
+            }
+            Change::Queued(key, at, op) => put(&mut self.friend_mut(key)?.queue, at, op.as_ref()),
+            Change::Invoice(id, row) => {
+                put(&mut self.invoices, id, Some(row).filter(|row| !row.is_final()));
+            }
+            Change::Set(key, row) => put(&mut self.sets, key, row.as_ref()),
+            Change::Payment(id, row) => {
+                put(&mut self.payments, id, Some(row).filter(|row| !row.phase.is_final()));
+            }
+            Change::Settled(id) => {
+                self.settled.insert(*id);
+            }
+        }
+        Ok(())
+    }
+
+    fn friend_mut(&mut self, key: &PublicKey) -> Result<&mut Friend, CorruptState> {
+        self.friends.get_mut(key).ok_or(CorruptState::NoFriend(*key))
+    }
+}
+
+fn apply_line(friend: &mut Friend, currency: &Currency, row: &LineRow) {
+    let before = friend.lines.remove(currency).and_then(|line| line.credit);
+    let credit = row.numbers.map(|numbers| {
+        let mut credit = before.unwrap_or_default();
+        credit.set_numbers(numbers);
+        credit
+    });
+    let line = Line {
+        wanted: row.wanted,
+        rate: row.rate,
+        local_proposal: row.local_proposal,
+        remote_proposal: row.remote_proposal,
+        credit,
+    };
+    friend.lines.insert(currency.clone(), line);
+}
+
+fn put<K: Ord + Clone, V: Clone>(
+    map: &mut std::collections::BTreeMap<K, V>,
+    key: &K,
+    value: Option<&V>,
+) {
+    match value {
+        Some(value) => drop(map.insert(key.clone(), value.clone())),
+        None => drop(map.remove(key)),
+    }
+}

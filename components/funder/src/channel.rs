@@ -1,0 +1,207 @@
+//! The token channel's bytes and rules that need no node: genesis, state hash, terms (protocol,
+//! section 5).
+
+use std::collections::BTreeMap;
+
+use offset_crypto::{HashResult, Label, LabelHasher, PublicKey};
+use offset_proto::{
+    Balance, Currency,
+    canonical::{Canonical as _, Writer},
+    friend::{CurrencyTerms, MAX_CURRENCIES, Proposal},
+};
+
+use crate::{
+    credit::{Ends, MutualCredit, Numbers},
+    side::Side,
+    state::{Channel, Line},
+};
+
+impl Channel {
+    /// The channel of a new friendship.
+    #[must_use]
+    pub fn new(ends: &Ends) -> Self {
+        Self {
+            inconsistent: None,
+            epoch: 0,
+            counter: 0,
+            token_id: genesis(ends),
+            last_sent: None,
+            relays_sent: None,
+            relays_confirmed: None,
+        }
+    }
+
+    /// Who may send the next move token: the lower key signs the odd counters.
+    #[must_use]
+    pub fn holder(&self, ends: &Ends) -> Side {
+        signer(ends, self.counter.wrapping_add(1))
+    }
+}
+
+/// Who signs the token with this counter.
+pub(crate) fn signer(ends: &Ends, counter: u64) -> Side {
+    if counter % 2 == 1 { ends.low() } else { !ends.low() }
+}
+
+/// The token id before the first token of epoch 0: `hash(GENESIS, lowKey, highKey, 0)`.
+fn genesis(ends: &Ends) -> HashResult {
+    let (low, high) = low_and_high(ends);
+    LabelHasher::new(Label::GENESIS).chain(low).chain(high).chain(0u64.to_be_bytes()).finish()
+}
+
+fn low_and_high(ends: &Ends) -> (PublicKey, PublicKey) {
+    (ends.keys[ends.low()], ends.keys[!ends.low()])
+}
+
+/// `hash(STATE, lowKey, highKey, epoch, counter, currencies)`: every currency that is active or
+/// proposed by either side, sorted.
+pub(crate) fn state_hash(
+    ends: &Ends,
+    epoch: u64,
+    counter: u64,
+    lines: &BTreeMap<Currency, Line>,
+) -> HashResult {
+    let (low, high) = low_and_high(ends);
+    let side = ends.low();
+    let mut out = Writer::default();
+    out.fixed(&low).fixed(&high).u64(epoch).u64(counter);
+    let shared: Vec<_> = lines.iter().filter(|(_, line)| is_shared(line)).collect();
+    out.list(&shared, |out, (currency, line)| {
+        out.text(currency.as_str()).bool(line.credit.is_some());
+        match &line.credit {
+            Some(credit) => write_credit(out, credit, side),
+            None => {
+                let proposals = match side {
+                    Side::Local => [line.local_proposal, line.remote_proposal],
+                    Side::Remote => [line.remote_proposal, line.local_proposal],
+                };
+                for proposal in proposals {
+                    out.option(proposal, |out, proposal| proposal.write(out));
+                }
+            }
+        }
+    });
+    Label::STATE.hash(&out.into_bytes())
+}
+
+fn write_credit(out: &mut Writer, credit: &MutualCredit, low: Side) {
+    let numbers = credit.numbers();
+    out.i128(numbers.balance_of(low).get());
+    for side in [low, !low] {
+        out.u128(numbers.pending_debt[side].0);
+    }
+    for side in [low, !low] {
+        out.u128(numbers.max_debt[side].0);
+    }
+    for side in [low, !low] {
+        out.bool(numbers.requests_open[side]);
+    }
+    out.fixed(&credit.pending_root());
+}
+
+/// Whether the friend knows of this currency, or we know of the friend's proposal.
+pub(crate) const fn is_shared(line: &Line) -> bool {
+    line.credit.is_some() || line.local_proposal.is_some() || line.remote_proposal.is_some()
+}
+
+/// The terms that our next token should carry for a line, if any. Judged again each time a token
+/// is composed, so what was overtaken meanwhile drops out by itself.
+pub(crate) fn terms_due(currency: &Currency, line: &Line) -> Option<CurrencyTerms> {
+    let terms =
+        |enabled, proposal| Some(CurrencyTerms { currency: currency.clone(), enabled, proposal });
+    match (&line.wanted, &line.credit) {
+        (Some(wanted), None) => {
+            (line.local_proposal != Some(*wanted)).then(|| terms(true, *wanted)).flatten()
+        }
+        (Some(wanted), Some(credit)) => {
+            let numbers = credit.numbers();
+            let same = numbers.max_debt[Side::Remote] == wanted.max_debt
+                && numbers.requests_open[Side::Local] == wanted.requests_open;
+            let proposal = Proposal { opening_balance: Balance::ZERO, ..*wanted };
+            (!same).then(|| terms(true, proposal)).flatten()
+        }
+        (None, None) => line.local_proposal.and_then(|_| terms(false, Proposal::default())),
+        (None, Some(credit)) => {
+            credit.is_clear().then(|| terms(false, Proposal::default())).flatten()
+        }
+    }
+}
+
+/// Terms that make a move token invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTerms {
+    /// A balance other than 0 for a currency that is active.
+    #[error("terms name an opening balance for an active currency")]
+    OpeningBalance,
+    /// A currency is disabled that still holds something.
+    #[error("terms disable a currency whose balance is not 0 or with requests pending")]
+    NotClear,
+    /// Nothing to withdraw.
+    #[error("terms withdraw a currency that was not proposed")]
+    NotProposed,
+    /// More than 64 currencies, active and proposed.
+    #[error("terms propose too many currencies")]
+    TooManyCurrencies,
+}
+
+/// Applies what `side` declared. The same rules for both sides, so that their states stay equal.
+///
+/// # Errors
+/// [`InvalidTerms`]; the lines are then unchanged.
+pub(crate) fn apply_terms(
+    lines: &mut BTreeMap<Currency, Line>,
+    side: Side,
+    terms: &CurrencyTerms,
+) -> Result<(), InvalidTerms> {
+    let known = lines.get(&terms.currency).is_some_and(is_shared);
+    if !known && terms.enabled && MAX_CURRENCIES <= lines.values().filter(|l| is_shared(l)).count()
+    {
+        return Err(InvalidTerms::TooManyCurrencies);
+    }
+    if !known && !terms.enabled {
+        return Err(InvalidTerms::NotProposed);
+    }
+    let line = lines.entry(terms.currency.clone()).or_insert_with(|| Line {
+        wanted: None,
+        rate: Default::default(),
+        local_proposal: None,
+        remote_proposal: None,
+        credit: None,
+    });
+    match (&mut line.credit, terms.enabled) {
+        (Some(_), true) if terms.proposal.opening_balance != Balance::ZERO => {
+            return Err(InvalidTerms::OpeningBalance);
+        }
+        (Some(credit), true) => credit.declare(side, &terms.proposal),
+        (Some(credit), false) => {
+            if !credit.is_clear() {
+                return Err(InvalidTerms::NotClear);
+            }
+            line.credit = None;
+        }
+        (None, enabled) => {
+            let proposal = match side {
+                Side::Local => &mut line.local_proposal,
+                Side::Remote => &mut line.remote_proposal,
+            };
+            if !enabled && proposal.is_none() {
+                return Err(InvalidTerms::NotProposed);
+            }
+            *proposal = enabled.then_some(terms.proposal);
+            activate(line);
+        }
+    }
+    Ok(())
+}
+
+/// A currency becomes active when both sides proposed it with opposite opening balances; the
+/// proposals are then used up.
+fn activate(line: &mut Line) {
+    if let (Some(local), Some(remote)) = (line.local_proposal, line.remote_proposal)
+        && local.opening_balance == remote.opening_balance.mirrored()
+    {
+        line.credit = Some(MutualCredit::new(Numbers::opening(local, remote)));
+        line.local_proposal = None;
+        line.remote_proposal = None;
+    }
+}

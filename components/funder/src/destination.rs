@@ -1,0 +1,411 @@
+//! The seller's part: invoices, and the sets of parts that pay them (protocol, section 6.3).
+//!
+//! A set stands and falls together. Nothing is promised before all of it is here, and once a commit
+//! is accepted nothing of it is cancelled any more.
+
+use offset_crypto::{HashedLock, InvoiceId, Nonce, PlainLock, PublicKey, Rng, hash_parts};
+use offset_proto::{
+    Credits, Text, Timestamp,
+    app::{AppError, AppReply, CreateInvoice, ErrorCode, InvoiceReport, InvoiceStatus},
+    friend::{CancelReason, Collect, FriendOp, Request, Response},
+    payment::{Invoice, ResponseTerms},
+};
+
+use crate::{
+    api::Effect,
+    dirty::Key,
+    funder::{Funder, Place, Timer},
+    side::Side,
+    state::{InvoiceRow, Link, Pending, SetKey, SetRow, Stage, settled_id},
+};
+
+impl Funder {
+    /// A request for us: joins its set and is answered.
+    ///
+    /// # Errors
+    /// Why the request must be cancelled.
+    pub(crate) fn destination_received(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+        at: &Place,
+        request: &Request,
+    ) -> Result<(), CancelReason> {
+        self.check_invoice(now, at, request)?;
+        let key =
+            SetKey { invoice_id: request.invoice_id, src_hashed_lock: request.src_hashed_lock };
+        let sum = match self.state.sets.get(&key) {
+            None => Credits::ZERO,
+            Some(set) if set.accepted => return Err(CancelReason::AlreadyPaid),
+            Some(set) => {
+                let same = set.currency == at.currency
+                    && set.total == request.total_dest_payment
+                    && set.spontaneous == request.spontaneous;
+                if !same || MAX_PARTS <= set.parts.len() {
+                    return Err(CancelReason::UnknownInvoice);
+                }
+                self.sum_of(set, |_| true)
+            }
+        };
+        let sum = sum.checked_add(request.dest_payment).ok_or(CancelReason::UnknownInvoice)?;
+        if request.total_dest_payment < sum {
+            return Err(CancelReason::AlreadyPaid);
+        }
+        let set = self.state.sets.entry(key).or_insert_with(|| SetRow {
+            currency: at.currency.clone(),
+            total: request.total_dest_payment,
+            spontaneous: request.spontaneous,
+            since: now,
+            parts: Vec::new(),
+            src_plain_lock: None,
+            accepted: false,
+        });
+        set.parts.push((at.friend, at.id));
+        if set.parts.len() == 1 {
+            self.timers.insert((now.plus_ms(self.config.set_patience_ms), Timer::Set(key)));
+        }
+        self.dirty.mark(Key::Set(key));
+        self.annotate(at, Side::Remote, |row| row.link = Link::Destination);
+        let response = self.respond(rng, at, request, sum == request.total_dest_payment);
+        self.enqueue(now, at, FriendOp::Response(response), Link::None);
+        Ok(())
+    }
+
+    fn check_invoice(
+        &self,
+        now: Timestamp,
+        at: &Place,
+        request: &Request,
+    ) -> Result<(), CancelReason> {
+        let settled = settled_id(&request.invoice_id, &at.currency, request.total_dest_payment);
+        let invoice = self.state.invoices.get(&request.invoice_id);
+        if self.state.settled.contains(&settled) {
+            return Err(CancelReason::AlreadyPaid);
+        }
+        match invoice {
+            // A registered invoice is never paid as a spontaneous one.
+            Some(_) if request.spontaneous => Err(CancelReason::UnknownInvoice),
+            None if !request.spontaneous => Err(CancelReason::UnknownInvoice),
+            None if self.state.settings.accepts_spontaneous => Ok(()),
+            None => Err(CancelReason::Declined),
+            Some(row) => match row.status {
+                InvoiceStatus::Committed | InvoiceStatus::Collected => {
+                    Err(CancelReason::AlreadyPaid)
+                }
+                InvoiceStatus::Cancelled => Err(CancelReason::UnknownInvoice),
+                InvoiceStatus::Expired => Err(CancelReason::Expired),
+                InvoiceStatus::Open if row.invoice.expires_at < now => Err(CancelReason::Expired),
+                InvoiceStatus::Open => {
+                    let fits = row.invoice.currency == at.currency
+                        && row.invoice.dest_payment == request.total_dest_payment;
+                    if fits { Ok(()) } else { Err(CancelReason::UnknownInvoice) }
+                }
+            },
+        }
+    }
+
+    fn respond(
+        &self,
+        rng: &mut dyn Rng,
+        at: &Place,
+        request: &Request,
+        is_complete: bool,
+    ) -> Response {
+        let nonce = Nonce::random(rng);
+        let lock = self.dest_plain_lock(&request.invoice_id, &request.src_hashed_lock);
+        let mut response = Response {
+            request_id: at.id,
+            dest_hashed_lock: lock.hashed(),
+            is_complete,
+            response_hash: hash_parts(&[at.id.as_ref(), nonce.as_ref()]),
+            signature: offset_crypto::Signature::from_bytes([0; 64]),
+        };
+        response.signature =
+            ResponseTerms::of(request, &response, &at.currency).sign(&self.identity);
+        response
+    }
+
+    /// The lock of a set: derived, never stored, so that a seller that lost its database can still
+    /// collect.
+    fn dest_plain_lock(&self, invoice: &InvoiceId, src: &HashedLock) -> PlainLock {
+        PlainLock::from_bytes(self.identity.derive(&[
+            b"offset/1/DEST_LOCK",
+            invoice.as_ref(),
+            src.as_ref(),
+        ]))
+    }
+
+    /// What the parts of a set that fulfil a condition pay together.
+    fn sum_of(&self, set: &SetRow, condition: impl Fn(&Pending) -> bool) -> Credits {
+        let parts = set.parts.iter().filter_map(|(friend, id)| {
+            let row = self.state.pending(friend, &set.currency, Side::Remote, id)?;
+            (condition(row) && !row.closing).then_some(row.request.dest_payment)
+        });
+        parts.fold(Credits::ZERO, |sum, part| sum.checked_add(part).unwrap_or(Credits(u128::MAX)))
+    }
+
+    /// The buyer opened its lock on one part: that commits the whole set, now or when it is
+    /// complete.
+    pub(crate) fn part_committed(&mut self, now: Timestamp, at: &Place) {
+        let Some(row) = self.pending(at, Side::Remote) else {
+            return;
+        };
+        let key = set_key(row);
+        let lock = row.src_plain_lock;
+        if let Some(set) = self.state.sets.get_mut(&key)
+            && set.src_plain_lock.is_none()
+        {
+            set.src_plain_lock = lock;
+            self.dirty.mark(Key::Set(key));
+        }
+        self.accept(now, key);
+    }
+
+    /// Accepts the commit of a set if it can be accepted now.
+    fn accept(&mut self, now: Timestamp, key: SetKey) {
+        let Some(set) = self.state.sets.get(&key) else {
+            return;
+        };
+        let answered = self.sum_of(set, |row| row.stage != Stage::Requested && !row.released);
+        let agreed = set
+            .parts
+            .iter()
+            .all(|(friend, _)| self.live.get(friend).is_some_and(|live| live.agreed_since_start));
+        let invoice = self.state.invoices.get(&key.invoice_id);
+        let open = match invoice {
+            Some(row) => row.status == InvoiceStatus::Open && now <= row.invoice.expires_at,
+            None => set.spontaneous,
+        };
+        let Some(src_plain_lock) = set.src_plain_lock else {
+            return;
+        };
+        if set.accepted || answered != set.total || !agreed || !open {
+            return;
+        }
+        let parts = set.parts.clone();
+        let currency = set.currency.clone();
+        self.settle(key);
+        let dest_plain_lock = self.dest_plain_lock(&key.invoice_id, &key.src_hashed_lock);
+        for (friend, id) in parts {
+            let at = Place { friend, currency: currency.clone(), id };
+            self.annotate(&at, Side::Remote, |row| row.closing = true);
+            let collect = Collect { request_id: id, src_plain_lock, dest_plain_lock };
+            self.enqueue(now, &at, FriendOp::Collect(collect), Link::None);
+        }
+        self.end_other_sets(now, key);
+        self.invoice_moved(key.invoice_id, InvoiceStatus::Committed);
+    }
+
+    /// From here on the set is only collected, and nothing else pays the same.
+    fn settle(&mut self, key: SetKey) {
+        if let Some(set) = self.state.sets.get_mut(&key) {
+            set.accepted = true;
+            let settled = settled_id(&key.invoice_id, &set.currency, set.total);
+            self.state.settled.insert(settled);
+            self.dirty.mark(Key::Settled(settled));
+            self.dirty.mark(Key::Set(key));
+        }
+    }
+
+    fn end_other_sets(&mut self, now: Timestamp, winner: SetKey) {
+        for key in self.sets_of(winner.invoice_id) {
+            let same_terms = match (self.state.sets.get(&winner), self.state.sets.get(&key)) {
+                (Some(a), Some(b)) => a.currency == b.currency && a.total == b.total,
+                (None, _) | (_, None) => true,
+            };
+            if key != winner && same_terms {
+                self.cancel_set(now, key, CancelReason::AlreadyPaid);
+            }
+        }
+    }
+
+    fn sets_of(&self, invoice_id: InvoiceId) -> Vec<SetKey> {
+        let first = SetKey { invoice_id, src_hashed_lock: HashedLock::from_bytes([0; 32]) };
+        let keys = self.state.sets.range(first..).map(|(key, _)| *key);
+        keys.take_while(|key| key.invoice_id == invoice_id).collect()
+    }
+
+    /// Cancels all parts of a set without an accepted commit.
+    fn cancel_set(&mut self, now: Timestamp, key: SetKey, reason: CancelReason) {
+        if self.state.sets.get(&key).is_none_or(|set| set.accepted) {
+            return;
+        }
+        if let Some(set) = self.state.sets.remove(&key) {
+            self.dirty.mark(Key::Set(key));
+            self.timers.remove(&(set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key)));
+            for (friend, id) in set.parts {
+                let at = Place { friend, currency: set.currency.clone(), id };
+                self.cancel_incoming(now, &at, reason, Some(self.local));
+            }
+        }
+    }
+
+    /// The buyer released a part: without an accepted commit the whole set ends at once.
+    pub(crate) fn part_released(&mut self, now: Timestamp, at: &Place) {
+        if let Some(key) = self.pending(at, Side::Remote).map(set_key) {
+            self.cancel_set(now, key, CancelReason::Released);
+        }
+    }
+
+    /// One part of an accepted set went out as collected.
+    pub(crate) fn part_collected(&mut self, at: &Place, row: &Pending) {
+        let key = set_key(row);
+        let Some(set) = self.state.sets.get_mut(&key) else {
+            return;
+        };
+        set.parts.retain(|part| *part != (at.friend, at.id));
+        self.dirty.mark(Key::Set(key));
+        if set.parts.is_empty() {
+            let timer = (set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key));
+            self.timers.remove(&timer);
+            self.state.sets.remove(&key);
+            self.invoice_moved(key.invoice_id, InvoiceStatus::Collected);
+        }
+    }
+
+    /// A friend agreed, or an answer went out: commits that waited for it may be accepted now.
+    pub(crate) fn retry_accepting(&mut self, now: Timestamp, friend: PublicKey) {
+        let waiting: Vec<_> = self
+            .state
+            .sets
+            .iter()
+            .filter(|(_, set)| {
+                !set.accepted
+                    && set.src_plain_lock.is_some()
+                    && set.parts.iter().any(|(part, _)| *part == friend)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        for key in waiting {
+            self.accept(now, key);
+        }
+    }
+
+    /// Our response went out; a commit may have come early on another part.
+    pub(crate) fn response_sent(&mut self, now: Timestamp, at: &Place) {
+        if let Some(key) = self.pending(at, Side::Remote).map(set_key) {
+            self.accept(now, key);
+        }
+    }
+
+    /// A set had its time without a commit.
+    pub(crate) fn set_timer(&mut self, now: Timestamp, key: SetKey) {
+        let Some(set) = self.state.sets.get(&key) else {
+            return;
+        };
+        let complete = self.sum_of(set, |_| true) == set.total;
+        if set.spontaneous || !complete {
+            self.cancel_set(now, key, CancelReason::Expired);
+        }
+    }
+
+    /// An invoice reached its expiry.
+    pub(crate) fn invoice_timer(&mut self, now: Timestamp, id: InvoiceId) {
+        if self.state.invoices.get(&id).is_some_and(|row| row.status == InvoiceStatus::Open) {
+            for key in self.sets_of(id) {
+                self.cancel_set(now, key, CancelReason::Expired);
+            }
+            self.invoice_moved(id, InvoiceStatus::Expired);
+        }
+    }
+
+    fn invoice_moved(&mut self, id: InvoiceId, status: InvoiceStatus) {
+        if let Some(row) = self.state.invoices.get_mut(&id) {
+            row.status = status;
+            let report = InvoiceReport { invoice: row.invoice.clone(), status };
+            if status != InvoiceStatus::Open {
+                self.timers.remove(&(row.invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
+            }
+            self.dirty.mark(Key::Invoice(id));
+            self.effects.push(Effect::Invoice(Box::new(report)));
+        }
+    }
+
+    pub(crate) fn create_invoice(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+        create: CreateInvoice,
+    ) -> Result<AppReply, AppError> {
+        if self.config.max_invoices <= self.state.invoices.len() {
+            return Err(app_error(
+                ErrorCode::Busy,
+                "too many invoices are open; cancel some first",
+            ));
+        }
+        let expires_in = create.expires_in_ms.unwrap_or(self.config.invoice_expiry_ms);
+        let currency =
+            create.currency.unwrap_or_else(|| self.state.settings.default_currency.clone());
+        let invoice = Invoice {
+            registered: true,
+            currency,
+            dest_public_key: self.local,
+            dest_payment: create.amount,
+            description: create.description,
+            created_at: now,
+            expires_at: now.plus_ms(expires_in),
+            hold_until: None,
+            nonce: Nonce::random(rng),
+        };
+        invoice.check().map_err(|wrong| app_error(ErrorCode::Invalid, &wrong.to_string()))?;
+        let id = invoice.id();
+        self.timers.insert((invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
+        let row = InvoiceRow { invoice: invoice.clone(), status: InvoiceStatus::Open };
+        self.state.invoices.insert(id, row);
+        self.dirty.mark(Key::Invoice(id));
+        let status = InvoiceStatus::Open;
+        Ok(AppReply::Invoice(Box::new(InvoiceReport { invoice, status })))
+    }
+
+    pub(crate) fn cancel_invoice(
+        &mut self,
+        now: Timestamp,
+        id: InvoiceId,
+        ended: Option<&InvoiceRow>,
+    ) -> Result<AppReply, AppError> {
+        match self.state.invoices.get(&id).or(ended).map(|row| row.status) {
+            None => Err(unknown_invoice()),
+            Some(InvoiceStatus::Cancelled) => Ok(AppReply::Done),
+            Some(InvoiceStatus::Open) => {
+                for key in self.sets_of(id) {
+                    self.cancel_set(now, key, CancelReason::Declined);
+                }
+                self.invoice_moved(id, InvoiceStatus::Cancelled);
+                Ok(AppReply::Done)
+            }
+            Some(InvoiceStatus::Expired) => {
+                Err(app_error(ErrorCode::Refused, "this invoice has expired already"))
+            }
+            Some(InvoiceStatus::Committed | InvoiceStatus::Collected) => {
+                Err(app_error(ErrorCode::Refused, "this invoice is paid and cannot be cancelled"))
+            }
+        }
+    }
+
+    pub(crate) fn invoice_status(
+        &self,
+        id: InvoiceId,
+        ended: Option<&InvoiceRow>,
+    ) -> Result<AppReply, AppError> {
+        let row = self.state.invoices.get(&id).or(ended).ok_or_else(unknown_invoice)?;
+        let report = InvoiceReport { invoice: row.invoice.clone(), status: row.status };
+        Ok(AppReply::Invoice(Box::new(report)))
+    }
+}
+
+/// The set that a request for us belongs to.
+fn set_key(row: &Pending) -> SetKey {
+    SetKey { invoice_id: row.request.invoice_id, src_hashed_lock: row.request.src_hashed_lock }
+}
+
+fn unknown_invoice() -> AppError {
+    app_error(ErrorCode::NotFound, "this node has no such invoice")
+}
+
+/// An error for an application.
+pub(crate) fn app_error(code: ErrorCode, message: &str) -> AppError {
+    AppError { code, message: Text::cut(message) }
+}
+
+/// The most parts of a set.
+const MAX_PARTS: usize = 64;

@@ -1,0 +1,481 @@
+//! The state machine of a node: inputs in, batches out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey, RequestId, Rng};
+use offset_proto::{
+    Credits, Currency, Timestamp,
+    app::{AppError, AppReply, AppRequestId},
+    friend::{Cancel, CancelReason, FriendMessage, FriendOp},
+    index::{IndexLine, MultiRoute},
+};
+
+use crate::{
+    api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, SessionId},
+    change::{Change, CorruptState},
+    config::Config,
+    credit::{Ends, MutualCredit},
+    dirty::{Dirty, Key},
+    guard::Guard,
+    side::Side,
+    state::{Friend, Link, Pending, QueuedOp, State},
+};
+
+/// A node's decisions about money. See the crate's documentation.
+pub struct Funder {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) local: PublicKey,
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) dirty: Dirty,
+    pub(crate) effects: Vec<Effect>,
+    /// What is known of each friend only while we run.
+    pub(crate) live: BTreeMap<PublicKey, Live>,
+    /// When something is to be looked at again.
+    pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
+    /// Requests that wait in a queue, by the friend and id they will have.
+    pub(crate) queued_requests: BTreeMap<(PublicKey, RequestId), u64>,
+    pub(crate) guard: Guard,
+    pub(crate) next_queued: u64,
+    /// Requests of apps that are answered when the payment ends.
+    pub(crate) waiters: BTreeMap<PaymentId, Vec<(AppId, AppRequestId)>>,
+    /// Payments for which a way is to be found at the end of this step.
+    pub(crate) starting: BTreeSet<PaymentId>,
+    /// Payments whose routes were asked for and not yet answered.
+    pub(crate) finding: BTreeSet<PaymentId>,
+    /// What ended in which batch, until that is durable.
+    pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
+    pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
+    pub(crate) observed: bool,
+    pub(crate) number: BatchNumber,
+    steps: u64,
+}
+
+/// A row that leaves memory once its end is durable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EndedRow {
+    Payment(PaymentId),
+    Invoice(InvoiceId),
+}
+
+/// When a timer fires, what is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Queued(PublicKey, u64),
+    Payment(PaymentId),
+    Set(crate::state::SetKey),
+    Invoice(InvoiceId),
+    Touch(PublicKey),
+}
+
+/// What is known of a friend only while we run.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) session: Option<Session>,
+    /// Whether a session agreed since this node started (protocol, section 6.3).
+    pub(crate) agreed_since_start: bool,
+    /// What queued requests will freeze, and how many there are.
+    pub(crate) queued: BTreeMap<Currency, Queued>,
+    /// Empty tokens sent in the second that began then.
+    pub(crate) empties: (Timestamp, u32),
+}
+
+/// Requests that wait for one line.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Queued {
+    pub(crate) count: usize,
+    pub(crate) sum: Credits,
+}
+
+/// A session with a friend.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) standing: Standing,
+    /// The counter at which the friend wants the token.
+    pub(crate) remote_wants: Option<u64>,
+    /// The counter at which we asked for the token.
+    pub(crate) asked: Option<u64>,
+}
+
+/// Whether the two `resume`s of a session agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The friend's has not come.
+    Resuming,
+    /// They do: the friend is online.
+    Agreed,
+    /// One side may have lost state: nothing moves.
+    Apart,
+}
+
+impl Funder {
+    /// The funder of a stored state. Nothing is sent before the first input; the first batch tells
+    /// the shell how friends, relays and index servers are to be reached.
+    ///
+    /// # Errors
+    /// [`CorruptState`] when the state contradicts itself.
+    pub fn new(
+        identity: Arc<Identity>,
+        state: State,
+        config: Config,
+        now: Timestamp,
+    ) -> Result<Self, CorruptState> {
+        let local = identity.public_key();
+        let mut funder = Self {
+            identity,
+            local,
+            config,
+            state,
+            dirty: Dirty::default(),
+            effects: Vec::new(),
+            live: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            queued_requests: BTreeMap::new(),
+            guard: Guard::default(),
+            next_queued: 0,
+            waiters: BTreeMap::new(),
+            starting: BTreeSet::new(),
+            finding: BTreeSet::new(),
+            ended: VecDeque::new(),
+            reported: BTreeMap::new(),
+            observed: false,
+            number: BatchNumber(0),
+            steps: 0,
+        };
+        funder.check_loaded()?;
+        funder.rebuild(now);
+        Ok(funder)
+    }
+
+    /// The state, for reading.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// A session with a friend began or ended.
+    pub fn handle_liveness(&mut self, now: Timestamp, friend: PublicKey, liveness: Liveness) {
+        if self.state.friends.contains_key(&friend) {
+            match liveness {
+                Liveness::Connected(session) => self.connected(friend, session),
+                Liveness::Disconnected => self.disconnected(friend),
+            }
+        }
+        self.stepped(now);
+    }
+
+    /// A message came over a session. One of a session that is over is ignored.
+    pub fn handle_message(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+        friend: PublicKey,
+        session: SessionId,
+        message: FriendMessage,
+    ) {
+        let current = self.live.get(&friend).and_then(|live| live.session.as_ref());
+        if current.is_some_and(|current| current.id == session) {
+            match message {
+                FriendMessage::Resume(resume) => self.resume(now, friend, session, &resume),
+                FriendMessage::MoveToken(token) => self.receive(now, rng, friend, *token),
+                FriendMessage::TokenWanted { counter } => self.token_wanted(friend, counter),
+            }
+        }
+        self.stepped(now);
+    }
+
+    /// An application asked for something. The answer comes as [`Effect::Reply`], exactly once.
+    pub fn handle_command(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+        app: AppId,
+        request_id: AppRequestId,
+        command: Command,
+    ) {
+        let result = match command {
+            Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
+            Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
+            Command::Pay { request, ended } => {
+                self.pay(now, (app, request_id), *request, ended.as_deref())
+            }
+            Command::PaymentStatus { payment_id, ended } => {
+                Some(self.payment_status(payment_id, ended.as_deref()))
+            }
+            Command::CreateInvoice(create) => Some(self.create_invoice(now, rng, create)),
+            Command::CancelInvoice { invoice_id, ended } => {
+                Some(self.cancel_invoice(now, invoice_id, ended.as_deref()))
+            }
+            Command::InvoiceStatus { invoice_id, ended } => {
+                Some(self.invoice_status(invoice_id, ended.as_deref()))
+            }
+        };
+        if let Some(result) = result {
+            self.reply(app, request_id, result);
+        }
+        self.start_payments(now, rng);
+        self.stepped(now);
+    }
+
+    /// The index server's answer to [`Effect::FindRoutes`].
+    pub fn handle_routes(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+        payment_id: PaymentId,
+        answer: Result<Vec<MultiRoute>, RoutesError>,
+    ) {
+        self.routes_found(now, rng, payment_id, answer);
+        self.start_payments(now, rng);
+        self.stepped(now);
+    }
+
+    /// Looks at everything whose time has come. Times are those of [`Funder::next_timeout`].
+    pub fn handle_timeout(&mut self, now: Timestamp, rng: &mut dyn Rng) {
+        while let Some((_, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.pop_first();
+            match timer {
+                Timer::Queued(friend, at) => self.queued_too_long(now, friend, at),
+                Timer::Payment(id) => self.payment_timer(now, rng, id),
+                Timer::Set(key) => self.set_timer(now, key),
+                Timer::Invoice(id) => self.invoice_timer(now, id),
+                Timer::Touch(friend) => self.dirty.touch(friend),
+            }
+        }
+        self.start_payments(now, rng);
+        self.stepped(now);
+    }
+
+    /// When [`Funder::handle_timeout`] is due, if ever.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// An application's connection is gone: nothing waits for answers any more.
+    pub fn handle_app_gone(&mut self, app: AppId) {
+        self.waiters.retain(|_, waiting| {
+            waiting.retain(|(waiter, _)| *waiter != app);
+            !waiting.is_empty()
+        });
+    }
+
+    /// The changes of this batch and those before it are durable.
+    pub fn handle_durable(&mut self, number: BatchNumber) {
+        while let Some((_, row)) = self.ended.pop_front_if(|(ended, _)| *ended <= number) {
+            match row {
+                EndedRow::Payment(id) => drop(self.state.payments.remove(&id)),
+                EndedRow::Invoice(id) => drop(self.state.invoices.remove(&id)),
+            }
+        }
+    }
+
+    /// Whether anybody observes the report: without observers no [`Effect::Mutation`] is made.
+    pub const fn observe(&mut self, on: bool) {
+        self.observed = on;
+    }
+
+    /// Composes and signs what can go to friends, and hands out all changes and effects since the
+    /// last batch.
+    pub fn take_batch(&mut self, now: Timestamp, rng: &mut dyn Rng) -> Batch {
+        for friend in self.dirty.take_touched() {
+            self.flush(now, rng, friend);
+        }
+        self.stepped(now);
+        self.notify();
+        self.number = BatchNumber(self.number.0 + 1);
+        let changes = self.dirty.take_changes(&self.state, self.next_queued);
+        for change in &changes {
+            if let Change::Payment(id, row) = change
+                && row.phase.is_final()
+            {
+                self.ended.push_back((self.number, EndedRow::Payment(*id)));
+            } else if let Change::Invoice(id, row) = change
+                && row.is_final()
+            {
+                self.ended.push_back((self.number, EndedRow::Invoice(*id)));
+            }
+        }
+        Batch { number: self.number, changes, effects: std::mem::take(&mut self.effects) }
+    }
+
+    /// Called after every step: checks the invariants every so many of them in debug builds.
+    fn stepped(&mut self, now: Timestamp) {
+        self.steps += 1;
+        if cfg!(debug_assertions) && self.steps.is_multiple_of(self.config.check_every.max(1)) {
+            self.check_invariants(now);
+        }
+    }
+
+    pub(crate) fn reply(
+        &mut self,
+        app: AppId,
+        request_id: AppRequestId,
+        result: Result<AppReply, AppError>,
+    ) {
+        self.effects.push(Effect::Reply { app, request_id, result });
+    }
+}
+
+/// What all roles use: rows, queues, timers.
+impl Funder {
+    pub(crate) const fn ends(&self, friend: PublicKey) -> Ends {
+        Ends::new(self.local, friend)
+    }
+
+    pub(crate) fn friend(&self, key: &PublicKey) -> Option<&Friend> {
+        self.state.friends.get(key)
+    }
+
+    pub(crate) fn credit(&self, friend: &PublicKey, currency: &Currency) -> Option<&MutualCredit> {
+        self.friend(friend)?.lines.get(currency)?.credit.as_ref()
+    }
+
+    /// Whether a friend is enabled, consistent, and both sides agree where they are.
+    pub(crate) fn is_online(&self, key: &PublicKey) -> bool {
+        let usable = |friend: &Friend| friend.info.enabled && friend.channel.inconsistent.is_none();
+        self.friend(key).is_some_and(usable)
+            && self
+                .live
+                .get(key)
+                .and_then(|live| live.session.as_ref())
+                .is_some_and(|session| session.standing == Standing::Agreed)
+    }
+
+    /// Changes what only we know of a pending request.
+    pub(crate) fn annotate(&mut self, at: &Place, sender: Side, change: impl FnOnce(&mut Pending)) {
+        let line = self.state.friends.get_mut(&at.friend);
+        let line = line.and_then(|friend| friend.lines.get_mut(&at.currency));
+        if let Some(credit) = line.and_then(|line| line.credit.as_mut()) {
+            credit.annotate(sender, at.id, change);
+            self.dirty.pending(at, sender);
+        }
+    }
+
+    /// A pending request.
+    pub(crate) fn pending(&self, at: &Place, sender: Side) -> Option<&Pending> {
+        self.state.pending(&at.friend, &at.currency, sender, &at.id)
+    }
+
+    /// Queues an operation for a friend.
+    pub(crate) fn enqueue(&mut self, now: Timestamp, at: &Place, op: FriendOp, link: Link) {
+        let number = self.next_queued;
+        if let FriendOp::Request(request) = &op {
+            self.queued_requests.insert((at.friend, at.id), number);
+            self.timers.insert((
+                now.plus_ms(self.config.queue_timeout_ms),
+                Timer::Queued(at.friend, number),
+            ));
+            let queued = self.live.entry(at.friend).or_default().queued.entry(at.currency.clone());
+            queued.or_default().add(request.frozen().unwrap_or_default());
+        }
+        let row = QueuedOp { currency: at.currency.clone(), op, link, since: now };
+        if let Some(friend) = self.state.friends.get_mut(&at.friend) {
+            friend.queue.insert(number, row);
+            self.next_queued += 1;
+            self.dirty.mark(Key::Queued(at.friend, number));
+            self.dirty.touch(at.friend);
+        }
+    }
+
+    /// Takes an operation out of a friend's queue.
+    pub(crate) fn dequeue(&mut self, key: PublicKey, number: u64) -> Option<QueuedOp> {
+        let row = self.state.friends.get_mut(&key)?.queue.remove(&number)?;
+        self.dirty.mark(Key::Queued(key, number));
+        if let FriendOp::Request(request) = &row.op {
+            self.queued_requests.remove(&(key, request.request_id));
+            self.timers.remove(&(
+                row.since.plus_ms(self.config.queue_timeout_ms),
+                Timer::Queued(key, number),
+            ));
+            let live = self.live.entry(key).or_default();
+            if let Some(queued) = live.queued.get_mut(&row.currency) {
+                queued.remove(request.frozen().unwrap_or_default());
+            }
+        }
+        Some(row)
+    }
+
+    /// Ends an incoming request backwards: the friend gets a cancel.
+    pub(crate) fn cancel_incoming(
+        &mut self,
+        now: Timestamp,
+        at: &Place,
+        reason: CancelReason,
+        reporter: Option<PublicKey>,
+    ) {
+        if self.pending(at, Side::Remote).is_some_and(|row| !row.closing) {
+            self.annotate(at, Side::Remote, |row| row.closing = true);
+            let cancel = Cancel { request_id: at.id, reason, reporter };
+            self.enqueue(now, at, FriendOp::Cancel(cancel), Link::None);
+        }
+    }
+
+    /// A request of ours that never went into a token has ended: tells whom it was for.
+    pub(crate) fn request_not_sent(
+        &mut self,
+        now: Timestamp,
+        key: PublicKey,
+        row: &QueuedOp,
+        reason: CancelReason,
+    ) {
+        let local = Some(self.local);
+        let at = Place { friend: key, currency: row.currency.clone(), id: row.op.request_id() };
+        self.outgoing_cancelled(now, &at, row.link, reason, local);
+    }
+
+    /// An outgoing request ended without payment: tells whom it was for.
+    pub(crate) fn outgoing_cancelled(
+        &mut self,
+        now: Timestamp,
+        at: &Place,
+        link: Link,
+        reason: CancelReason,
+        reporter: Option<PublicKey>,
+    ) {
+        match link {
+            Link::Upstream(friend, id) => {
+                self.guard.remove(at, friend);
+                let upstream = Place { friend, currency: at.currency.clone(), id };
+                self.cancel_incoming(now, &upstream, reason, reporter);
+            }
+            Link::Payment(payment) => self.part_cancelled(now, payment, at.id, reason, reporter),
+            Link::None | Link::Destination | Link::Downstream(..) => {}
+        }
+    }
+
+    fn queued_too_long(&mut self, now: Timestamp, key: PublicKey, number: u64) {
+        if let Some(row) = self.dequeue(key, number) {
+            self.request_not_sent(now, key, &row, CancelReason::Busy);
+        }
+    }
+
+    /// Everything about a line may have changed for index servers and observers.
+    pub(crate) fn line_changed(&mut self, friend: PublicKey, currency: &Currency) {
+        self.dirty.mark(Key::Line(friend, currency.clone()));
+    }
+}
+
+/// One pending or future request: a line and an id on it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) friend: PublicKey,
+    pub(crate) currency: Currency,
+    pub(crate) id: RequestId,
+}
+
+impl Queued {
+    pub(crate) fn add(&mut self, amount: Credits) {
+        self.count += 1;
+        self.sum = self.sum.checked_add(amount).unwrap_or(Credits(u128::MAX));
+    }
+
+    fn remove(&mut self, amount: Credits) {
+        self.count = self.count.saturating_sub(1);
+        self.sum = self.sum.checked_sub(amount).unwrap_or_default();
+    }
+}

@@ -1,0 +1,173 @@
+//! Taking up a stored state, and checking that a state holds together.
+
+use offset_proto::{Credits, Timestamp, app::InvoiceStatus, friend::FriendOp};
+
+use crate::{
+    change::CorruptState,
+    funder::{Funder, Place, Timer},
+    side::Side,
+    state::{Link, PartState, Phase},
+};
+
+impl Funder {
+    /// Sums that are stored twice must agree.
+    pub(crate) fn check_loaded(&self) -> Result<(), CorruptState> {
+        for (key, friend) in &self.state.friends {
+            for (currency, line) in &friend.lines {
+                let Some(credit) = &line.credit else {
+                    continue;
+                };
+                for side in Side::BOTH {
+                    let frozen = credit.pending(side).values().map(|row| row.request.frozen());
+                    let mut frozen = frozen;
+                    let sum = frozen
+                        .try_fold(Credits::ZERO, |sum: Credits, frozen| sum.checked_add(frozen?));
+                    if sum != Some(credit.numbers().pending_debt[side]) {
+                        return Err(CorruptState::PendingDebt(*key, currency.clone()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills in everything that is derived from the rows.
+    pub(crate) fn rebuild(&mut self, now: Timestamp) {
+        let friends: Vec<_> = self.state.friends.keys().copied().collect();
+        for key in friends {
+            self.rebuild_friend(key);
+        }
+        self.dirty.set_first_queued(self.next_queued);
+        for (key, set) in &self.state.sets {
+            let at = set.since.plus_ms(self.config.set_patience_ms);
+            self.timers.insert((at, Timer::Set(*key)));
+        }
+        for (id, row) in &self.state.invoices {
+            if row.status == InvoiceStatus::Open {
+                let at = row.invoice.expires_at.plus_ms(1);
+                self.timers.insert((at, Timer::Invoice(*id)));
+            }
+        }
+        for (id, row) in &self.state.payments {
+            self.timers.insert((row.deadline, Timer::Payment(*id)));
+            if row.phase == Phase::Routing {
+                self.timers.insert((now, Timer::Payment(*id)));
+            }
+        }
+        self.dirty.own_relays = true;
+        self.dirty.index_servers = true;
+    }
+
+    fn rebuild_friend(&mut self, key: offset_crypto::PublicKey) {
+        let Some(friend) = self.state.friends.get(&key) else {
+            return;
+        };
+        if let Some((last, _)) = friend.queue.last_key_value() {
+            self.next_queued = self.next_queued.max(last.saturating_add(1));
+        }
+        let live = self.live.entry(key).or_default();
+        for (number, row) in &friend.queue {
+            let FriendOp::Request(request) = &row.op else {
+                continue;
+            };
+            let frozen = request.frozen().unwrap_or_default();
+            live.queued.entry(row.currency.clone()).or_default().add(frozen);
+            self.queued_requests.insert((key, request.request_id), *number);
+            let at = row.since.plus_ms(self.config.queue_timeout_ms);
+            self.timers.insert((at, Timer::Queued(key, *number)));
+            if let Link::Upstream(from, _) = row.link {
+                let id = request.request_id;
+                let place = Place { friend: key, currency: row.currency.clone(), id };
+                self.guard.add(&place, from, frozen, row.since);
+            }
+        }
+        for (currency, line) in &friend.lines {
+            let Some(credit) = &line.credit else {
+                continue;
+            };
+            for (id, row) in credit.pending(Side::Local) {
+                if let Link::Upstream(from, _) = row.link {
+                    let place = Place { friend: key, currency: currency.clone(), id: *id };
+                    let frozen = row.request.frozen().unwrap_or_default();
+                    self.guard.add(&place, from, frozen, row.since);
+                }
+            }
+        }
+        if friend.info.enabled {
+            self.dirty.contacts.insert(key);
+        }
+    }
+
+    /// Panics when an invariant does not hold: a mistake of this code, never of a peer.
+    pub fn check_invariants(&self, now: Timestamp) {
+        for (key, friend) in &self.state.friends {
+            let ends = self.ends(*key);
+            for (currency, line) in &friend.lines {
+                if let Some(credit) = &line.credit {
+                    credit.check_invariants(&ends);
+                    assert!(line.local_proposal.is_none() && line.remote_proposal.is_none());
+                    for (id, row) in credit.pending(Side::Remote) {
+                        let at = Place { friend: *key, currency: currency.clone(), id: *id };
+                        self.check_incoming(&at, row.link, row.closing);
+                    }
+                    for (id, row) in credit.pending(Side::Local) {
+                        let at = Place { friend: *key, currency: currency.clone(), id: *id };
+                        self.check_outgoing(&at, row.link);
+                    }
+                }
+            }
+            let queued = self.live.get(key).map(|live| &live.queued);
+            let counted: usize = queued.into_iter().flatten().map(|(_, queued)| queued.count).sum();
+            let requests =
+                friend.queue.values().filter(|row| matches!(row.op, FriendOp::Request(_)));
+            assert_eq!(requests.count(), counted, "requests queued for {key:?}");
+        }
+        for (id, row) in &self.state.payments {
+            let open = row.attempt.iter().flat_map(|attempt| &attempt.parts);
+            let open = open.filter(|part| part.state == PartState::Requested).count();
+            match row.phase {
+                Phase::Routing => assert!(row.attempt.is_none(), "{id:?} has no attempt"),
+                Phase::Requesting => assert_eq!(open, 1, "{id:?} waits for its part"),
+                Phase::Committed
+                | Phase::Succeeded { .. }
+                | Phase::Failed(_)
+                | Phase::Cancelled
+                | Phase::Unknown => assert!(now < Timestamp(u64::MAX)),
+            }
+        }
+    }
+
+    /// An incoming request that was passed on and is not ending has its partner downstream (M8).
+    fn check_incoming(&self, at: &Place, link: Link, closing: bool) {
+        match link {
+            Link::Downstream(friend, id) if !closing => {
+                let out = Place { friend, currency: at.currency.clone(), id };
+                let queued = self.queued_request(friend, id).is_some();
+                assert!(
+                    queued || self.pending(&out, Side::Local).is_some(),
+                    "a passed request ended downstream without word upstream"
+                );
+            }
+            Link::None | Link::Destination => {}
+            Link::Downstream(..) => {}
+            Link::Upstream(..) | Link::Payment(_) => {
+                panic!("an incoming request is linked as an outgoing one")
+            }
+        }
+    }
+
+    /// An outgoing request belongs to an incoming one or to a payment of ours.
+    fn check_outgoing(&self, at: &Place, link: Link) {
+        match link {
+            Link::Upstream(friend, id) => {
+                let incoming = Place { friend, currency: at.currency.clone(), id };
+                let partner = self.pending(&incoming, Side::Remote);
+                assert!(partner.is_some(), "an outgoing request lost its incoming one");
+            }
+            Link::None | Link::Payment(_) => {}
+            Link::Destination | Link::Downstream(..) => {
+                panic!("an outgoing request is linked as an incoming one")
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What applications, index servers and the shell are told of the state.
+
+use std::collections::BTreeSet;
+
+use offset_crypto::PublicKey;
+use offset_proto::{
+    Credits, Currency, ServerAddress, Text,
+    index::IndexLine,
+    report::{
+        CurrencyReport, CurrencyStatus, FriendReport, LineReport, NodeReport, ReportMutation,
+        ServerReport,
+    },
+};
+
+use crate::{
+    api::{Contact, Effect},
+    funder::Funder,
+    side::Side,
+    state::{Friend, Line},
+};
+
+impl Funder {
+    /// The node's report. Connections to servers are the shell's to fill in.
+    pub(crate) fn report(&self) -> NodeReport {
+        let mut friends: Vec<_> =
+            self.state.friends.iter().map(|(key, row)| self.friend_report(*key, row)).collect();
+        friends.sort_by(|a, b| a.name.cmp(&b.name));
+        NodeReport {
+            public_key: self.local,
+            default_currency: self.state.settings.default_currency.clone(),
+            accepts_spontaneous: self.state.settings.accepts_spontaneous,
+            relays: self.relay_reports(),
+            index_servers: self.index_server_reports(),
+            friends,
+        }
+    }
+
+    fn relay_reports(&self) -> Vec<ServerReport> {
+        self.state.relays.iter().map(|(name, relay)| server_report(name, relay)).collect()
+    }
+
+    fn index_server_reports(&self) -> Vec<ServerReport> {
+        let mut rows: Vec<_> = self.state.index_servers.iter().collect();
+        rows.sort_by_key(|(_, row)| row.position);
+        rows.into_iter().map(|(name, row)| server_report(name, &row.server)).collect()
+    }
+
+    fn friend_report(&self, key: PublicKey, friend: &Friend) -> FriendReport {
+        let currency = |(currency, line): (&Currency, &Line)| CurrencyReport {
+            currency: currency.clone(),
+            rate: line.rate,
+            status: line_status(line),
+        };
+        FriendReport {
+            name: friend.info.name.clone(),
+            public_key: key,
+            relays: friend.info.relays.clone(),
+            enabled: friend.info.enabled,
+            online: self.is_online(&key),
+            consistent: friend.channel.inconsistent.is_none(),
+            last_error: friend.channel.inconsistent.clone().unwrap_or_else(|| Text::cut("")),
+            currencies: friend.lines.iter().map(currency).collect(),
+        }
+    }
+
+    /// Turns what changed since the last batch into effects.
+    pub(crate) fn notify(&mut self) {
+        for friend in std::mem::take(&mut self.dirty.contacts) {
+            let info = self.state.friends.get(&friend).map(|row| &row.info);
+            let contact = info.filter(|info| info.enabled).map(|info| Contact {
+                relays: info.relays.clone(),
+                previous_relays: info.previous_relays.clone(),
+            });
+            self.effects.push(Effect::Contact { friend, contact });
+        }
+        if std::mem::take(&mut self.dirty.own_relays) {
+            self.effects.push(Effect::Relays(self.listening_relays()));
+            self.mutation(ReportMutation::SetRelays(self.relay_reports()));
+        }
+        if std::mem::take(&mut self.dirty.index_servers) {
+            let reports = self.index_server_reports();
+            let servers = reports.iter().map(|row| (row.name.clone(), row.server.clone()));
+            self.effects.push(Effect::IndexServers(servers.collect()));
+            self.mutation(ReportMutation::SetIndexServers(reports));
+        }
+        if std::mem::take(&mut self.dirty.settings) {
+            let settings = self.state.settings.clone();
+            self.mutation(ReportMutation::SetDefaultCurrency(settings.default_currency));
+            self.mutation(ReportMutation::SetAcceptsSpontaneous(settings.accepts_spontaneous));
+        }
+        for (friend, currency) in std::mem::take(&mut self.dirty.lines) {
+            self.notify_line(friend, currency);
+        }
+        let friends = std::mem::take(&mut self.dirty.friends);
+        if self.observed {
+            for key in friends {
+                let mutation = match self.state.friends.get(&key) {
+                    Some(friend) => ReportMutation::SetFriend(self.friend_report(key, friend)),
+                    None => ReportMutation::RemoveFriend(key),
+                };
+                self.mutation(mutation);
+            }
+        }
+    }
+
+    fn mutation(&mut self, mutation: ReportMutation) {
+        if self.observed {
+            self.effects.push(Effect::Mutation(mutation));
+        }
+    }
+
+    fn notify_line(&mut self, friend: PublicKey, currency: Currency) {
+        let line = self.index_line(&friend, &currency);
+        let key = (friend, currency);
+        let known = match line {
+            Some(line) => self.reported.insert(key.clone(), line),
+            None => self.reported.remove(&key),
+        };
+        if known != line {
+            self.effects.push(Effect::IndexLine { friend, currency: key.1, line });
+        }
+    }
+
+    /// What index servers are to know: lines of friends who are online, in active currencies; a
+    /// direction whose requests are closed has capacity 0 (protocol, section 9).
+    fn index_line(&self, friend: &PublicKey, currency: &Currency) -> Option<IndexLine> {
+        let line = self.friend(friend)?.lines.get(currency).filter(|_| self.is_online(friend))?;
+        let numbers = line.credit.as_ref()?.numbers();
+        let capacity = |side: Side| {
+            if numbers.requests_open[!side] { numbers.room(side) } else { Credits::ZERO }
+        };
+        Some(IndexLine {
+            send_capacity: capacity(Side::Local),
+            recv_capacity: capacity(Side::Remote),
+            rate: line.rate,
+        })
+    }
+
+    /// Our relays, and those that some enabled friend may still know us by.
+    fn listening_relays(&self) -> Vec<ServerAddress> {
+        let mut relays: BTreeSet<_> = self.own_relays().into_iter().collect();
+        for friend in self.state.friends.values().filter(|friend| friend.info.enabled) {
+            let channel = &friend.channel;
+            if channel.relays_sent != channel.relays_confirmed
+                || channel.relays_sent.as_deref() != Some(&*self.own_relays())
+            {
+                relays.extend(channel.relays_sent.iter().flatten().cloned());
+                relays.extend(channel.relays_confirmed.iter().flatten().cloned());
+            }
+        }
+        relays.into_iter().collect()
+    }
+}
+
+fn server_report(name: &offset_proto::Name, server: &ServerAddress) -> ServerReport {
+    ServerReport {
+        name: name.clone(),
+        server: server.clone(),
+        connected: false,
+        last_error: Text::cut(""),
+    }
+}
+
+fn line_status(line: &Line) -> CurrencyStatus {
+    match &line.credit {
+        Some(credit) => {
+            let numbers = credit.numbers();
+            CurrencyStatus::Active(LineReport {
+                balance: numbers.balance,
+                local_requests_open: numbers.requests_open.local,
+                remote_requests_open: numbers.requests_open.remote,
+                local_max_debt: numbers.max_debt.local,
+                remote_max_debt: numbers.max_debt.remote,
+                local_pending_debt: numbers.pending_debt.local,
+                remote_pending_debt: numbers.pending_debt.remote,
+            })
+        }
+        None => CurrencyStatus::Proposed {
+            local: line.wanted.or(line.local_proposal),
+            remote: line.remote_proposal,
+        },
+    }
+}

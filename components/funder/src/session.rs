@@ -1,0 +1,190 @@
+//! Sessions with friends: who is online, and whether both sides agree where the channel stands
+//! (protocol, section 4).
+
+use offset_crypto::PublicKey;
+use offset_proto::{
+    Text, Timestamp,
+    friend::{CancelReason, FriendMessage, FriendOp, Resume},
+};
+
+use crate::{
+    api::{Effect, SessionId},
+    channel::signer,
+    dirty::Key,
+    funder::{Funder, Session, Standing},
+    side::Side,
+    state::Channel,
+};
+
+/// What comparing two `resume`s says.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Agree {
+        send_again: bool,
+    },
+    /// One of us may have lost state.
+    Apart,
+    Inconsistent,
+}
+
+impl Funder {
+    pub(crate) fn connected(&mut self, key: PublicKey, id: SessionId) {
+        self.disconnected(key);
+        let Some(friend) = self.friend(&key) else {
+            return;
+        };
+        if !friend.info.enabled {
+            return;
+        }
+        let ends = self.ends(key);
+        let channel = &friend.channel;
+        let wants_token = channel.inconsistent.is_none()
+            && channel.holder(&ends) == Side::Remote
+            && self.has_something_to_send(&key);
+        let resume = Resume {
+            epoch: channel.epoch,
+            counter: channel.counter,
+            token_id: channel.token_id,
+            wants_token,
+        };
+        let asked = wants_token.then_some(channel.counter);
+        let session = Session { id, standing: Standing::Resuming, remote_wants: None, asked };
+        self.live.entry(key).or_default().session = Some(session);
+        self.send(key, FriendMessage::Resume(resume));
+    }
+
+    pub(crate) fn disconnected(&mut self, key: PublicKey) {
+        let live = self.live.entry(key).or_default();
+        if live.session.take().is_some_and(|session| session.standing == Standing::Agreed) {
+            self.availability_changed(key);
+        }
+    }
+
+    /// The friend came online or went offline: observers and index servers are to hear of it.
+    pub(crate) fn availability_changed(&mut self, key: PublicKey) {
+        self.dirty.friends.insert(key);
+        if let Some(friend) = self.state.friends.get(&key) {
+            self.dirty.lines.extend(friend.lines.keys().map(|currency| (key, currency.clone())));
+        }
+    }
+
+    pub(crate) fn resume(
+        &mut self,
+        now: Timestamp,
+        key: PublicKey,
+        session: SessionId,
+        theirs: &Resume,
+    ) {
+        let ends = self.ends(key);
+        let Some(friend) = self.state.friends.get(&key) else {
+            return;
+        };
+        let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
+            return;
+        };
+        if current.standing != Standing::Resuming || friend.channel.inconsistent.is_some() {
+            if current.standing != Standing::Resuming {
+                self.effects.push(Effect::Disconnect { friend: key, session });
+            }
+            return;
+        }
+        let mirrored = theirs.counter == friend.channel.counter.wrapping_add(1)
+            && signer(&ends, theirs.counter) == Side::Remote;
+        match compare(&friend.channel, signer(&ends, friend.channel.counter), theirs, mirrored) {
+            Verdict::Agree { send_again } => {
+                current.standing = Standing::Agreed;
+                current.remote_wants = theirs.wants_token.then_some(theirs.counter);
+                let again = friend.channel.last_sent.clone().filter(|_| send_again);
+                self.live.entry(key).or_default().agreed_since_start = true;
+                if let Some(token) = again {
+                    self.send(key, FriendMessage::MoveToken(Box::new((*token).clone())));
+                }
+                self.availability_changed(key);
+                self.dirty.touch(key);
+                self.retry_accepting(now, key);
+            }
+            Verdict::Apart => {
+                current.standing = Standing::Apart;
+                self.dirty.friends.insert(key);
+            }
+            Verdict::Inconsistent => self.inconsistent(key, "what the two sides remember differs"),
+        }
+    }
+
+    /// Stops a channel for good: something came that cannot be explained. Nothing that was
+    /// forwarded over it is cancelled; requests that never went into a token are (section 8).
+    pub(crate) fn inconsistent(&mut self, key: PublicKey, why: &str) {
+        let Some(friend) = self.state.friends.get_mut(&key) else {
+            return;
+        };
+        if friend.channel.inconsistent.is_some() {
+            return;
+        }
+        log::warn!("the channel with friend {key:?} is inconsistent: {why}");
+        friend.channel.inconsistent = Some(Text::cut(why));
+        let unsent: Vec<_> = friend
+            .queue
+            .iter()
+            .filter(|(_, row)| matches!(row.op, FriendOp::Request(_)))
+            .map(|(number, row)| (*number, row.since))
+            .collect();
+        self.dirty.mark(Key::Channel(key));
+        self.availability_changed(key);
+        for (number, since) in unsent {
+            if let Some(row) = self.dequeue(key, number) {
+                self.request_not_sent(since, key, &row, CancelReason::Offline);
+            }
+        }
+    }
+
+    pub(crate) fn token_wanted(&mut self, key: PublicKey, counter: u64) {
+        let Some(friend) = self.state.friends.get(&key) else {
+            return;
+        };
+        let current = friend.channel.counter;
+        let session = self.live.get_mut(&key).and_then(|live| live.session.as_mut());
+        // An older counter was answered by the token that moved it on.
+        if let Some(session) = session
+            && session.standing == Standing::Agreed
+            && counter == current
+        {
+            session.remote_wants = Some(counter);
+            self.dirty.touch(key);
+        }
+    }
+
+    /// Sends over the session that stands, if one does.
+    pub(crate) fn send(&mut self, friend: PublicKey, message: FriendMessage) {
+        let session = self.live.get(&friend).and_then(|live| live.session.as_ref());
+        if let Some(session) = session.map(|session| session.id) {
+            self.effects.push(Effect::Send { friend, session, message });
+        }
+    }
+}
+
+/// Section 4, *resume*. `last_signer` signed our channel's last token; `mirrored`: theirs is one
+/// ahead and would be their own.
+fn compare(mine: &Channel, last_signer: Side, theirs: &Resume, mirrored: bool) -> Verdict {
+    if mine.epoch != theirs.epoch {
+        return Verdict::Apart;
+    }
+    let ours_is_news = mine.counter == theirs.counter.wrapping_add(1)
+        && last_signer == Side::Local
+        && mine.last_sent.as_ref().is_some_and(|token| token.body.prev_token == theirs.token_id);
+    if mine.counter == theirs.counter {
+        if mine.token_id == theirs.token_id {
+            Verdict::Agree { send_again: false }
+        } else {
+            Verdict::Inconsistent
+        }
+    } else if ours_is_news {
+        Verdict::Agree { send_again: true }
+    } else if mirrored {
+        Verdict::Agree { send_again: false }
+    } else if mine.counter == theirs.counter.wrapping_add(1) && last_signer == Side::Local {
+        // Our last token does not follow the one that they remember.
+        Verdict::Inconsistent
+    } else {
+        Verdict::Apart
+    }
+}

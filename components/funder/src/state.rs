@@ -1,0 +1,434 @@
+//! Everything a node must remember, as rows: what the store keeps and the funder works on.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use offset_crypto::{
+    HashResult, HashedLock, InvoiceId, PaymentId, PlainLock, PublicKey, RequestId,
+};
+use offset_proto::{
+    Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
+    app::{InvoiceStatus, PaymentFailure, PaymentStatus},
+    friend::{FriendOp, MoveToken, Proposal, Request, Response},
+    index::Edge,
+    payment::{Invoice, Receipt},
+};
+
+use crate::{credit::MutualCredit, credit::Numbers, side::Side};
+
+/// The durable state of a node.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Settings of the whole node.
+    pub settings: Settings,
+    /// Where we listen, by the user's name.
+    pub relays: BTreeMap<Name, ServerAddress>,
+    /// Index servers by the user's name.
+    pub index_servers: BTreeMap<Name, IndexServer>,
+    /// Friends by key.
+    pub friends: BTreeMap<PublicKey, Friend>,
+    /// Our own registered invoices that have not ended.
+    pub invoices: BTreeMap<InvoiceId, InvoiceRow>,
+    /// What arrived for invoices, by invoice and buyer's lock.
+    pub sets: BTreeMap<SetKey, SetRow>,
+    /// Our own payments that have not ended.
+    pub payments: BTreeMap<PaymentId, PaymentRow>,
+    /// What was collected here; see [`settled_id`]. It keeps an invoice from being paid twice.
+    pub settled: std::collections::BTreeSet<HashResult>,
+}
+
+/// Settings of the whole node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The currency that is used where none is given.
+    pub default_currency: Currency,
+    /// Whether payments without a registered invoice are taken.
+    pub accepts_spontaneous: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { default_currency: Currency::fallback(), accepts_spontaneous: true }
+    }
+}
+
+/// A configured index server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexServer {
+    /// Where it is.
+    pub server: ServerAddress,
+    /// Lower ones are tried first; unique.
+    pub position: u64,
+}
+
+/// A friend with everything shared with it.
+#[derive(Debug, Clone)]
+pub struct Friend {
+    /// Name, relays, whether enabled.
+    pub info: FriendInfo,
+    /// Where the token channel stands.
+    pub channel: Channel,
+    /// Currencies, proposed and active.
+    pub lines: BTreeMap<Currency, Line>,
+    /// Operations that wait for the token, in order.
+    pub queue: BTreeMap<u64, QueuedOp>,
+}
+
+/// What the user configured about a friend, and what the friend told of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FriendInfo {
+    /// The user's name for the friend; unique.
+    pub name: Name,
+    /// Whether we communicate with the friend.
+    pub enabled: bool,
+    /// Where the friend listens: the newest list known.
+    pub relays: Vec<ServerAddress>,
+    /// The list before it, tried until a session stands.
+    pub previous_relays: Vec<ServerAddress>,
+}
+
+/// A token channel (protocol, section 5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// Set once, when something came that cannot be explained; nothing moves any more.
+    pub inconsistent: Option<Text>,
+    /// 0 until a reset.
+    pub epoch: u64,
+    /// Of the last move token of either side; 0 after genesis.
+    pub counter: u64,
+    /// Its id, or the genesis id.
+    pub token_id: HashResult,
+    /// Our own last token, while the friend may not have it.
+    pub last_sent: Option<Arc<MoveToken>>,
+    /// Our relays as the last token that carried them said, if any did.
+    pub relays_sent: Option<Vec<ServerAddress>>,
+    /// Our relays as the friend is known to know them.
+    pub relays_confirmed: Option<Vec<ServerAddress>>,
+}
+
+/// One currency with one friend.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What the user wants; `None`: the currency is to be withdrawn or disabled.
+    pub wanted: Option<Proposal>,
+    /// The fee that we ask of this friend.
+    pub rate: Rate,
+    /// What our tokens proposed.
+    pub local_proposal: Option<Proposal>,
+    /// What the friend's tokens proposed.
+    pub remote_proposal: Option<Proposal>,
+    /// The line itself, once active.
+    pub credit: Option<MutualCredit>,
+}
+
+/// A [`Line`] without its pending requests, as one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineRow {
+    /// See [`Line::wanted`].
+    pub wanted: Option<Proposal>,
+    /// See [`Line::rate`].
+    pub rate: Rate,
+    /// See [`Line::local_proposal`].
+    pub local_proposal: Option<Proposal>,
+    /// See [`Line::remote_proposal`].
+    pub remote_proposal: Option<Proposal>,
+    /// The numbers of an active line.
+    pub numbers: Option<Numbers>,
+}
+
+impl Line {
+    /// The row of this line.
+    #[must_use]
+    pub fn row(&self) -> LineRow {
+        LineRow {
+            wanted: self.wanted,
+            rate: self.rate,
+            local_proposal: self.local_proposal,
+            remote_proposal: self.remote_proposal,
+            numbers: self.credit.as_ref().map(|credit| *credit.numbers()),
+        }
+    }
+}
+
+/// How far a pending request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Asked.
+    Requested,
+    /// Answered by the destination.
+    Responded,
+    /// The buyer's lock is open.
+    Committed,
+}
+
+impl Stage {
+    /// The number in hashes and rows.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Requested => 0,
+            Self::Responded => 1,
+            Self::Committed => 2,
+        }
+    }
+
+    /// The stage with this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Requested),
+            1 => Some(Self::Responded),
+            2 => Some(Self::Committed),
+            _ => None,
+        }
+    }
+}
+
+/// A pending request. The first five fields are shared with the friend and hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// As it was sent on this line.
+    pub request: Arc<Request>,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Whether the buyer gave it up.
+    pub released: bool,
+    /// From stage 1 on.
+    pub response: Option<Arc<Response>>,
+    /// At stage 2.
+    pub src_plain_lock: Option<PlainLock>,
+    /// What it belongs to at this node.
+    pub link: Link,
+    /// Whether we queued its collect or cancel.
+    pub closing: bool,
+    /// When it became pending here.
+    pub since: Timestamp,
+}
+
+/// What a request belongs to at this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Link {
+    /// Nothing: it is only to be cancelled.
+    None,
+    /// Received from a friend and passed on: the friend and id it has there.
+    Downstream(PublicKey, RequestId),
+    /// Received from a friend for us as destination.
+    Destination,
+    /// Sent for this friend, where it has this id.
+    Upstream(PublicKey, RequestId),
+    /// Sent for a payment of our own.
+    Payment(PaymentId),
+}
+
+/// An operation that waits for the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedOp {
+    /// Its currency.
+    pub currency: Currency,
+    /// The operation.
+    pub op: FriendOp,
+    /// For a request: what it belongs to.
+    pub link: Link,
+    /// Since when it waits.
+    pub since: Timestamp,
+}
+
+/// A registered invoice of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceRow {
+    /// Its terms.
+    pub invoice: Invoice,
+    /// Where it is.
+    pub status: InvoiceStatus,
+}
+
+impl InvoiceRow {
+    /// Whether nothing more will happen to the invoice.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self.status {
+            InvoiceStatus::Open | InvoiceStatus::Committed => false,
+            InvoiceStatus::Collected | InvoiceStatus::Cancelled | InvoiceStatus::Expired => true,
+        }
+    }
+}
+
+/// Names a set: the parts that carry one lock for one invoice (protocol, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetKey {
+    /// What is paid.
+    pub invoice_id: InvoiceId,
+    /// The buyer's lock of the attempt.
+    pub src_hashed_lock: HashedLock,
+}
+
+/// The parts of a payment to us that belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetRow {
+    /// Of every part.
+    pub currency: Currency,
+    /// Of every part.
+    pub total: Credits,
+    /// Whether it pays no registered invoice.
+    pub spontaneous: bool,
+    /// When its first part arrived.
+    pub since: Timestamp,
+    /// The parts that are pending, by friend and id.
+    pub parts: Vec<(PublicKey, RequestId)>,
+    /// The buyer's lock, once revealed, accepted or not yet.
+    pub src_plain_lock: Option<PlainLock>,
+    /// Whether the commit was accepted: from then on parts are only collected.
+    pub accepted: bool,
+}
+
+/// A payment of our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentRow {
+    /// What identifies its contents: the same id with another hash is another payment.
+    pub contents: HashResult,
+    /// What is paid.
+    pub invoice_id: InvoiceId,
+    /// Whether the destination's node does not know the invoice.
+    pub spontaneous: bool,
+    /// To whom.
+    pub destination: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// How much arrives.
+    pub amount: Credits,
+    /// When the invoice expires, if there is one.
+    pub expires_at: Option<Timestamp>,
+    /// The most that mediators may take.
+    pub max_fee: Option<Credits>,
+    /// When it was ordered.
+    pub created_at: Timestamp,
+    /// When an undecided payment is given up.
+    pub deadline: Timestamp,
+    /// For the user's own books.
+    pub note: Text,
+    /// Directed edges that failed.
+    pub exclude: Vec<Edge>,
+    /// The attempt under way or committed.
+    pub attempt: Option<Attempt>,
+    /// What to say if no other way is found.
+    pub last_failure: Option<PaymentFailure>,
+    /// Where it is.
+    pub phase: Phase,
+}
+
+/// Where a payment is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking for routes.
+    Routing,
+    /// Requests are under way; the lock is not revealed.
+    Requesting,
+    /// The lock is revealed; it cannot be taken back.
+    Committed,
+    /// Paid.
+    Succeeded {
+        /// The proof.
+        receipt: Box<Receipt>,
+        /// What the mediators took.
+        fee: Credits,
+    },
+    /// Not paid.
+    Failed(PaymentFailure),
+    /// Committed, then cancelled back by the seller.
+    Cancelled,
+    /// Committed, and parts were lost with a friendship.
+    Unknown,
+}
+
+impl Phase {
+    /// Whether nothing more will happen to the payment.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Routing | Self::Requesting | Self::Committed => false,
+            Self::Succeeded { .. } | Self::Failed(_) | Self::Cancelled | Self::Unknown => true,
+        }
+    }
+
+    /// As applications see it.
+    #[must_use]
+    pub fn status(&self) -> PaymentStatus {
+        match self {
+            Self::Routing => PaymentStatus::Routing,
+            Self::Requesting => PaymentStatus::Requesting,
+            Self::Committed => PaymentStatus::Committed,
+            Self::Succeeded { receipt, fee } => {
+                PaymentStatus::Succeeded { receipt: receipt.clone(), fee: *fee }
+            }
+            Self::Failed(failure) => PaymentStatus::Failed(failure.clone()),
+            Self::Cancelled => PaymentStatus::Cancelled,
+            Self::Unknown => PaymentStatus::Unknown,
+        }
+    }
+}
+
+/// One fresh lock and all requests sent under it (protocol, section 6.5). The decision, commit or
+/// release, is the payment's phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Random, durable before the first request leaves, never used again.
+    pub src_plain_lock: PlainLock,
+    /// The requests.
+    pub parts: Vec<Part>,
+}
+
+/// One request of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The whole route, us first.
+    pub route: Vec<PublicKey>,
+    /// The id on our first line.
+    pub request_id: RequestId,
+    /// What arrives.
+    pub amount: Credits,
+    /// What the mediators take.
+    pub fee: Credits,
+    /// How it stands.
+    pub state: PartState,
+}
+
+/// How a part stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartState {
+    /// Queued or pending.
+    Requested,
+    /// Answered.
+    Responded(Box<Response>),
+    /// Cancelled back over our own first link.
+    Cancelled,
+    /// Collected.
+    Collected,
+}
+
+/// What [`State::settled`] holds: the hash of an invoice id, currency and total.
+#[must_use]
+pub fn settled_id(invoice_id: &InvoiceId, currency: &Currency, total: Credits) -> HashResult {
+    let mut out = offset_proto::canonical::Writer::default();
+    out.fixed(invoice_id).text(currency.as_str()).u128(total.0);
+    offset_crypto::hash(&out.into_bytes())
+}
+
+impl State {
+    /// The friend with this name.
+    #[must_use]
+    pub fn friend_named(&self, name: &Name) -> Option<(&PublicKey, &Friend)> {
+        self.friends.iter().find(|(_, friend)| friend.info.name == *name)
+    }
+
+    /// A pending request.
+    #[must_use]
+    pub fn pending(
+        &self,
+        friend: &PublicKey,
+        currency: &Currency,
+        sender: Side,
+        id: &RequestId,
+    ) -> Option<&Pending> {
+        let credit = self.friends.get(friend)?.lines.get(currency)?.credit.as_ref()?;
+        credit.pending(sender).get(id)
+    }
+}

@@ -1,0 +1,166 @@
+//! Random networks: payments under delays, lost sessions and crashes at every point; then calm, in
+//! which everything must end, with every payment having its whole effect or none.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use offset_crypto::PaymentId;
+use offset_funder::state::Phase;
+use offset_proto::app::PaymentTarget;
+use support::Net;
+
+const SEEDS: u64 = 200;
+
+#[test]
+fn every_payment_has_its_whole_effect_or_none() {
+    let seeds = match std::env::var("OFFSET_SEED") {
+        Ok(seed) => {
+            let seed: u64 = seed.parse().expect("OFFSET_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..SEEDS,
+    };
+    for seed in seeds {
+        println!("replay with OFFSET_SEED={seed}");
+        run(seed);
+    }
+}
+
+fn run(seed: u64) {
+    let count = 3 + usize::try_from(seed % 3).unwrap();
+    let mut net = Net::chain(count, 1_000, seed);
+    if seed.is_multiple_of(2) {
+        // A ring has two ways for everything.
+        net.befriend(count - 1, 0, 1_000);
+        net.settle();
+    }
+    for node in 0..count {
+        if seed.is_multiple_of(3) && 0 < node {
+            net.set_rate(node, node - 1, 10_000, 1);
+        }
+    }
+    net.settle();
+    let mut payments = BTreeMap::new();
+    for _ in 0..300 {
+        step(&mut net, count, &mut payments);
+    }
+    calm(&mut net, count, seed);
+    check(&net, count, &payments);
+}
+
+fn below(net: &mut Net, bound: usize) -> usize {
+    usize::try_from(net.rng.below(u64::try_from(bound).unwrap())).unwrap()
+}
+
+fn step(net: &mut Net, count: usize, payments: &mut BTreeMap<PaymentId, (usize, usize, u128)>) {
+    match below(net, 100) {
+        0..15 => {
+            let (buyer, seller) = (below(net, count), below(net, count));
+            if buyer == seller {
+                return;
+            }
+            let amount = 1 + u128::try_from(below(net, 400)).unwrap();
+            let id = if below(net, 2) == 0 {
+                let invoice = net.invoice(seller, amount);
+                let request = net.pay_request(PaymentTarget::Invoice(Box::new(invoice)));
+                net.pay(buyer, request)
+            } else {
+                net.send_funds(buyer, seller, amount)
+            };
+            payments.insert(id, (buyer, seller, amount));
+        }
+        15..18 => {
+            let node = below(net, count);
+            let after_commit = below(net, 2) == 0;
+            net.crash(node, after_commit);
+        }
+        18..22 => {
+            let pairs = net.connected_pairs();
+            if !pairs.is_empty() {
+                let (a, b) = pairs[below(net, pairs.len())];
+                net.disconnect(a, b);
+            }
+        }
+        22..30 => reconnect_one(net, count),
+        30..40 => net.pass(7),
+        40..41 => net.pass(11_000),
+        41..65 => {
+            let node = below(net, count);
+            net.flush(node);
+        }
+        _ => {
+            let links = net.busy_links();
+            if !links.is_empty() {
+                let (from, to) = links[below(net, links.len())];
+                net.deliver(from, to);
+            }
+        }
+    }
+}
+
+fn missing_pairs(net: &Net, count: usize) -> Vec<(usize, usize)> {
+    let mut missing = Vec::new();
+    for a in 0..count {
+        for key in net.nodes[a].funder.state().friends.keys() {
+            let b = net.index_of(*key);
+            if a < b && !net.connected_pairs().contains(&(a, b)) {
+                missing.push((a, b));
+            }
+        }
+    }
+    missing
+}
+
+fn reconnect_one(net: &mut Net, count: usize) {
+    let missing = missing_pairs(net, count);
+    if !missing.is_empty() {
+        let (a, b) = missing[below(net, missing.len())];
+        net.connect(a, b);
+    }
+}
+
+fn calm(net: &mut Net, count: usize, seed: u64) {
+    for (a, b) in missing_pairs(net, count) {
+        net.connect(a, b);
+    }
+    for _ in 0..200 {
+        net.settle();
+        net.pass(1_000);
+    }
+    net.settle();
+    println!("seed {seed}: {} tokens", net.tokens);
+}
+
+fn check(net: &Net, count: usize, payments: &BTreeMap<PaymentId, (usize, usize, u128)>) {
+    net.check_at_rest(true);
+    let sum: i128 = (0..count).map(|node| net.total(node)).sum();
+    assert_eq!(sum, 0, "conservation");
+    let mut succeeded = 0;
+    let (mut expected, mut fees) = (vec![0i128; count], 0i128);
+    for (id, (buyer, seller, amount)) in payments {
+        // A payment that was ordered in a batch which was lost with a crash never was.
+        let Some(row) = net.nodes[*buyer].archive.get(id) else {
+            continue;
+        };
+        if let Phase::Succeeded { fee, receipt } = &row.phase {
+            succeeded += 1;
+            assert_eq!(receipt.total_dest_payment.0, *amount);
+            let (amount, fee) = (i128::try_from(*amount).unwrap(), i128::try_from(fee.0).unwrap());
+            expected[*buyer] -= amount + fee;
+            expected[*seller] += amount;
+            fees += fee;
+        }
+    }
+    // Mediators earned the fees, and nobody anything else.
+    let mut earned = 0;
+    for (node, expected) in expected.iter().enumerate() {
+        let extra = net.total(node) - expected;
+        assert!(0 <= extra, "node {node} lost {extra}");
+        earned += extra;
+    }
+    assert_eq!(earned, fees);
+    println!("{succeeded} of {} payments succeeded", payments.len());
+}

@@ -1,0 +1,535 @@
+//! A network of funders in one thread: simulated links, disks, clock and index server. The same
+//! seed gives the same run.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test binary uses another part of the harness"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
+use offset_funder::{
+    Change, Config, Funder, Side,
+    api::{AppId, Batch, Command, Effect, Liveness, RoutesError, SessionId},
+    state::State,
+};
+use offset_proto::{
+    Balance, Credits, Currency, Name, Rate, Timestamp,
+    app::{
+        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, InvoiceReport, PayRequest,
+        PaymentReport, PaymentStatus, PaymentTarget,
+    },
+    friend::FriendMessage,
+    index::{IndexLine, MultiRoute, Route, RouteQuery},
+    payment::Invoice,
+};
+
+pub const APP: AppId = AppId(1);
+
+/// One node: its funder, and what its disk holds.
+pub struct Node {
+    pub identity: Arc<Identity>,
+    pub funder: Funder,
+    pub disk: State,
+    pub replies: BTreeMap<u64, Result<AppReply, AppError>>,
+    pub ended_payments: BTreeMap<PaymentId, PaymentReport>,
+    pub invoices: BTreeMap<InvoiceId, InvoiceReport>,
+    /// Ended payments as the disk keeps them.
+    pub archive: BTreeMap<PaymentId, offset_funder::state::PaymentRow>,
+    lines: BTreeMap<(PublicKey, Currency), IndexLine>,
+}
+
+pub struct Net {
+    pub nodes: Vec<Node>,
+    pub now: Timestamp,
+    pub rng: SeededRng,
+    /// Messages under way, in order, by sender and receiver.
+    links: BTreeMap<(usize, usize), VecDeque<FriendMessage>>,
+    /// The session of each connected pair, lower index first.
+    sessions: BTreeMap<(usize, usize), SessionId>,
+    next_session: u64,
+    next_request: u64,
+    pub config: Config,
+    /// How many tokens were delivered.
+    pub tokens: usize,
+    /// Whether the index server answers.
+    pub index_up: bool,
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub fn credit() -> Currency {
+    Currency::fallback()
+}
+
+impl Net {
+    /// Nodes without friends.
+    pub fn new(count: usize, seed: u64) -> Self {
+        let config = Config { check_every: 1, ..Config::default() };
+        let now = Timestamp(1_700_000_000_000);
+        let nodes = (0..count).map(|n| {
+            let mut bytes = [0; 32];
+            SeededRng::new(1_000 + u64::try_from(n).unwrap()).fill(&mut bytes);
+            let identity = Arc::new(Identity::from_seed(Seed::from_bytes(bytes)));
+            let state = State::default();
+            let funder = Funder::new(identity.clone(), state.clone(), config.clone(), now).unwrap();
+            Node {
+                identity,
+                funder,
+                disk: state,
+                replies: BTreeMap::new(),
+                ended_payments: BTreeMap::new(),
+                invoices: BTreeMap::new(),
+                archive: BTreeMap::new(),
+                lines: BTreeMap::new(),
+            }
+        });
+        Self {
+            nodes: nodes.collect(),
+            now,
+            rng: SeededRng::new(seed),
+            links: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            next_session: 1,
+            next_request: 1,
+            config,
+            tokens: 0,
+            index_up: true,
+        }
+    }
+
+    /// A chain of friends with open lines: each may owe its neighbours `limit`.
+    pub fn chain(count: usize, limit: u128, seed: u64) -> Self {
+        let mut net = Self::new(count, seed);
+        for n in 1..count {
+            net.befriend(n - 1, n, limit);
+        }
+        net.settle();
+        net
+    }
+
+    pub fn key(&self, node: usize) -> PublicKey {
+        self.nodes[node].identity.public_key()
+    }
+
+    pub fn index_of(&self, key: PublicKey) -> usize {
+        (0..self.nodes.len()).find(|n| self.key(*n) == key).unwrap()
+    }
+
+    /// Makes two nodes friends in the default currency, with everything open.
+    pub fn befriend(&mut self, a: usize, b: usize, limit: u128) {
+        for (x, y) in [(a, b), (b, a)] {
+            let public_key = self.key(y);
+            self.config(
+                x,
+                ConfigRequest::AddFriend {
+                    name: name(&format!("n{y}")),
+                    public_key,
+                    relays: Vec::new(),
+                    currency: None,
+                    opening_balance: Balance::ZERO,
+                },
+            );
+            let friend = name(&format!("n{y}"));
+            self.config(
+                x,
+                ConfigRequest::SetFriendEnabled { friend: friend.clone(), enabled: true },
+            );
+            self.config(
+                x,
+                ConfigRequest::SetMaxDebt {
+                    friend: friend.clone(),
+                    currency: None,
+                    max_debt: Credits(limit),
+                },
+            );
+            self.config(x, ConfigRequest::SetRequestsOpen { friend, currency: None, open: true });
+        }
+        self.connect(a, b);
+    }
+
+    pub fn set_rate(&mut self, node: usize, friend: usize, ppm: u32, add: u64) {
+        let friend = name(&format!("n{friend}"));
+        let rate = Rate { ppm, add };
+        self.config(node, ConfigRequest::SetRate { friend, currency: None, rate });
+    }
+
+    /// A configuration request that must succeed.
+    pub fn config(&mut self, node: usize, request: ConfigRequest) {
+        let reply = self.ask(node, Command::Config(request.clone()));
+        assert_eq!(reply, Ok(AppReply::Done), "{request:?}");
+    }
+
+    /// A command that is answered at once.
+    pub fn ask(&mut self, node: usize, command: Command) -> Result<AppReply, AppError> {
+        let id = self.command(node, command);
+        self.flush(node);
+        self.nodes[node].replies.remove(&id).expect("answered at once")
+    }
+
+    /// A command; its reply is filed under the number.
+    pub fn command(&mut self, node: usize, command: Command) -> u64 {
+        let id = self.next_request;
+        self.next_request += 1;
+        let (now, rng) = (self.now, &mut self.rng);
+        self.nodes[node].funder.handle_command(now, rng, APP, AppRequestId(id), command);
+        id
+    }
+
+    pub fn invoice(&mut self, seller: usize, amount: u128) -> Invoice {
+        let create = CreateInvoice {
+            currency: None,
+            amount: Credits(amount),
+            description: "".parse().unwrap(),
+            expires_in_ms: None,
+        };
+        match self.ask(seller, Command::CreateInvoice(create)) {
+            Ok(AppReply::Invoice(report)) => report.invoice,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn pay_request(&mut self, target: PaymentTarget) -> PayRequest {
+        PayRequest {
+            payment_id: PaymentId::random(&mut self.rng),
+            target,
+            max_fee: None,
+            deadline_ms: None,
+            note: "".parse().unwrap(),
+        }
+    }
+
+    /// Orders a payment; gives its id.
+    pub fn pay(&mut self, buyer: usize, request: PayRequest) -> PaymentId {
+        let id = request.payment_id;
+        let ended = self.nodes[buyer].archive.get(&id).cloned().map(Box::new);
+        self.command(buyer, Command::Pay { request: Box::new(request), ended });
+        self.flush(buyer);
+        id
+    }
+
+    pub fn send_funds(&mut self, buyer: usize, seller: usize, amount: u128) -> PaymentId {
+        let destination = self.key(seller);
+        let target =
+            PaymentTarget::Spontaneous { destination, amount: Credits(amount), currency: None };
+        let request = self.pay_request(target);
+        self.pay(buyer, request)
+    }
+
+    /// Runs until nothing is under way, then gives the payment's end, letting time pass as needed.
+    pub fn outcome(&mut self, buyer: usize, id: PaymentId) -> PaymentStatus {
+        for _ in 0..2_000 {
+            self.settle();
+            if let Some(report) = self.nodes[buyer].ended_payments.get(&id) {
+                return report.status.clone();
+            }
+            self.pass(50);
+        }
+        panic!("payment {id:?} does not end");
+    }
+
+    pub fn connect(&mut self, a: usize, b: usize) {
+        let pair = (a.min(b), a.max(b));
+        self.disconnect(a, b);
+        let session = SessionId(self.next_session);
+        self.next_session += 1;
+        self.sessions.insert(pair, session);
+        for (x, y) in [(a, b), (b, a)] {
+            let (now, friend) = (self.now, self.key(y));
+            self.nodes[x].funder.handle_liveness(now, friend, Liveness::Connected(session));
+        }
+    }
+
+    pub fn disconnect(&mut self, a: usize, b: usize) {
+        let pair = (a.min(b), a.max(b));
+        if self.sessions.remove(&pair).is_some() {
+            for (x, y) in [(a, b), (b, a)] {
+                self.links.remove(&(x, y));
+                let (now, friend) = (self.now, self.key(y));
+                self.nodes[x].funder.handle_liveness(now, friend, Liveness::Disconnected);
+            }
+        }
+    }
+
+    pub fn connected_pairs(&self) -> Vec<(usize, usize)> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// Stops a node at once and starts it from its disk. `after_commit`: what it would have sent
+    /// had become durable, but did not leave.
+    pub fn crash(&mut self, node: usize, after_commit: bool) {
+        if after_commit {
+            let batch = self.take(node);
+            self.write(node, &batch.changes);
+        }
+        for other in 0..self.nodes.len() {
+            if other != node {
+                self.disconnect(node, other);
+            }
+        }
+        let (now, config) = (self.now, self.config.clone());
+        let it = &mut self.nodes[node];
+        it.lines.clear();
+        let disk = it.disk.clone();
+        it.funder = Funder::new(it.identity.clone(), disk, config, now).unwrap();
+    }
+
+    /// Time passes at every node.
+    pub fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        for node in 0..self.nodes.len() {
+            let (now, rng) = (self.now, &mut self.rng);
+            let funder = &mut self.nodes[node].funder;
+            if funder.next_timeout().is_some_and(|at| at <= now) {
+                funder.handle_timeout(now, rng);
+            }
+        }
+    }
+
+    /// Takes a batch, makes it durable, and performs its effects.
+    pub fn flush(&mut self, node: usize) -> bool {
+        let batch = self.take(node);
+        let busy = !batch.changes.is_empty() || !batch.effects.is_empty();
+        self.write(node, &batch.changes);
+        self.nodes[node].funder.handle_durable(batch.number);
+        self.compare_disk(node);
+        for effect in batch.effects {
+            self.perform(node, effect);
+        }
+        busy
+    }
+
+    fn take(&mut self, node: usize) -> Batch {
+        self.nodes[node].funder.take_batch(self.now, &mut self.rng)
+    }
+
+    fn write(&mut self, node: usize, changes: &[Change]) {
+        let key = self.key(node);
+        let it = &mut self.nodes[node];
+        for change in changes {
+            it.disk.apply(key, change).unwrap();
+            if let Change::Payment(id, row) = change
+                && row.phase.is_final()
+            {
+                it.archive.insert(*id, row.clone());
+            }
+        }
+    }
+
+    fn perform(&mut self, node: usize, effect: Effect) {
+        match effect {
+            Effect::Send { friend, session, message } => {
+                let to = self.index_of(friend);
+                let pair = (node.min(to), node.max(to));
+                if self.sessions.get(&pair) == Some(&session) {
+                    self.links.entry((node, to)).or_default().push_back(message);
+                }
+            }
+            Effect::Disconnect { friend, .. } => {
+                let to = self.index_of(friend);
+                self.disconnect(node, to);
+            }
+            Effect::FindRoutes { payment_id, query } => {
+                let answer = self.find(&query);
+                let (now, rng) = (self.now, &mut self.rng);
+                self.nodes[node].funder.handle_routes(now, rng, payment_id, answer);
+            }
+            Effect::Reply { request_id, result, .. } => {
+                self.nodes[node].replies.insert(request_id.0, result);
+            }
+            Effect::Payment(report) => {
+                let ended = !matches!(
+                    report.status,
+                    PaymentStatus::Routing | PaymentStatus::Requesting | PaymentStatus::Committed
+                );
+                if ended {
+                    self.nodes[node].ended_payments.insert(report.payment_id, *report);
+                }
+            }
+            Effect::Invoice(report) => {
+                self.nodes[node].invoices.insert(report.invoice.id(), *report);
+            }
+            Effect::IndexLine { friend, currency, line } => {
+                let lines = &mut self.nodes[node].lines;
+                match line {
+                    Some(line) => drop(lines.insert((friend, currency), line)),
+                    None => drop(lines.remove(&(friend, currency))),
+                }
+            }
+            Effect::Mutation(_)
+            | Effect::Contact { .. }
+            | Effect::Relays(_)
+            | Effect::IndexServers(_) => {}
+        }
+    }
+
+    /// The index server: the fewest hops over lines that both ends report, by breadth-first search
+    /// from the destination, with capacities checked including fees.
+    fn find(&self, query: &RouteQuery) -> Result<Vec<MultiRoute>, RoutesError> {
+        if !self.index_up {
+            return Err(RoutesError::NotConnected);
+        }
+        let line = |from: usize, to: usize| {
+            let (a, b) = (self.key(from), self.key(to));
+            let sends = self.nodes[from].lines.get(&(b, query.currency.clone()))?;
+            let takes = self.nodes[to].lines.get(&(a, query.currency.clone()))?;
+            let excluded = query.exclude.iter().any(|edge| edge.from == a && edge.to == b);
+            (!excluded).then_some((sends.send_capacity.min(takes.recv_capacity), takes.rate))
+        };
+        let (source, destination) = (self.index_of(query.source), self.index_of(query.destination));
+        let mut best: BTreeMap<usize, (u128, Vec<usize>)> =
+            BTreeMap::from([(destination, (query.amount.0, vec![destination]))]);
+        let mut wave = VecDeque::from([destination]);
+        while let Some(to) = wave.pop_front() {
+            let (amount, path) = best[&to].clone();
+            for from in 0..self.nodes.len() {
+                let Some((capacity, rate)) = line(from, to).filter(|_| !best.contains_key(&from))
+                else {
+                    continue;
+                };
+                // What goes over this edge: what `to` passes on, and its fee if it is a mediator.
+                let fee = if to == destination { 0 } else { rate.fee(query.amount).unwrap().0 };
+                if capacity.0 < amount + fee {
+                    continue;
+                }
+                let mut path = path.clone();
+                path.insert(0, from);
+                best.insert(from, (amount + fee, path));
+                wave.push_back(from);
+            }
+        }
+        let Some((sent, path)) = best.get(&source).filter(|(_, path)| path.len() > 1) else {
+            return Ok(Vec::new());
+        };
+        let fee = sent - query.amount.0;
+        let keys = path.iter().map(|node| self.key(*node)).collect();
+        let route = Route { keys, amount: query.amount, fee: Credits(fee) };
+        Ok(vec![MultiRoute { routes: vec![route], total_fee: Credits(fee), age_ms: 0 }])
+    }
+
+    /// Delivers the first message of a link, if there is one.
+    pub fn deliver(&mut self, from: usize, to: usize) -> bool {
+        let Some(message) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        let pair = (from.min(to), from.max(to));
+        let Some(session) = self.sessions.get(&pair).copied() else {
+            return false;
+        };
+        self.tokens += usize::from(matches!(message, FriendMessage::MoveToken(_)));
+        let (now, rng, friend) = (self.now, &mut self.rng, self.nodes[from].identity.public_key());
+        self.nodes[to].funder.handle_message(now, rng, friend, session, message);
+        true
+    }
+
+    /// Looks at what a link carries, and may change it.
+    pub fn link(&mut self, from: usize, to: usize) -> &mut VecDeque<FriendMessage> {
+        self.links.entry((from, to)).or_default()
+    }
+
+    pub fn busy_links(&self) -> Vec<(usize, usize)> {
+        self.links.iter().filter(|(_, link)| !link.is_empty()).map(|(pair, _)| *pair).collect()
+    }
+
+    /// Runs until nothing moves, without time passing.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let mut busy = false;
+            for node in 0..self.nodes.len() {
+                busy |= self.flush(node);
+            }
+            for (from, to) in self.busy_links() {
+                busy |= self.deliver(from, to);
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the network does not come to rest");
+    }
+
+    pub fn balance(&self, node: usize, friend: usize) -> i128 {
+        self.balance_in(node, friend, &credit())
+    }
+
+    pub fn balance_in(&self, node: usize, friend: usize, currency: &Currency) -> i128 {
+        let line = &self.nodes[node].funder.state().friends[&self.key(friend)].lines[currency];
+        line.credit.as_ref().unwrap().numbers().balance.get()
+    }
+
+    /// What a node has in all, over its friends, in the default currency.
+    pub fn total(&self, node: usize) -> i128 {
+        let friends = self.nodes[node].funder.state().friends.values();
+        friends
+            .filter_map(|friend| friend.lines.get(&credit())?.credit.as_ref())
+            .map(|credit| credit.numbers().balance.get())
+            .sum()
+    }
+
+    /// M1 and M2 for every pair, in a network at rest; and with `clear`, that nothing is pending.
+    pub fn check_at_rest(&self, clear: bool) {
+        for a in 0..self.nodes.len() {
+            for (key, friend) in &self.nodes[a].funder.state().friends {
+                let b = self.index_of(*key);
+                let theirs = &self.nodes[b].funder.state().friends[&self.key(a)];
+                assert_eq!(friend.channel.counter, theirs.channel.counter, "{a}-{b}");
+                assert_eq!(friend.channel.token_id, theirs.channel.token_id, "{a}-{b}");
+                assert_eq!(friend.channel.inconsistent, None, "{a}-{b}");
+                for (currency, line) in &friend.lines {
+                    let Some(mine) = &line.credit else { continue };
+                    let other = theirs.lines[currency].credit.as_ref().unwrap();
+                    let (m, o) = (mine.numbers(), other.numbers());
+                    assert_eq!(m.balance, o.balance.mirrored(), "{a}-{b} mirror");
+                    assert_eq!(m.pending_debt.local, o.pending_debt.remote, "{a}-{b} pending");
+                    assert_eq!(mine.pending_root(), other.pending_root(), "{a}-{b} root");
+                    if clear {
+                        assert!(mine.pending(Side::Local).is_empty(), "{a}-{b} has pending");
+                        assert!(friend.queue.is_empty(), "{a}-{b} has queued");
+                    }
+                }
+            }
+        }
+        if clear {
+            for node in &self.nodes {
+                assert!(node.funder.state().sets.is_empty());
+                assert!(node.funder.state().payments.is_empty());
+            }
+        }
+    }
+
+    /// The disk holds exactly the state.
+    fn compare_disk(&self, node: usize) {
+        let it = &self.nodes[node];
+        assert_eq!(rows(it.funder.state()), rows(&it.disk), "disk of node {node}");
+    }
+}
+
+/// A state as text, row by row, without what is derived.
+pub fn rows(state: &State) -> BTreeSet<String> {
+    let mut rows = BTreeSet::new();
+    rows.insert(format!("{:?} {:?} {:?}", state.settings, state.relays, state.index_servers));
+    rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
+    rows.insert(format!("{:?}", state.settled));
+    for (key, friend) in &state.friends {
+        rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
+        for (currency, line) in &friend.lines {
+            rows.insert(format!("{key:?} {currency} {:?}", line.row()));
+            for side in Side::BOTH {
+                for row in line.credit.iter().flat_map(|credit| credit.pending(side)) {
+                    rows.insert(format!("{key:?} {currency} {side:?} {row:?}"));
+                }
+            }
+        }
+        for row in &friend.queue {
+            rows.insert(format!("{key:?} {row:?}"));
+        }
+    }
+    rows
+}

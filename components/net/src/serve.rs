@@ -1,0 +1,323 @@
+//! Listening: from a TCP listener to authorised channels and typed connections.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use offset_crypto::PublicKey;
+use offset_proto::session::{Purpose, Wire};
+use offset_secure_channel::{self as channel, Channel, ChannelIdentity, SessionId};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    Connection, Error, Limits, NetConfig, Refusal,
+    admission::{Admission, ConnectionId},
+};
+
+/// Settings of a listener.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// What is served; a knock for anything else gets no answer.
+    pub purposes: Vec<Purpose>,
+    /// Settings of the connections.
+    pub net: NetConfig,
+    /// Limits of this listener.
+    pub limits: Limits,
+}
+
+impl ServeConfig {
+    /// The defaults, for these purposes.
+    #[must_use]
+    pub fn new(purposes: impl Into<Vec<Purpose>>) -> Self {
+        Self { purposes: purposes.into(), net: NetConfig::default(), limits: Limits::default() }
+    }
+}
+
+/// A listening port of an identity.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    identity: Arc<ChannelIdentity>,
+    config: ServeConfig,
+}
+
+impl Listener {
+    /// Listens with a socket that is already bound.
+    #[must_use]
+    pub const fn new(
+        listener: TcpListener,
+        identity: Arc<ChannelIdentity>,
+        config: ServeConfig,
+    ) -> Self {
+        Self { listener, identity, config }
+    }
+
+    /// Binds `address` and listens; with port 0 the system chooses one.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub async fn bind(
+        address: SocketAddr,
+        identity: Arc<ChannelIdentity>,
+        config: ServeConfig,
+    ) -> Result<Self, Error> {
+        let failed = |error: io::Error| Error::Listen { address, reason: error.to_string() };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        Ok(Self::new(listener, identity, config))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Accepts until `shutdown` is done, then lets go of the port.
+    ///
+    /// `authorise` is asked for every key and purpose before anything else is set up for it, and must
+    /// not wait; what it refuses is closed without a message. Each authorised channel is given to
+    /// `handler` in a task of its own, which opens the session ([`Incoming::open`]) and hands the
+    /// connection to its owner, or serves it there. Tasks that still run at the shutdown are aborted;
+    /// connections that were handed on are not touched.
+    pub async fn serve<A, H, F>(
+        self,
+        authorise: A,
+        handler: H,
+        shutdown: impl Future<Output = ()> + Send,
+    ) where
+        A: Fn(&PublicKey, Purpose) -> bool + Send + Sync + 'static,
+        H: Fn(Incoming) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Self { listener, identity, config } = self;
+        let gate = Arc::new(Gate::new(config.limits.clone()));
+        let house = Arc::new(House { identity, config, authorise, handler });
+        let mut tasks = JoinSet::new();
+        let mut refusals = Refusals::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = shutdown.as_mut() => return,
+                Some(_done) = tasks.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, from)) => match gate.admit(from) {
+                        Ok(permit) => {
+                            let id = permit.id;
+                            let task = Arc::clone(&house).welcome(stream, from, permit);
+                            gate.set_task(id, tasks.spawn(task));
+                        }
+                        Err(refusal) => refusals.count(refusal),
+                    },
+                    Err(error) => recover(&error).await,
+                },
+            }
+        }
+    }
+}
+
+/// An authorised channel whose session is not open yet.
+#[derive(Debug)]
+pub struct Incoming {
+    channel: Channel,
+    net: NetConfig,
+    from: SocketAddr,
+    permit: Permit,
+}
+
+impl Incoming {
+    /// The key that the other side proved.
+    #[must_use]
+    pub const fn peer(&self) -> PublicKey {
+        self.channel.peer()
+    }
+
+    /// What it is for: decides the message types to open it with.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        self.channel.purpose()
+    }
+
+    /// The channel's id.
+    #[must_use]
+    pub const fn session_id(&self) -> SessionId {
+        self.channel.session_id()
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub const fn remote_address(&self) -> SocketAddr {
+        self.from
+    }
+
+    /// Opens the session. The connection counts in the listener's limits until it is closed.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], [`Error::Bye`], [`Error::Protocol`], [`Error::Refused`] when the peer
+    /// closed first, [`Error::CutOff`].
+    ///
+    /// # Panics
+    /// When the message types are not those of [`Incoming::purpose`].
+    pub async fn open<Out: Wire, In: Wire>(self) -> Result<Connection<Out, In>, Error> {
+        let Self { channel, net, from, permit } = self;
+        assert_eq!(channel.purpose(), Out::PURPOSE, "the handler chooses types by purpose");
+        Connection::open(channel, &net, Some(from), Some(permit)).await
+    }
+}
+
+/// What every task of a listener needs.
+struct House<A, H> {
+    identity: Arc<ChannelIdentity>,
+    config: ServeConfig,
+    authorise: A,
+    handler: H,
+}
+
+impl<A, H, F> House<A, H>
+where
+    A: Fn(&PublicKey, Purpose) -> bool + Send + Sync + 'static,
+    H: Fn(Incoming) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    /// From the first byte to the handler.
+    async fn welcome(self: Arc<Self>, stream: TcpStream, from: SocketAddr, permit: Permit) {
+        if let Err(error) = stream.set_nodelay(true) {
+            log::debug!("{from}: {error}");
+            return;
+        }
+        let channel = match channel::accept(stream, &self.identity, &self.config.purposes).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                log::debug!("{from}: {error}");
+                return;
+            }
+        };
+        let (peer, purpose) = (channel.peer(), channel.purpose());
+        if !(self.authorise)(&peer, purpose) {
+            log::debug!("{from}: {peer:?} may not use {purpose:?} here");
+            return;
+        }
+        let incoming = Incoming { channel, net: self.config.net.clone(), from, permit };
+        let handled = Box::pin((self.handler)(incoming));
+        drop(self);
+        handled.await;
+    }
+}
+
+/// The admission of one listener, and the tasks of its half-open connections.
+#[derive(Debug)]
+struct Gate {
+    start: Instant,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    admission: Admission,
+    half_open: BTreeMap<ConnectionId, Option<AbortHandle>>,
+}
+
+impl Gate {
+    fn new(limits: Limits) -> Self {
+        let counts = Counts { admission: Admission::new(limits), half_open: BTreeMap::new() };
+        Self { start: Instant::now(), counts: Mutex::new(counts) }
+    }
+
+    fn admit(self: &Arc<Self>, from: SocketAddr) -> Result<Permit, Refusal> {
+        let mut counts = self.lock();
+        let admitted = counts.admission.handle_new(from.ip(), self.start.elapsed())?;
+        counts.half_open.insert(admitted.id, None);
+        let evicted = admitted.evicted.and_then(|id| counts.half_open.remove(&id)).flatten();
+        drop(counts);
+        if let Some(task) = evicted {
+            task.abort();
+        }
+        Ok(Permit { id: admitted.id, gate: Arc::clone(self) })
+    }
+
+    /// Names the task of a connection, which may already be past this or gone.
+    fn set_task(&self, id: ConnectionId, task: AbortHandle) {
+        if let Some(place) = self.lock().half_open.get_mut(&id) {
+            *place = Some(task);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one connection in the limits; dropped with it.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    id: ConnectionId,
+    gate: Arc<Gate>,
+}
+
+impl Permit {
+    /// The session is open: the connection is no longer half-open.
+    pub(crate) fn establish(&self) {
+        let mut counts = self.gate.lock();
+        counts.half_open.remove(&self.id);
+        counts.admission.handle_open(self.id);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.gate.lock();
+        counts.half_open.remove(&self.id);
+        counts.admission.handle_gone(self.id);
+    }
+}
+
+/// Tells the operator about refusals, at most once a minute.
+struct Refusals {
+    counts: BTreeMap<Refusal, u64>,
+    told_at: Option<Instant>,
+}
+
+impl Refusals {
+    const fn new() -> Self {
+        Self { counts: BTreeMap::new(), told_at: None }
+    }
+
+    fn count(&mut self, refusal: Refusal) {
+        *self.counts.entry(refusal).or_default() += 1;
+        if self.told_at.is_none_or(|told_at| TELL_EVERY <= told_at.elapsed()) {
+            self.told_at = Some(Instant::now());
+            for (refusal, count) in std::mem::take(&mut self.counts) {
+                log::warn!("refused {count} connections: {refusal}");
+            }
+        }
+    }
+}
+
+/// A failed accept is either that one connection's, or the system is out of something (files,
+/// memory), which waiting mends; neither is a reason to stop.
+async fn recover(error: &io::Error) {
+    let gone = [
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::ConnectionRefused,
+        io::ErrorKind::Interrupted,
+    ];
+    if !gone.contains(&error.kind()) {
+        log::warn!("cannot accept a connection, waiting: {error}");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+const TELL_EVERY: Duration = Duration::from_mins(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,244 @@
+//! What a node answers and tells.
+
+use crate::{
+    Timestamp,
+    app::{
+        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, InvoiceReport, InvoiceStatus,
+        NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
+    },
+    codec::{
+        Decoded, count, credits, fixed,
+        friend::{cancel_reason, schema_reason},
+        index::{multi_route_words, multi_routes, set_multi_route},
+        key, mirror, parse,
+        payment::{invoice, receipt, set_invoice, set_receipt},
+        report::{mutation, mutation_words, report, report_words, set_mutation, set_report},
+        session, set_credits, set_list,
+    },
+    schema::app_capnp::{
+        self, app_event, app_reply, invoice_report, node_to_app, payment_failure, payment_report,
+    },
+    session::{Control, Packet},
+};
+
+mirror!(
+    ErrorCode, app_capnp::ErrorCode, schema_code, error_code,
+    PermissionDenied NotFound AlreadyExists Invalid Refused Busy NoConnection Stopping
+);
+mirror!(
+    InvoiceStatus, app_capnp::InvoiceStatus, schema_status, invoice_status,
+    Open Committed Collected Cancelled Expired
+);
+
+pub(super) fn words(message: &NodeToApp) -> usize {
+    match message {
+        NodeToApp::Response { result: Ok(reply), .. } => match reply {
+            AppReply::Done => 0,
+            AppReply::Report(report) => report_words(report),
+            AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
+            AppReply::Payment(_) | AppReply::Invoice(_) => 120,
+        },
+        NodeToApp::Event(event) => match event {
+            AppEvent::Report { report, .. } => report_words(report),
+            AppEvent::Mutation { mutation, .. } => mutation_words(mutation),
+            AppEvent::Payment(_) | AppEvent::Invoice(_) => 120,
+        },
+        NodeToApp::Response { result: Err(_), .. } => 40,
+    }
+}
+
+pub(super) fn set_root(message: &NodeToApp, root: node_to_app::Builder<'_>) {
+    match message {
+        NodeToApp::Response { request_id, result } => {
+            let mut response = root.init_response();
+            response.set_request_id(request_id.0);
+            match result {
+                Ok(reply) => set_reply(reply, response.init_result().init_reply()),
+                Err(AppError { code, message }) => {
+                    let mut error = response.init_result().init_error();
+                    error.set_code(schema_code(*code));
+                    error.set_message(message.as_str());
+                }
+            }
+        }
+        NodeToApp::Event(event) => set_event(event, root.init_event()),
+    }
+}
+
+pub(super) fn root(root: node_to_app::Reader<'_>) -> Decoded<Packet<NodeToApp>> {
+    use node_to_app::{Which, response::result};
+    Ok(Packet::Message(match root.which()? {
+        Which::Hello(hello) => return session::hello(hello?),
+        Which::Ping(()) => return Ok(Packet::Control(Control::Ping)),
+        Which::Bye(bye) => return session::bye(bye?),
+        Which::Response(response) => NodeToApp::Response {
+            request_id: AppRequestId(response.get_request_id()),
+            result: match response.get_result().which()? {
+                result::Which::Reply(value) => Ok(reply(value?)?),
+                result::Which::Error(error) => {
+                    let error = error?;
+                    Err(AppError {
+                        code: error_code(error.get_code())?,
+                        message: parse("message", error.get_message())?,
+                    })
+                }
+            },
+        },
+        Which::Event(value) => NodeToApp::Event(event(value?)?),
+    }))
+}
+
+fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
+    match value {
+        AppReply::Done => reply.set_done(()),
+        AppReply::Report(report) => set_report(report, reply.init_report()),
+        AppReply::Routes(routes) => {
+            set_list(reply.init_routes(count(routes.len())), routes, set_multi_route);
+        }
+        AppReply::Payment(payment) => set_payment(payment, reply.init_payment()),
+        AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
+    }
+}
+
+fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
+    use app_reply::Which;
+    Ok(match reply.which()? {
+        Which::Done(()) => AppReply::Done,
+        Which::Report(value) => AppReply::Report(Box::new(report(value?)?)),
+        Which::Routes(routes) => AppReply::Routes(multi_routes(routes?)?),
+        Which::Payment(payment) => AppReply::Payment(Box::new(payment_of(payment?)?)),
+        Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
+    })
+}
+
+fn set_event(value: &AppEvent, event: app_event::Builder<'_>) {
+    match value {
+        AppEvent::Report { sequence, report } => {
+            let mut group = event.init_report();
+            group.set_sequence(*sequence);
+            set_report(report, group.init_report());
+        }
+        AppEvent::Mutation { sequence, mutation } => {
+            let mut group = event.init_mutation();
+            group.set_sequence(*sequence);
+            set_mutation(mutation, group.init_mutation());
+        }
+        AppEvent::Payment(payment) => set_payment(payment, event.init_payment()),
+        AppEvent::Invoice(invoice) => set_invoice_report(invoice, event.init_invoice()),
+    }
+}
+
+fn event(event: app_event::Reader<'_>) -> Decoded<AppEvent> {
+    use app_event::Which;
+    Ok(match event.which()? {
+        Which::Report(group) => AppEvent::Report {
+            sequence: group.get_sequence(),
+            report: Box::new(report(group.get_report()?)?),
+        },
+        Which::Mutation(group) => AppEvent::Mutation {
+            sequence: group.get_sequence(),
+            mutation: Box::new(mutation(group.get_mutation()?)?),
+        },
+        Which::Payment(payment) => AppEvent::Payment(Box::new(payment_of(payment?)?)),
+        Which::Invoice(invoice) => AppEvent::Invoice(Box::new(invoice_report(invoice?)?)),
+    })
+}
+
+fn set_payment(value: &PaymentReport, mut report: payment_report::Builder<'_>) {
+    report.set_payment_id(value.payment_id.as_bytes());
+    report.set_invoice_id(value.invoice_id.as_bytes());
+    report.set_destination(value.destination.as_bytes());
+    report.set_currency(value.currency.as_str());
+    set_credits(value.amount, report.reborrow().init_amount());
+    report.set_created_at(value.created_at.0);
+    let mut status = report.init_status();
+    match &value.status {
+        PaymentStatus::Routing => status.set_routing(()),
+        PaymentStatus::Requesting => status.set_requesting(()),
+        PaymentStatus::Committed => status.set_committed(()),
+        PaymentStatus::Succeeded { receipt, fee } => {
+            let mut succeeded = status.init_succeeded();
+            set_receipt(receipt, succeeded.reborrow().init_receipt());
+            set_credits(*fee, succeeded.init_fee());
+        }
+        PaymentStatus::Failed(failure) => set_failure(failure, status.init_failed()),
+        PaymentStatus::Cancelled => status.set_cancelled(()),
+        PaymentStatus::Unknown => status.set_unknown(()),
+    }
+}
+
+fn payment_of(report: payment_report::Reader<'_>) -> Decoded<PaymentReport> {
+    use payment_report::status::Which;
+    let status = match report.get_status().which()? {
+        Which::Routing(()) => PaymentStatus::Routing,
+        Which::Requesting(()) => PaymentStatus::Requesting,
+        Which::Committed(()) => PaymentStatus::Committed,
+        Which::Succeeded(succeeded) => PaymentStatus::Succeeded {
+            receipt: Box::new(receipt(succeeded.get_receipt()?)?),
+            fee: credits(succeeded.get_fee()?),
+        },
+        Which::Failed(value) => PaymentStatus::Failed(failure(value?)?),
+        Which::Cancelled(()) => PaymentStatus::Cancelled,
+        Which::Unknown(()) => PaymentStatus::Unknown,
+    };
+    Ok(PaymentReport {
+        payment_id: fixed("paymentId", report.get_payment_id())?,
+        invoice_id: fixed("invoiceId", report.get_invoice_id())?,
+        destination: key("destination", report.get_destination())?,
+        currency: parse("currency", report.get_currency())?,
+        amount: credits(report.get_amount()?),
+        created_at: Timestamp(report.get_created_at()),
+        status,
+    })
+}
+
+fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>) {
+    match value {
+        PaymentFailure::NoRoom { available } => set_credits(*available, failure.init_no_room()),
+        PaymentFailure::FriendsOffline => failure.set_friends_offline(()),
+        PaymentFailure::NoIndexServer => failure.set_no_index_server(()),
+        PaymentFailure::NoRoute => failure.set_no_route(()),
+        PaymentFailure::FeeTooHigh { fee } => set_credits(*fee, failure.init_fee_too_high()),
+        PaymentFailure::Refused { reason, reporter } => {
+            let mut refused = failure.init_refused();
+            refused.set_reason(schema_reason(*reason));
+            if let Some(reporter) = reporter {
+                refused.set_reporter(reporter.as_bytes());
+            }
+        }
+        PaymentFailure::Deadline => failure.set_deadline(()),
+        PaymentFailure::Expired => failure.set_expired(()),
+    }
+}
+
+fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
+    use payment_failure::Which;
+    Ok(match failure.which()? {
+        Which::NoRoom(available) => PaymentFailure::NoRoom { available: credits(available?) },
+        Which::FriendsOffline(()) => PaymentFailure::FriendsOffline,
+        Which::NoIndexServer(()) => PaymentFailure::NoIndexServer,
+        Which::NoRoute(()) => PaymentFailure::NoRoute,
+        Which::FeeTooHigh(fee) => PaymentFailure::FeeTooHigh { fee: credits(fee?) },
+        Which::Refused(refused) => {
+            let reporter = refused.has_reporter().then(|| key("reporter", refused.get_reporter()));
+            PaymentFailure::Refused {
+                reason: cancel_reason(refused.get_reason())?,
+                reporter: reporter.transpose()?,
+            }
+        }
+        Which::Deadline(()) => PaymentFailure::Deadline,
+        Which::Expired(()) => PaymentFailure::Expired,
+    })
+}
+
+fn set_invoice_report(value: &InvoiceReport, mut report: invoice_report::Builder<'_>) {
+    set_invoice(&value.invoice, report.reborrow().init_invoice());
+    report.set_status(schema_status(value.status));
+}
+
+fn invoice_report(report: invoice_report::Reader<'_>) -> Decoded<InvoiceReport> {
+    Ok(InvoiceReport {
+        invoice: invoice(report.get_invoice()?)?,
+        status: invoice_status(report.get_status())?,
+    })
+}

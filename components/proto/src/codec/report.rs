@@ -1,0 +1,215 @@
+//! `report.capnp`: what a node shows its applications.
+
+use super::{
+    Decoded, balance, count, credits, key, limit, list, parse, rate_of, server, set_balance,
+    set_credits, set_list, set_rate, set_server,
+};
+use crate::{
+    friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
+    report::{
+        CurrencyReport, CurrencyStatus, FriendReport, LineReport, MAX_FRIENDS, MAX_SERVERS,
+        NodeReport, ReportMutation, ServerReport,
+    },
+    schema::report_capnp::{
+        currency_report, friend_report, line_report, node_report, proposal, report_mutation,
+        server_report,
+    },
+};
+
+pub(super) fn report_words(report: &NodeReport) -> usize {
+    let servers = report.relays.len() + report.index_servers.len();
+    30 + SERVER_WORDS * servers + report.friends.iter().map(friend_words).sum::<usize>()
+}
+
+pub(super) fn mutation_words(mutation: &ReportMutation) -> usize {
+    match mutation {
+        ReportMutation::SetDefaultCurrency(_)
+        | ReportMutation::SetAcceptsSpontaneous(_)
+        | ReportMutation::RemoveFriend(_) => 10,
+        ReportMutation::SetRelays(servers) | ReportMutation::SetIndexServers(servers) => {
+            4 + SERVER_WORDS * servers.len()
+        }
+        ReportMutation::SetFriend(friend) => 2 + friend_words(friend),
+    }
+}
+
+fn friend_words(friend: &FriendReport) -> usize {
+    40 + 12 * friend.relays.len() + 28 * friend.currencies.len()
+}
+
+pub(super) fn set_report(value: &NodeReport, mut report: node_report::Builder<'_>) {
+    report.set_public_key(value.public_key.as_bytes());
+    report.set_default_currency(value.default_currency.as_str());
+    report.set_accepts_spontaneous(value.accepts_spontaneous);
+    let relays = report.reborrow().init_relays(count(value.relays.len()));
+    set_list(relays, &value.relays, set_server_report);
+    let servers = report.reborrow().init_index_servers(count(value.index_servers.len()));
+    set_list(servers, &value.index_servers, set_server_report);
+    set_list(report.init_friends(count(value.friends.len())), &value.friends, set_friend);
+}
+
+pub(super) fn report(report: node_report::Reader<'_>) -> Decoded<NodeReport> {
+    let servers = report.get_index_servers()?;
+    Ok(NodeReport {
+        public_key: key("publicKey", report.get_public_key())?,
+        default_currency: parse("defaultCurrency", report.get_default_currency())?,
+        accepts_spontaneous: report.get_accepts_spontaneous(),
+        relays: list("relays", report.get_relays()?, MAX_SERVERS, server_report)?,
+        index_servers: list("indexServers", servers, MAX_SERVERS, server_report)?,
+        friends: list("friends", report.get_friends()?, MAX_FRIENDS, friend_of)?,
+    })
+}
+
+pub(super) fn set_mutation(value: &ReportMutation, mut mutation: report_mutation::Builder<'_>) {
+    match value {
+        ReportMutation::SetDefaultCurrency(currency) => {
+            mutation.set_set_default_currency(currency.as_str());
+        }
+        ReportMutation::SetAcceptsSpontaneous(on) => mutation.set_set_accepts_spontaneous(*on),
+        ReportMutation::SetRelays(relays) => {
+            set_list(mutation.init_set_relays(count(relays.len())), relays, set_server_report);
+        }
+        ReportMutation::SetIndexServers(servers) => {
+            let list = mutation.init_set_index_servers(count(servers.len()));
+            set_list(list, servers, set_server_report);
+        }
+        ReportMutation::SetFriend(friend) => set_friend(friend, mutation.init_set_friend()),
+        ReportMutation::RemoveFriend(key) => mutation.set_remove_friend(key.as_bytes()),
+    }
+}
+
+pub(super) fn mutation(mutation: report_mutation::Reader<'_>) -> Decoded<ReportMutation> {
+    use report_mutation::Which;
+    Ok(match mutation.which()? {
+        Which::SetDefaultCurrency(currency) => {
+            ReportMutation::SetDefaultCurrency(parse("setDefaultCurrency", currency)?)
+        }
+        Which::SetAcceptsSpontaneous(on) => ReportMutation::SetAcceptsSpontaneous(on),
+        Which::SetRelays(relays) => {
+            ReportMutation::SetRelays(list("setRelays", relays?, MAX_SERVERS, server_report)?)
+        }
+        Which::SetIndexServers(servers) => ReportMutation::SetIndexServers(list(
+            "setIndexServers",
+            servers?,
+            MAX_SERVERS,
+            server_report,
+        )?),
+        Which::SetFriend(friend) => ReportMutation::SetFriend(friend_of(friend?)?),
+        Which::RemoveFriend(friend) => ReportMutation::RemoveFriend(key("removeFriend", friend)?),
+    })
+}
+
+fn set_server_report(value: &ServerReport, mut report: server_report::Builder<'_>) {
+    report.set_name(value.name.as_str());
+    set_server(&value.server, report.reborrow().init_server());
+    report.set_connected(value.connected);
+    report.set_last_error(value.last_error.as_str());
+}
+
+fn server_report(report: server_report::Reader<'_>) -> Decoded<ServerReport> {
+    Ok(ServerReport {
+        name: parse("name", report.get_name())?,
+        server: server(report.get_server()?)?,
+        connected: report.get_connected(),
+        last_error: parse("lastError", report.get_last_error())?,
+    })
+}
+
+fn set_friend(value: &FriendReport, mut friend: friend_report::Builder<'_>) {
+    friend.set_name(value.name.as_str());
+    friend.set_public_key(value.public_key.as_bytes());
+    set_list(friend.reborrow().init_relays(count(value.relays.len())), &value.relays, set_server);
+    friend.set_enabled(value.enabled);
+    friend.set_online(value.online);
+    friend.set_consistent(value.consistent);
+    friend.set_last_error(value.last_error.as_str());
+    let currencies = friend.init_currencies(count(value.currencies.len()));
+    set_list(currencies, &value.currencies, set_currency);
+}
+
+fn friend_of(friend: friend_report::Reader<'_>) -> Decoded<FriendReport> {
+    Ok(FriendReport {
+        name: parse("name", friend.get_name())?,
+        public_key: key("publicKey", friend.get_public_key())?,
+        relays: list("relays", friend.get_relays()?, MAX_RELAYS, server)?,
+        enabled: friend.get_enabled(),
+        online: friend.get_online(),
+        consistent: friend.get_consistent(),
+        last_error: parse("lastError", friend.get_last_error())?,
+        currencies: list("currencies", friend.get_currencies()?, MAX_CURRENCIES, currency_of)?,
+    })
+}
+
+fn set_currency(value: &CurrencyReport, mut report: currency_report::Builder<'_>) {
+    report.set_currency(value.currency.as_str());
+    set_rate(value.rate, report.reborrow().init_rate());
+    let status = report.init_status();
+    match &value.status {
+        CurrencyStatus::Active(line) => set_line(line, status.init_active()),
+        CurrencyStatus::Proposed { local, remote } => {
+            let mut proposed = status.init_proposed();
+            if let Some(local) = local {
+                set_proposal(local, proposed.reborrow().init_local());
+            }
+            if let Some(remote) = remote {
+                set_proposal(remote, proposed.init_remote());
+            }
+        }
+    }
+}
+
+fn currency_of(report: currency_report::Reader<'_>) -> Decoded<CurrencyReport> {
+    use currency_report::status::Which;
+    let status = match report.get_status().which()? {
+        Which::Active(line) => CurrencyStatus::Active(line_of(line?)?),
+        Which::Proposed(proposed) => {
+            let local = proposed.has_local().then(|| proposal_of(proposed.get_local()?));
+            let remote = proposed.has_remote().then(|| proposal_of(proposed.get_remote()?));
+            CurrencyStatus::Proposed { local: local.transpose()?, remote: remote.transpose()? }
+        }
+    };
+    Ok(CurrencyReport {
+        currency: parse("currency", report.get_currency())?,
+        rate: rate_of(report.get_rate()?),
+        status,
+    })
+}
+
+fn set_proposal(value: &Proposal, mut proposal: proposal::Builder<'_>) {
+    set_balance(value.opening_balance, proposal.reborrow().init_opening_balance());
+    set_credits(value.max_debt, proposal.reborrow().init_max_debt());
+    proposal.set_requests_open(value.requests_open);
+}
+
+fn proposal_of(proposal: proposal::Reader<'_>) -> Decoded<Proposal> {
+    Ok(Proposal {
+        opening_balance: balance("openingBalance", proposal.get_opening_balance()?)?,
+        max_debt: limit("maxDebt", proposal.get_max_debt()?)?,
+        requests_open: proposal.get_requests_open(),
+    })
+}
+
+fn set_line(value: &LineReport, mut line: line_report::Builder<'_>) {
+    set_balance(value.balance, line.reborrow().init_balance());
+    line.set_local_requests_open(value.local_requests_open);
+    line.set_remote_requests_open(value.remote_requests_open);
+    set_credits(value.local_max_debt, line.reborrow().init_local_max_debt());
+    set_credits(value.remote_max_debt, line.reborrow().init_remote_max_debt());
+    set_credits(value.local_pending_debt, line.reborrow().init_local_pending_debt());
+    set_credits(value.remote_pending_debt, line.init_remote_pending_debt());
+}
+
+fn line_of(line: line_report::Reader<'_>) -> Decoded<LineReport> {
+    Ok(LineReport {
+        balance: balance("balance", line.get_balance()?)?,
+        local_requests_open: line.get_local_requests_open(),
+        remote_requests_open: line.get_remote_requests_open(),
+        local_max_debt: limit("localMaxDebt", line.get_local_max_debt()?)?,
+        remote_max_debt: limit("remoteMaxDebt", line.get_remote_max_debt()?)?,
+        local_pending_debt: credits(line.get_local_pending_debt()?),
+        remote_pending_debt: credits(line.get_remote_pending_debt()?),
+    })
+}
+
+/// An ordinary server report; names, addresses and errors are mostly short.
+const SERVER_WORDS: usize = 30;

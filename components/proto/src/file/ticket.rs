@@ -1,0 +1,170 @@
+//! Identities, tickets and friends.
+
+use offset_crypto::{PublicKey, Seed};
+
+use super::{
+    FileError, Kind, OffsetFile, PublicFile,
+    fields::{Fields, Writer},
+};
+use crate::{ServerAddress, app::Permissions, friend::MAX_RELAYS};
+
+/// The secret key of a node, server or app. To be kept from others.
+#[derive(Debug)]
+pub struct IdentityFile(pub Seed);
+
+impl OffsetFile for IdentityFile {
+    const KIND: Kind = Kind::Identity;
+
+    fn write(&self, out: &mut Writer) {
+        out.text("secret_key", self.0.to_text().as_str());
+    }
+
+    fn read(fields: &mut Fields) -> Result<Self, FileError> {
+        secret(fields).map(Self)
+    }
+}
+
+macro_rules! server_ticket {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(pub ServerAddress);
+
+        impl OffsetFile for $name {
+            const KIND: Kind = Kind::$name;
+
+            fn write(&self, out: &mut Writer) {
+                write_server(&self.0, out);
+            }
+
+            fn read(fields: &mut Fields) -> Result<Self, FileError> {
+                read_server(fields).map(Self)
+            }
+        }
+
+        impl PublicFile for $name {}
+    };
+}
+
+server_ticket!(
+    /// Where an app reaches a node.
+    NodeTicket
+);
+server_ticket!(
+    /// Where a node reaches a relay.
+    RelayTicket
+);
+server_ticket!(
+    /// Where a node reaches an index server, or an index server another one.
+    IndexTicket
+);
+
+/// What a node lets an app do, from the moment at which the file is in its directory of trusted
+/// apps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppTicket {
+    /// The app.
+    pub public_key: PublicKey,
+    /// What it may do besides reading.
+    pub permissions: Permissions,
+}
+
+impl OffsetFile for AppTicket {
+    const KIND: Kind = Kind::AppTicket;
+
+    fn write(&self, out: &mut Writer) {
+        let Permissions { routes, buyer, seller, config } = self.permissions;
+        out.text("public_key", self.public_key)
+            .header("[permissions]")
+            .bare("routes", routes)
+            .bare("buyer", buyer)
+            .bare("seller", seller)
+            .bare("config", config);
+    }
+
+    fn read(fields: &mut Fields) -> Result<Self, FileError> {
+        let public_key = fields.parsed("public_key")?;
+        let mut table = fields.table("permissions", "permissions.")?;
+        let permissions = Permissions {
+            routes: table.bool("routes")?,
+            buyer: table.bool("buyer")?,
+            seller: table.bool("seller")?,
+            config: table.bool("config")?,
+        };
+        table.finish()?;
+        Ok(Self { public_key, permissions })
+    }
+}
+
+impl PublicFile for AppTicket {}
+
+/// All that an app needs to reach its node: a node ticket and the app's secret key. To be kept from
+/// others.
+#[derive(Debug)]
+pub struct NodeEntry {
+    /// The node.
+    pub node: ServerAddress,
+    /// The app's identity.
+    pub app: Seed,
+}
+
+impl OffsetFile for NodeEntry {
+    const KIND: Kind = Kind::NodeEntry;
+
+    fn write(&self, out: &mut Writer) {
+        write_server(&self.node, out);
+        out.text("secret_key", self.app.to_text().as_str());
+    }
+
+    fn read(fields: &mut Fields) -> Result<Self, FileError> {
+        Ok(Self { node: read_server(fields)?, app: secret(fields)? })
+    }
+}
+
+/// A node's key and relays, as it gives them to its friends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FriendFile {
+    /// The node.
+    pub public_key: PublicKey,
+    /// Where it listens, at most [`MAX_RELAYS`].
+    pub relays: Vec<ServerAddress>,
+}
+
+impl OffsetFile for FriendFile {
+    const KIND: Kind = Kind::Friend;
+
+    fn write(&self, out: &mut Writer) {
+        out.text("public_key", self.public_key);
+        for relay in &self.relays {
+            write_server(relay, out.header("[[relays]]"));
+        }
+    }
+
+    fn read(fields: &mut Fields) -> Result<Self, FileError> {
+        let public_key = fields.parsed("public_key")?;
+        let mut relays = Vec::new();
+        for mut table in fields.tables("relays", "relays.", MAX_RELAYS)? {
+            relays.push(read_server(&mut table)?);
+            table.finish()?;
+        }
+        Ok(Self { public_key, relays })
+    }
+}
+
+impl PublicFile for FriendFile {}
+
+fn write_server(server: &ServerAddress, out: &mut Writer) {
+    out.text("public_key", server.public_key).text("address", &server.address);
+}
+
+fn read_server(fields: &mut Fields) -> Result<ServerAddress, FileError> {
+    Ok(ServerAddress {
+        public_key: fields.parsed("public_key")?,
+        address: fields.parsed("address")?,
+    })
+}
+
+fn secret(fields: &mut Fields) -> Result<Seed, FileError> {
+    let text = fields.text("secret_key")?;
+    Seed::from_text(&text).map_err(|error| fields.invalid("secret_key", error))
+}

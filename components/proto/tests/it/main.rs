@@ -1,0 +1,7 @@
+//! Tests of the public contract: frames, canonical bytes, files.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod codec;
+mod file;
+mod support;
+mod vectors;

@@ -1,0 +1,680 @@
+//! Arbitrary messages: every variant, every field, lists up to a few elements.
+
+use offset_crypto::{
+    HashResult, HashedLock, InvoiceId, Nonce, PaymentId, PlainLock, PublicKey, RequestId, Signature,
+};
+use offset_proto::{
+    Balance, Credits, Currency, Name, NetworkAddress, Rate, ServerAddress, Text, Timestamp,
+    app::*,
+    friend::*,
+    index::*,
+    payment::{Invoice, Receipt},
+    relay::*,
+    report::*,
+    session::{Bye, Control, Hello, Packet, Purpose},
+};
+use proptest::{
+    collection::{btree_map, btree_set, vec},
+    option,
+    prelude::*,
+    sample::select,
+};
+
+pub(crate) fn packet<M: std::fmt::Debug + Clone + 'static>(
+    message: impl Strategy<Value = M> + 'static,
+) -> BoxedStrategy<Packet<M>> {
+    prop_oneof![
+        1 => control().prop_map(Packet::Control),
+        9 => message.prop_map(Packet::Message),
+    ]
+    .boxed()
+}
+
+fn control() -> BoxedStrategy<Control> {
+    let hello = (any::<u32>(), select(&Purpose::ALL[..]), btree_set(text(), 0..5)).prop_map(
+        |(protocol_version, purpose, features)| {
+            let features = features.into_iter().collect();
+            Control::Hello(Hello { protocol_version, purpose, features })
+        },
+    );
+    let bye = text().prop_map(|reason| Control::Bye(Bye { reason }));
+    prop_oneof![hello, Just(Control::Ping), bye].boxed()
+}
+
+pub(crate) fn client_to_relay() -> BoxedStrategy<ClientToRelay> {
+    prop_oneof![
+        Just(ClientToRelay::Listen),
+        Just(ClientToRelay::StopListening),
+        (circuit(), key())
+            .prop_map(|(circuit, destination)| ClientToRelay::Connect { circuit, destination }),
+        circuit().prop_map(|circuit| ClientToRelay::Accept { circuit }),
+        circuit().prop_map(|circuit| ClientToRelay::Reject { circuit }),
+        (circuit(), vec(any::<u8>(), 0..3_000))
+            .prop_map(|(circuit, bytes)| ClientToRelay::Data { circuit, bytes }),
+        (circuit(), any::<u32>())
+            .prop_map(|(circuit, bytes)| ClientToRelay::Window { circuit, bytes }),
+        (circuit(), close_reason())
+            .prop_map(|(circuit, reason)| ClientToRelay::Close { circuit, reason }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn relay_to_client() -> BoxedStrategy<RelayToClient> {
+    prop_oneof![
+        Just(RelayToClient::Listening),
+        (circuit(), key())
+            .prop_map(|(circuit, source)| RelayToClient::Incoming { circuit, source }),
+        circuit().prop_map(|circuit| RelayToClient::Connected { circuit }),
+        (circuit(), vec(any::<u8>(), 0..3_000))
+            .prop_map(|(circuit, bytes)| RelayToClient::Data { circuit, bytes }),
+        (circuit(), any::<u32>())
+            .prop_map(|(circuit, bytes)| RelayToClient::Window { circuit, bytes }),
+        (circuit(), close_reason())
+            .prop_map(|(circuit, reason)| RelayToClient::Close { circuit, reason }),
+    ]
+    .boxed()
+}
+
+fn circuit() -> impl Strategy<Value = CircuitId> {
+    any::<u32>().prop_map(CircuitId)
+}
+
+fn close_reason() -> impl Strategy<Value = CloseReason> {
+    use CloseReason as R;
+    select(vec![
+        R::Closed,
+        R::NotListening,
+        R::Timeout,
+        R::Rejected,
+        R::Gone,
+        R::Limit,
+        R::Protocol,
+    ])
+}
+
+pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
+    let resume = (any::<u64>(), any::<u64>(), hash(), any::<bool>()).prop_map(
+        |(epoch, counter, token_id, wants_token)| {
+            FriendMessage::Resume(Resume { epoch, counter, token_id, wants_token })
+        },
+    );
+    prop_oneof![
+        1 => resume,
+        4 => move_token().prop_map(|token| FriendMessage::MoveToken(Box::new(token))),
+        1 => any::<u64>().prop_map(|counter| FriendMessage::TokenWanted { counter }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn move_token() -> impl Strategy<Value = MoveToken> {
+    let terms = btree_map(currency(), (any::<bool>(), proposal()), 0..4).prop_map(|terms| {
+        terms
+            .into_iter()
+            .map(|(currency, (enabled, proposal))| CurrencyTerms { currency, enabled, proposal })
+            .collect::<Vec<_>>()
+    });
+    let ops = btree_map(currency(), vec(op(), 1..6), 0..4).prop_map(|ops| {
+        ops.into_iter().map(|(currency, ops)| CurrencyOps { currency, ops }).collect::<Vec<_>>()
+    });
+    let fixed = (any::<u64>(), any::<u64>(), hash(), hash(), signature());
+    (fixed, terms, ops, option::of(vec(server(), 0..4))).prop_map(
+        |((epoch, counter, prev_token, state_hash, signature), terms, ops, relays)| MoveToken {
+            body: MoveTokenBody {
+                epoch,
+                counter,
+                prev_token,
+                currency_terms: terms,
+                currency_ops: ops,
+                relays,
+                state_hash,
+            },
+            signature,
+        },
+    )
+}
+
+fn op() -> BoxedStrategy<FriendOp> {
+    prop_oneof![
+        request().prop_map(FriendOp::Request),
+        response().prop_map(FriendOp::Response),
+        (request_id(), lock()).prop_map(|(request_id, src_plain_lock)| FriendOp::Commit(Commit {
+            request_id,
+            src_plain_lock
+        })),
+        (request_id(), lock(), lock()).prop_map(|(request_id, src_plain_lock, dest_plain_lock)| {
+            FriendOp::Collect(Collect { request_id, src_plain_lock, dest_plain_lock })
+        }),
+        (request_id(), cancel_reason(), option::of(key())).prop_map(
+            |(request_id, reason, reporter)| FriendOp::Cancel(Cancel {
+                request_id,
+                reason,
+                reporter
+            })
+        ),
+        request_id().prop_map(|request_id| FriendOp::Release(Release { request_id })),
+    ]
+    .boxed()
+}
+
+pub(crate) fn request() -> impl Strategy<Value = Request> {
+    let ids = (request_id(), hash(), invoice_id());
+    let amounts = (credits(), credits(), credits());
+    (ids, keys(0..=31), amounts, any::<bool>(), any::<u64>()).prop_map(
+        |((request_id, lock, invoice_id), route, amounts, spontaneous, hold_seconds)| Request {
+            request_id,
+            src_hashed_lock: HashedLock::from_bytes(*lock.as_bytes()),
+            route,
+            dest_payment: amounts.0,
+            total_dest_payment: amounts.1,
+            invoice_id,
+            left_fees: amounts.2,
+            spontaneous,
+            hold_seconds,
+        },
+    )
+}
+
+fn response() -> impl Strategy<Value = Response> {
+    (request_id(), hash(), any::<bool>(), hash(), signature()).prop_map(
+        |(request_id, lock, is_complete, response_hash, signature)| Response {
+            request_id,
+            dest_hashed_lock: HashedLock::from_bytes(*lock.as_bytes()),
+            is_complete,
+            response_hash,
+            signature,
+        },
+    )
+}
+
+fn cancel_reason() -> impl Strategy<Value = CancelReason> {
+    use CancelReason as R;
+    select(vec![
+        R::NoRoute,
+        R::NoRoom,
+        R::FeeTooLow,
+        R::Offline,
+        R::UnknownInvoice,
+        R::Expired,
+        R::AlreadyPaid,
+        R::Busy,
+        R::Declined,
+        R::Released,
+    ])
+}
+
+fn proposal() -> impl Strategy<Value = Proposal> {
+    (balance(), limit(), any::<bool>()).prop_map(|(opening_balance, max_debt, requests_open)| {
+        Proposal { opening_balance, max_debt, requests_open }
+    })
+}
+
+pub(crate) fn client_to_index() -> BoxedStrategy<ClientToIndex> {
+    let query = (currency(), credits(), key(), key(), vec(edge(), 0..4), 1..=16_u8).prop_map(
+        |(currency, amount, source, destination, exclude, max_parts)| RouteQuery {
+            currency,
+            amount,
+            source,
+            destination,
+            exclude,
+            max_parts,
+        },
+    );
+    prop_oneof![
+        update().prop_map(|update| ClientToIndex::Update(Box::new(update))),
+        (any::<u64>(), query).prop_map(|(id, query)| ClientToIndex::RequestRoutes {
+            request_id: RouteRequestId(id),
+            query
+        }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn index_to_client() -> BoxedStrategy<IndexToClient> {
+    prop_oneof![
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(epoch, counter)| IndexToClient::Behind { epoch, counter }),
+        Just(IndexToClient::SnapshotWanted),
+        (any::<u64>(), multi_routes(), any::<bool>()).prop_map(|(id, multi_routes, cut_short)| {
+            IndexToClient::Routes { request_id: RouteRequestId(id), multi_routes, cut_short }
+        }),
+        (any::<u64>(), text()).prop_map(|(id, reason)| IndexToClient::Refused {
+            request_id: RouteRequestId(id),
+            reason
+        }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn index_peer_message() -> BoxedStrategy<IndexPeerMessage> {
+    let digest = (btree_map(key(), (any::<u64>(), any::<u64>()), 0..5), any::<bool>()).prop_map(
+        |(entries, last)| {
+            let entries = entries
+                .into_iter()
+                .map(|(node, (epoch, counter))| DigestEntry { node, epoch, counter })
+                .collect();
+            IndexPeerMessage::Digest { entries, last }
+        },
+    );
+    prop_oneof![
+        digest,
+        update().prop_map(|update| IndexPeerMessage::Update(Box::new(update))),
+        key().prop_map(|node| IndexPeerMessage::Wanted { node }),
+        (key(), any::<u64>(), any::<u64>(), signature()).prop_map(
+            |(node, epoch, counter, signature)| IndexPeerMessage::NodeDown(NodeDown {
+                node,
+                epoch,
+                counter,
+                signature
+            })
+        ),
+    ]
+    .boxed()
+}
+
+pub(crate) fn update() -> impl Strategy<Value = SignedUpdate> {
+    let set = (key(), currency(), credits(), credits(), rate()).prop_map(
+        |(friend, currency, send_capacity, recv_capacity, rate)| UpdateMutation::Set {
+            friend,
+            currency,
+            line: IndexLine { send_capacity, recv_capacity, rate },
+        },
+    );
+    let remove = (key(), currency())
+        .prop_map(|(friend, currency)| UpdateMutation::Remove { friend, currency });
+    let mutations = vec(prop_oneof![set, remove], 0..6);
+    let kind = prop_oneof![
+        mutations.clone().prop_map(UpdateKind::Snapshot),
+        mutations.prop_map(UpdateKind::Delta),
+        hash().prop_map(|table| UpdateKind::Alive { table }),
+    ];
+    (key(), key(), any::<u64>(), any::<u64>(), any::<u64>(), kind, signature()).prop_map(
+        |(node, home_server, epoch, counter, time, kind, signature)| SignedUpdate {
+            body: UpdateBody { node, home_server, epoch, counter, time: Timestamp(time), kind },
+            signature,
+        },
+    )
+}
+
+fn multi_routes() -> impl Strategy<Value = Vec<MultiRoute>> {
+    let route = (keys(2..=32), credits(), credits()).prop_map(|(keys, amount, fee)| Route {
+        keys,
+        amount,
+        fee,
+    });
+    let multi = (vec(route, 1..4), credits(), any::<u64>())
+        .prop_map(|(routes, total_fee, age_ms)| MultiRoute { routes, total_fee, age_ms });
+    vec(multi, 0..4)
+}
+
+pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
+    let routes = (option::of(currency()), credits(), key(), vec(edge(), 0..4)).prop_map(
+        |(currency, amount, destination, exclude)| AppRequest::Routes {
+            currency,
+            amount,
+            destination,
+            exclude,
+        },
+    );
+    let create = (option::of(currency()), credits(), text(), option::of(any::<u64>())).prop_map(
+        |(currency, amount, description, expires_in_ms)| {
+            let create = CreateInvoice { currency, amount, description, expires_in_ms };
+            AppRequest::CreateInvoice(create)
+        },
+    );
+    let request = prop_oneof![
+        1 => Just(AppRequest::Report),
+        1 => Just(AppRequest::Subscribe),
+        9 => config().prop_map(AppRequest::Config),
+        1 => routes,
+        2 => pay().prop_map(AppRequest::Pay),
+        1 => payment_id().prop_map(|payment_id| AppRequest::PaymentStatus { payment_id }),
+        1 => create,
+        1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
+        1 => invoice_id().prop_map(|invoice_id| AppRequest::InvoiceStatus { invoice_id }),
+    ];
+    (any::<u64>(), request)
+        .prop_map(|(id, request)| AppToNode { request_id: AppRequestId(id), request })
+        .boxed()
+}
+
+fn pay() -> impl Strategy<Value = PayRequest> {
+    let spontaneous =
+        (key(), credits(), option::of(currency())).prop_map(|(destination, amount, currency)| {
+            PaymentTarget::Spontaneous { destination, amount, currency }
+        });
+    let invoice = invoice().prop_map(|invoice| PaymentTarget::Invoice(Box::new(invoice)));
+    let target = prop_oneof![invoice, spontaneous];
+    (payment_id(), target, option::of(credits()), option::of(any::<u64>()), text()).prop_map(
+        |(payment_id, target, max_fee, deadline_ms, note)| PayRequest {
+            payment_id,
+            target,
+            max_fee,
+            deadline_ms,
+            note,
+        },
+    )
+}
+
+fn config() -> BoxedStrategy<ConfigRequest> {
+    use ConfigRequest as C;
+    let default = || option::of(currency());
+    let relays = || vec(server(), 0..4);
+    prop_oneof![
+        (name(), server()).prop_map(|(name, relay)| C::AddRelay { name, relay }),
+        name().prop_map(|name| C::RemoveRelay { name }),
+        (name(), server()).prop_map(|(name, server)| C::AddIndexServer { name, server }),
+        name().prop_map(|name| C::RemoveIndexServer { name }),
+        (name(), key(), relays(), default(), balance()).prop_map(
+            |(name, public_key, relays, currency, opening_balance)| C::AddFriend {
+                name,
+                public_key,
+                relays,
+                currency,
+                opening_balance
+            }
+        ),
+        (name(), key(), relays()).prop_map(|(friend, public_key, relays)| C::SetFriendRelays {
+            friend,
+            public_key,
+            relays
+        }),
+        (name(), name()).prop_map(|(friend, new_name)| C::SetFriendName { friend, new_name }),
+        (name(), any::<bool>())
+            .prop_map(|(friend, enabled)| C::SetFriendEnabled { friend, enabled }),
+        (name(), currency(), balance()).prop_map(|(friend, currency, opening_balance)| {
+            C::AddCurrency { friend, currency, opening_balance }
+        }),
+        (name(), currency()).prop_map(|(friend, currency)| C::RemoveCurrency { friend, currency }),
+        (name(), default(), any::<bool>())
+            .prop_map(|(friend, currency, open)| { C::SetRequestsOpen { friend, currency, open } }),
+        (name(), default(), limit()).prop_map(|(friend, currency, max_debt)| C::SetMaxDebt {
+            friend,
+            currency,
+            max_debt
+        }),
+        (name(), default(), rate()).prop_map(|(friend, currency, rate)| C::SetRate {
+            friend,
+            currency,
+            rate
+        }),
+        currency().prop_map(|currency| C::SetDefaultCurrency { currency }),
+        any::<bool>().prop_map(|accept| C::SetSpontaneous { accept }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
+    let reply = prop_oneof![
+        Just(AppReply::Done),
+        report().prop_map(|report| AppReply::Report(Box::new(report))),
+        multi_routes().prop_map(AppReply::Routes),
+        payment_report().prop_map(|payment| AppReply::Payment(Box::new(payment))),
+        invoice_report().prop_map(|invoice| AppReply::Invoice(Box::new(invoice))),
+    ];
+    let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
+    let result = prop_oneof![3 => reply.prop_map(Ok), 1 => error.prop_map(Err)];
+    let event = prop_oneof![
+        (any::<u64>(), report())
+            .prop_map(|(sequence, report)| AppEvent::Report { sequence, report: Box::new(report) }),
+        (any::<u64>(), mutation()).prop_map(|(sequence, mutation)| AppEvent::Mutation {
+            sequence,
+            mutation: Box::new(mutation)
+        }),
+        payment_report().prop_map(|payment| AppEvent::Payment(Box::new(payment))),
+        invoice_report().prop_map(|invoice| AppEvent::Invoice(Box::new(invoice))),
+    ];
+    prop_oneof![
+        (any::<u64>(), result)
+            .prop_map(|(id, result)| NodeToApp::Response { request_id: AppRequestId(id), result }),
+        event.prop_map(NodeToApp::Event),
+    ]
+    .boxed()
+}
+
+fn error_code() -> impl Strategy<Value = ErrorCode> {
+    use ErrorCode as C;
+    select(vec![
+        C::PermissionDenied,
+        C::NotFound,
+        C::AlreadyExists,
+        C::Invalid,
+        C::Refused,
+        C::Busy,
+        C::NoConnection,
+        C::Stopping,
+    ])
+}
+
+fn payment_report() -> impl Strategy<Value = PaymentReport> {
+    use PaymentFailure as F;
+    let failure = prop_oneof![
+        credits().prop_map(|available| F::NoRoom { available }),
+        Just(F::FriendsOffline),
+        Just(F::NoIndexServer),
+        Just(F::NoRoute),
+        credits().prop_map(|fee| F::FeeTooHigh { fee }),
+        (cancel_reason(), option::of(key()))
+            .prop_map(|(reason, reporter)| F::Refused { reason, reporter }),
+        Just(F::Deadline),
+        Just(F::Expired),
+    ];
+    let status = prop_oneof![
+        Just(PaymentStatus::Routing),
+        Just(PaymentStatus::Requesting),
+        Just(PaymentStatus::Committed),
+        (receipt(), credits()).prop_map(|(receipt, fee)| PaymentStatus::Succeeded {
+            receipt: Box::new(receipt),
+            fee
+        }),
+        failure.prop_map(PaymentStatus::Failed),
+        Just(PaymentStatus::Cancelled),
+        Just(PaymentStatus::Unknown),
+    ];
+    (payment_id(), invoice_id(), key(), currency(), credits(), any::<u64>(), status).prop_map(
+        |(payment_id, invoice_id, destination, currency, amount, created_at, status)| {
+            PaymentReport {
+                payment_id,
+                invoice_id,
+                destination,
+                currency,
+                amount,
+                created_at: Timestamp(created_at),
+                status,
+            }
+        },
+    )
+}
+
+fn invoice_report() -> impl Strategy<Value = InvoiceReport> {
+    use InvoiceStatus as S;
+    let status = select(vec![S::Open, S::Committed, S::Collected, S::Cancelled, S::Expired]);
+    (invoice(), status).prop_map(|(invoice, status)| InvoiceReport { invoice, status })
+}
+
+/// Any invoice, whether or not its terms agree.
+pub(crate) fn invoice() -> impl Strategy<Value = Invoice> {
+    let times = (any::<u64>(), any::<u64>(), option::of(any::<u64>()));
+    (any::<bool>(), currency(), key(), credits(), text(), times, any::<[u8; 16]>()).prop_map(
+        |(registered, currency, dest_public_key, dest_payment, description, times, nonce)| {
+            Invoice {
+                registered,
+                currency,
+                dest_public_key,
+                dest_payment,
+                description,
+                created_at: Timestamp(times.0),
+                expires_at: Timestamp(times.1),
+                hold_until: times.2.map(Timestamp),
+                nonce: Nonce::from_bytes(nonce),
+            }
+        },
+    )
+}
+
+pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
+    let locks = (lock(), lock());
+    let amounts = (credits(), credits());
+    (hash(), invoice_id(), currency(), locks, any::<bool>(), amounts, signature()).prop_map(
+        |(response_hash, invoice_id, currency, locks, is_complete, amounts, signature)| Receipt {
+            response_hash,
+            invoice_id,
+            currency,
+            src_plain_lock: locks.0,
+            dest_plain_lock: locks.1,
+            is_complete,
+            dest_payment: amounts.0,
+            total_dest_payment: amounts.1,
+            signature,
+        },
+    )
+}
+
+fn report() -> impl Strategy<Value = NodeReport> {
+    let servers = || vec(server_report(), 0..3);
+    (key(), currency(), any::<bool>(), servers(), servers(), vec(friend_report(), 0..4)).prop_map(
+        |(public_key, default_currency, accepts_spontaneous, relays, index_servers, friends)| {
+            NodeReport {
+                public_key,
+                default_currency,
+                accepts_spontaneous,
+                relays,
+                index_servers,
+                friends,
+            }
+        },
+    )
+}
+
+fn mutation() -> BoxedStrategy<ReportMutation> {
+    use ReportMutation as M;
+    prop_oneof![
+        currency().prop_map(M::SetDefaultCurrency),
+        any::<bool>().prop_map(M::SetAcceptsSpontaneous),
+        vec(server_report(), 0..3).prop_map(M::SetRelays),
+        vec(server_report(), 0..3).prop_map(M::SetIndexServers),
+        friend_report().prop_map(M::SetFriend),
+        key().prop_map(M::RemoveFriend),
+    ]
+    .boxed()
+}
+
+fn server_report() -> impl Strategy<Value = ServerReport> {
+    (name(), server(), any::<bool>(), text()).prop_map(|(name, server, connected, last_error)| {
+        ServerReport { name, server, connected, last_error }
+    })
+}
+
+fn friend_report() -> impl Strategy<Value = FriendReport> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let currencies = vec(currency_report(), 0..4);
+    (name(), key(), vec(server(), 0..3), flags, text(), currencies).prop_map(
+        |(name, public_key, relays, flags, last_error, currencies)| FriendReport {
+            name,
+            public_key,
+            relays,
+            enabled: flags.0,
+            online: flags.1,
+            consistent: flags.2,
+            last_error,
+            currencies,
+        },
+    )
+}
+
+fn currency_report() -> impl Strategy<Value = CurrencyReport> {
+    let flags = (any::<bool>(), any::<bool>());
+    let line = (balance(), flags, limit(), limit(), credits(), credits()).prop_map(
+        |(balance, flags, local_max_debt, remote_max_debt, local_pending, remote_pending)| {
+            CurrencyStatus::Active(LineReport {
+                balance,
+                local_requests_open: flags.0,
+                remote_requests_open: flags.1,
+                local_max_debt,
+                remote_max_debt,
+                local_pending_debt: local_pending,
+                remote_pending_debt: remote_pending,
+            })
+        },
+    );
+    let proposed = (option::of(proposal()), option::of(proposal()))
+        .prop_map(|(local, remote)| CurrencyStatus::Proposed { local, remote });
+    (currency(), rate(), prop_oneof![line, proposed])
+        .prop_map(|(currency, rate, status)| CurrencyReport { currency, rate, status })
+}
+
+pub(crate) fn key() -> impl Strategy<Value = PublicKey> + Clone {
+    any::<[u8; 32]>().prop_filter_map("weak key", |bytes| PublicKey::from_bytes(bytes).ok())
+}
+
+fn keys(count: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<PublicKey>> {
+    // Shuffled, as a set alone would be sorted.
+    btree_set(key(), count).prop_map(|keys| keys.into_iter().collect::<Vec<_>>()).prop_shuffle()
+}
+
+fn edge() -> impl Strategy<Value = Edge> {
+    (key(), key()).prop_map(|(from, to)| Edge { from, to })
+}
+
+pub(crate) fn server() -> impl Strategy<Value = ServerAddress> {
+    (key(), address()).prop_map(|(public_key, address)| ServerAddress { public_key, address })
+}
+
+pub(crate) fn address() -> impl Strategy<Value = NetworkAddress> {
+    let host = prop_oneof![
+        "[a-z0-9][a-z0-9.-]{0,40}",
+        any::<std::net::Ipv6Addr>().prop_map(|address| format!("[{address}]")),
+    ];
+    (host, any::<u16>()).prop_map(|(host, port)| format!("{host}:{port}").parse().unwrap())
+}
+
+pub(crate) fn currency() -> impl Strategy<Value = Currency> + Clone {
+    "[A-Za-z0-9_.][A-Za-z0-9_.-]{0,15}".prop_map(|text| text.parse().unwrap())
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    "[a-zA-Zäöüß ]{1,64}".prop_map(|text| text.parse().unwrap())
+}
+
+pub(crate) fn text() -> impl Strategy<Value = Text> {
+    "\\PC{0,80}".prop_map(|text| Text::cut(&text))
+}
+
+fn hash() -> impl Strategy<Value = HashResult> {
+    any::<[u8; 32]>().prop_map(HashResult::from_bytes)
+}
+
+fn lock() -> impl Strategy<Value = PlainLock> {
+    any::<[u8; 32]>().prop_map(PlainLock::from_bytes)
+}
+
+fn invoice_id() -> impl Strategy<Value = InvoiceId> {
+    any::<[u8; 32]>().prop_map(InvoiceId::from_bytes)
+}
+
+fn request_id() -> impl Strategy<Value = RequestId> {
+    any::<[u8; 16]>().prop_map(RequestId::from_bytes)
+}
+
+fn payment_id() -> impl Strategy<Value = PaymentId> {
+    any::<[u8; 16]>().prop_map(PaymentId::from_bytes)
+}
+
+fn signature() -> impl Strategy<Value = Signature> {
+    any::<[u8; 64]>().prop_map(Signature::from_bytes)
+}
+
+fn credits() -> impl Strategy<Value = Credits> {
+    prop_oneof![any::<u64>().prop_map(u128::from), any::<u128>()].prop_map(Credits)
+}
+
+fn limit() -> impl Strategy<Value = Credits> {
+    (0..=Credits::LIMIT.0).prop_map(Credits)
+}
+
+fn balance() -> impl Strategy<Value = Balance> {
+    any::<i128>().prop_map(|value| Balance::new(value).unwrap_or_default())
+}
+
+fn rate() -> impl Strategy<Value = Rate> {
+    (any::<u32>(), any::<u64>()).prop_map(|(ppm, add)| Rate { ppm, add })
+}

@@ -1,0 +1,145 @@
+//! Reading and checking the key in a certificate, and nothing else in it: no names, no dates, no
+//! chain, no extensions.
+
+use std::sync::Arc;
+
+use offset_crypto::{PublicKey, Signature};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use x509_parser::{oid_registry::OID_SIG_ED25519, prelude::FromDer as _};
+
+/// Accepts the server that proves one given key.
+#[derive(Debug)]
+pub(crate) struct ExpectedServer(pub(crate) PublicKey);
+
+/// Accepts every client that proves a well-formed Ed25519 key; whether that key may do anything is
+/// decided above.
+#[derive(Debug)]
+pub(crate) struct AnyClient;
+
+impl ServerCertVerifier for ExpectedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if key_of(end_entity)? == self.0 {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        check_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        key_of(end_entity).map(|_| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        check_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// The Ed25519 key in a certificate.
+pub(crate) fn key_of(certificate: &CertificateDer<'_>) -> Result<PublicKey, Error> {
+    let bad = || Error::from(CertificateError::BadEncoding);
+    if MAX_CERTIFICATE_BYTES < certificate.len() {
+        return Err(bad());
+    }
+    let (rest, parsed) =
+        x509_parser::certificate::X509Certificate::from_der(certificate).map_err(|_| bad())?;
+    let info = parsed.public_key();
+    let well_formed = rest.is_empty()
+        && info.algorithm.algorithm == OID_SIG_ED25519
+        && info.algorithm.parameters.is_none()
+        && info.subject_public_key.unused_bits == 0;
+    if !well_formed {
+        return Err(bad());
+    }
+    let bytes = info.subject_public_key.data.as_ref().try_into().map_err(|_| bad())?;
+    PublicKey::from_bytes(bytes).map_err(|_| bad())
+}
+
+fn check_signature(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let bad = || Error::from(CertificateError::BadSignature);
+    if dss.scheme != SignatureScheme::ED25519 {
+        return Err(bad());
+    }
+    let signature = Signature::from_bytes(dss.signature().try_into().map_err(|_| bad())?);
+    if key_of(cert)?.verify(message, &signature) {
+        Ok(HandshakeSignatureValid::assertion())
+    } else {
+        Err(bad())
+    }
+}
+
+/// The verifiers behind the pointers that rustls wants.
+pub(crate) fn expecting(key: PublicKey) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(ExpectedServer(key))
+}
+
+/// A certificate that holds only a key has about 250 bytes; other TLS stacks add names and
+/// extensions.
+const MAX_CERTIFICATE_BYTES: usize = 4096;
