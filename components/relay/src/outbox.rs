@@ -135,9 +135,6 @@ mod tests {
         assert_eq!(outbox.push(data(1, 1)), 0);
         assert_eq!(outbox.push(window(7)), 0);
         assert_eq!(outbox.push(window(u32::MAX)), 0);
-        assert_eq!(
-            drain(&mut outbox),
-            [window(11), data(1, 1), window(7), window(u32::MAX)]
-        );
+        assert_eq!(drain(&mut outbox), [window(11), data(1, 1), window(7), window(u32::MAX)]);
     }
 }

@@ -15,10 +15,8 @@ pub(crate) struct TokenBucket {
 
 impl TokenBucket {
     pub(crate) fn new(allowance: Allowance, now: Timestamp) -> Self {
-        let allowance = Allowance {
-            per_second: allowance.per_second.max(1),
-            burst: allowance.burst.max(1),
-        };
+        let allowance =
+            Allowance { per_second: allowance.per_second.max(1), burst: allowance.burst.max(1) };
         Self { allowance, left_milli: i64::from(allowance.burst) * MILLI, filled_at: now }
     }
 

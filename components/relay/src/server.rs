@@ -73,8 +73,7 @@ pub async fn run(
     net.queue_bytes = SOCKET_QUEUE_BYTES;
     let report_bytes = limits.max_waiting_bytes / 8;
     let (inputs, from_connections) = mpsc::channel(INPUT_QUEUE);
-    let desk =
-        Arc::new(Desk { inputs: inputs.clone(), next_id: AtomicU64::new(1), report_bytes });
+    let desk = Arc::new(Desk { inputs: inputs.clone(), next_id: AtomicU64::new(1), report_bytes });
     let allowed = Arc::new(allowed);
     let (stopped, stop) = watch::channel(());
 

@@ -462,7 +462,7 @@ impl Model {
     /// What an end's message must cause where the rules allow it; None: the client is closed.
     fn expect(&mut self, end: (ConnectionId, u32), op: &EndOp) -> Option<Vec<Effect>> {
         let state = self.ends.get_mut(&end).unwrap();
-        let ((to, circuit), offered) = (state.other, !state.accepted && end.1 % 2 == 0);
+        let ((to, circuit), offered) = (state.other, !state.accepted && end.1.is_multiple_of(2));
         let open = state.accepted;
         match op {
             EndOp::Accept if offered => {
@@ -584,8 +584,7 @@ fn step(relay: &mut Relay, model: &mut Model, op: Op) -> Vec<Effect> {
                 Some(expected) => assert_eq!(effects, expected),
                 None => {
                     let first = &effects[0];
-                    let closed =
-                        matches!(first, Effect::Disconnect(id, Reason::Violation(_)) if *id == end.0);
+                    let closed = matches!(first, Effect::Disconnect(id, Reason::Violation(_)) if *id == end.0);
                     assert!(closed, "{first:?} for {op:?}");
                     model.gone(end.0);
                 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use offset_crypto::PublicKey;
-use offset_proto::relay::{CircuitId, CloseReason};
+use offset_proto::relay::{CircuitId, ClientToRelay, CloseReason};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
@@ -36,10 +36,7 @@ pub struct Circuit {
 
 impl Circuit {
     /// Opens a circuit over a connection that stands.
-    pub(super) async fn open(
-        link: Arc<Link>,
-        destination: PublicKey,
-    ) -> Result<Self, CloseReason> {
+    pub(super) async fn open(link: Arc<Link>, destination: PublicKey) -> Result<Self, CloseReason> {
         let id = link.with(|mux| mux.connect(destination))?;
         let circuit = Self { link, id };
         poll_fn(|cx| circuit.link.with(|mux| mux.poll_connected(id, cx))).await?;
@@ -111,11 +108,7 @@ struct Shared {
 impl Link {
     pub(super) fn new() -> Arc<Self> {
         let shared = Shared { mux: Mux::default(), last_use: Instant::now() };
-        Arc::new(Self {
-            shared: Mutex::new(shared),
-            work: Notify::new(),
-            incoming: Notify::new(),
-        })
+        Arc::new(Self { shared: Mutex::new(shared), work: Notify::new(), incoming: Notify::new() })
     }
 
     /// Uses the circuits, then lets the connection's task look whether there is something to send.
@@ -131,9 +124,9 @@ impl Link {
         result
     }
 
-    /// As [`Link::with`], for the connection's own task.
-    pub(super) fn quietly<T>(&self, action: impl FnOnce(&mut Mux) -> T) -> T {
-        action(&mut self.lock().mux)
+    /// What the connection's task is to send next.
+    pub(super) fn next_message(&self) -> Option<ClientToRelay> {
+        self.lock().mux.next_message()
     }
 
     /// Since when there has been no circuit; None while there is one.
@@ -152,9 +145,7 @@ fn io_error(reason: CloseReason) -> io::Error {
         CloseReason::Closed => {
             io::Error::new(io::ErrorKind::BrokenPipe, "the other end closed the circuit")
         }
-        CloseReason::Gone => {
-            io::Error::new(io::ErrorKind::ConnectionReset, "the circuit was lost")
-        }
+        CloseReason::Gone => io::Error::new(io::ErrorKind::ConnectionReset, "the circuit was lost"),
         CloseReason::Limit => io::Error::new(
             io::ErrorKind::ConnectionReset,
             "the relay closed the circuit: too much waited for the other end",

@@ -252,11 +252,6 @@ impl Mux {
         });
     }
 
-    /// Whether the connection has ended.
-    pub(crate) const fn is_lost(&self) -> bool {
-        self.lost
-    }
-
     /// Whether [`Mux::next_message`] may have one.
     pub(crate) fn has_work(&self) -> bool {
         !self.control.is_empty() || !self.turns.is_empty()
