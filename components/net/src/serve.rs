@@ -120,7 +120,10 @@ impl Listener {
                         }
                         Err(refusal) => refusals.count(refusal),
                     },
-                    Err(error) => recover(&error).await,
+                    Err(error) => tokio::select! {
+                        () = shutdown.as_mut() => return,
+                        () = recover(&error) => {}
+                    },
                 },
             }
         }
@@ -321,3 +324,33 @@ async fn recover(error: &io::Error) {
 
 const TELL_EVERY: Duration = Duration::from_mins(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn being_out_of_files_is_waited_for_and_a_lost_connection_is_not() {
+        const EMFILE: i32 = 24;
+        for (error, waits) in [
+            (io::Error::from_raw_os_error(EMFILE), true),
+            (io::Error::from(io::ErrorKind::OutOfMemory), true),
+            (io::Error::from(io::ErrorKind::ConnectionAborted), false),
+            (io::Error::from(io::ErrorKind::Interrupted), false),
+        ] {
+            let start = Instant::now();
+            recover(&error).await;
+            assert_eq!(ACCEPT_PAUSE <= start.elapsed(), waits, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_operator_is_told_of_refusals_once_a_minute() {
+        let mut refusals = Refusals::new();
+        refusals.count(Refusal::Rate);
+        assert!(refusals.counts.is_empty(), "told at once");
+        refusals.count(Refusal::Rate);
+        refusals.count(Refusal::Rate);
+        assert_eq!(refusals.counts[&Refusal::Rate], 2);
+    }
+}

@@ -12,7 +12,9 @@ use crate::{
         CancelReason, CurrencyTerms, FriendOp, MoveToken, MoveTokenBody, Proposal, Request,
         Response,
     },
-    index::{NodeDown, SignedUpdate, UpdateBody, UpdateKind, UpdateMutation},
+    index::{
+        IndexLine, IndexTable, NodeDown, SignedUpdate, UpdateBody, UpdateKind, UpdateMutation,
+    },
 };
 
 /// Collects canonical bytes.
@@ -276,23 +278,40 @@ impl Canonical for UpdateBody {
     }
 }
 
+impl Canonical for IndexLine {
+    fn write(&self, out: &mut Writer) {
+        out.u128(self.send_capacity.0)
+            .u128(self.recv_capacity.0)
+            .u32(self.rate.ppm)
+            .u64(self.rate.add);
+    }
+}
+
 impl Canonical for UpdateMutation {
     fn write(&self, out: &mut Writer) {
         match self {
             Self::Set { friend, currency, line } => {
-                out.u8(0)
-                    .fixed(friend)
-                    .text(currency.as_str())
-                    .u128(line.send_capacity.0)
-                    .u128(line.recv_capacity.0)
-                    .u32(line.rate.ppm)
-                    .u64(line.rate.add);
+                out.u8(0).fixed(friend).text(currency.as_str());
+                line.write(out);
             }
             Self::Remove { friend, currency } => {
                 out.u8(1).fixed(friend).text(currency.as_str());
             }
         }
     }
+}
+
+/// `hash(INDEX_TABLE, list of (friend, currency, line))`, sorted by friend and then by currency: what
+/// a node's `alive` update names, so that its index server sees whether it knows the same lines.
+#[must_use]
+pub fn index_table_hash(table: &IndexTable) -> HashResult {
+    let mut out = Writer::default();
+    out.count(table.len());
+    for ((friend, currency), line) in table {
+        out.fixed(friend).text(currency.as_str());
+        line.write(&mut out);
+    }
+    Label::INDEX_TABLE.hash(&out.into_bytes())
 }
 
 impl UpdateBody {

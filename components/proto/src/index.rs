@@ -1,6 +1,8 @@
 //! Messages of the index: a node's signed updates, route requests, federation (protocol, section
 //! 9).
 
+use std::collections::BTreeMap;
+
 use offset_crypto::{HashResult, PublicKey, Signature};
 
 use crate::{Credits, Currency, Rate, Text, Timestamp};
@@ -87,6 +89,9 @@ pub struct IndexLine {
     /// The fee that the node asks of this friend for forwarding.
     pub rate: Rate,
 }
+
+/// All lines of one node by friend and currency; [`crate::canonical::index_table_hash`] is its hash.
+pub type IndexTable = BTreeMap<(PublicKey, Currency), IndexLine>;
 
 /// A node's home server says that the node left.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -181,3 +181,32 @@ const KNOCK_TIME: Duration = Duration::from_secs(3);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const TLS_BUFFER: Option<usize> = Some(64 * 1024);
 const EXPORTER: &[u8] = b"EXPORTER-offset-v1";
+
+#[cfg(test)]
+mod tests {
+    use offset_crypto::{Identity, SeededRng};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn keys_can_be_renewed_while_talking() {
+        let identity = |seed| ChannelIdentity::new(&Identity::random(&mut SeededRng::new(seed)));
+        let (me, you) = (identity(2), identity(1));
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let (client, server) = tokio::join!(
+            connect(client, &me, you.public_key(), Purpose::App),
+            accept(server, &you, &[Purpose::App])
+        );
+        let (mut client, server) = (client.unwrap(), server.unwrap());
+        let TlsStream::Client(tls) = &mut client.stream else { panic!("an initiator") };
+        tls.get_mut().1.refresh_traffic_keys().unwrap();
+        let (mut client_out, mut client_in) = client.split();
+        let (mut server_out, mut server_in) = server.split();
+        for _ in 0..3 {
+            client_out.send(b"question").await.unwrap();
+            assert_eq!(server_in.recv().await.unwrap(), &b"question"[..]);
+            server_out.send(b"answer").await.unwrap();
+            assert_eq!(client_in.recv().await.unwrap(), &b"answer"[..]);
+        }
+    }
+}

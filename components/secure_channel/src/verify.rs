@@ -143,3 +143,51 @@ pub(crate) fn expecting(key: PublicKey) -> Arc<dyn ServerCertVerifier> {
 /// A certificate that holds only a key has about 250 bytes; other TLS stacks add names and
 /// extensions.
 const MAX_CERTIFICATE_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+
+    use super::*;
+
+    fn certificate(key: &impl rcgen::SigningKey) -> Vec<u8> {
+        let params = CertificateParams::new(vec!["a name that nobody looks at".to_owned()]);
+        params.unwrap().self_signed(key).unwrap().der().to_vec()
+    }
+
+    fn key_in(certificate: Vec<u8>) -> Result<PublicKey, Error> {
+        key_of(&CertificateDer::from(certificate))
+    }
+
+    #[test]
+    fn only_an_ed25519_key_counts() {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let good = certificate(&key);
+        assert_eq!(key_in(good.clone()).unwrap().as_bytes(), rcgen::PublicKeyData::der_bytes(&key));
+
+        let other_kind = certificate(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+        let followed = [&good[..], &[0]].concat();
+        let long = CertificateParams::new(vec!["x".repeat(5000)]).unwrap();
+        let long = long.self_signed(&key).unwrap().der().to_vec();
+        let place =
+            good.windows(32).position(|window| window == rcgen::PublicKeyData::der_bytes(&key));
+        let mut weak = good;
+        weak[place.unwrap()..][..32].fill(0);
+        for bad in [other_kind, followed, long, weak, Vec::new(), vec![0x30; 100]] {
+            assert!(key_in(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn changed_certificates_never_panic() {
+        let good = certificate(&KeyPair::generate_for(&PKCS_ED25519).unwrap());
+        for place in 0..good.len() {
+            for value in [0, 1, 0x7f, 0x80, 0x84, 0xff, good[place] ^ 1] {
+                let mut changed = good.clone();
+                changed[place] = value;
+                let _whatever = key_in(changed);
+            }
+            let _cut = key_in(good[..place].to_vec());
+        }
+    }
+}

@@ -46,6 +46,11 @@ async fn what_dialling_can_meet() {
     let dialled = soon(dial::<Note, Note>(&identity(2), &wrong, &config)).await;
     assert!(matches!(dialled, Err(Error::Refused)), "{dialled:?}");
 
+    let mut nowhere = server.address.clone();
+    nowhere.address = "no..host:1".parse().unwrap();
+    let dialled = soon(dial::<Note, Note>(&identity(2), &nowhere, &config)).await;
+    assert!(matches!(dialled, Err(Error::Resolve { .. })), "{dialled:?}");
+
     let mut nobody = server.address.clone();
     nobody.address = "127.0.0.1:1".parse().unwrap();
     let dialled = soon(dial::<Note, Note>(&identity(2), &nobody, &config)).await;

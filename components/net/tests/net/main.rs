@@ -3,4 +3,10 @@
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
+mod purposes;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod support;

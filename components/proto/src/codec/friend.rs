@@ -1,8 +1,11 @@
 //! `friend.capnp`: between two friends.
 
+use capnp::struct_list;
+
 use super::{
-    Decoded, balance, check_sorted, count, credits, fixed, invalid, key, keys, limit, list, mirror,
-    parse, server, session, set_balance, set_credits, set_keys, set_list, set_server, wire,
+    Decoded, balance, check_count, check_sorted, count, credits, fixed, invalid, key, keys, limit,
+    list, mirror, parse, server, session, set_balance, set_credits, set_keys, set_list, set_server,
+    wire,
 };
 use crate::{
     canonical::Canonical as _,
@@ -111,18 +114,7 @@ fn token_of(token: move_token::Reader<'_>) -> Decoded<MoveToken> {
     let terms = token.get_currency_terms()?;
     let currency_terms = list("currencyTerms", terms, MAX_CURRENCIES, terms_of)?;
     check_sorted("currencyTerms", currency_terms.iter().map(|terms| &terms.currency))?;
-    let ops = token.get_currency_ops()?;
-    // Counted before the first operation is decoded.
-    let mut total = 0_usize;
-    for ops in ops.iter().take(MAX_CURRENCIES) {
-        let length = usize::try_from(ops.get_ops()?.len()).unwrap_or(usize::MAX);
-        total = total.saturating_add(length);
-    }
-    if MAX_OPERATIONS < total {
-        let reason = format_args!("{total} operations, at most {MAX_OPERATIONS} are allowed");
-        return Err(invalid("currencyOps", reason));
-    }
-    let currency_ops = list("currencyOps", ops, MAX_CURRENCIES, ops_of)?;
+    let currency_ops = ops_by_currency(token.get_currency_ops()?)?;
     check_sorted("currencyOps", currency_ops.iter().map(|ops| &ops.currency))?;
     let body = MoveTokenBody {
         epoch: token.get_epoch(),
@@ -167,13 +159,27 @@ fn set_ops(value: &CurrencyOps, mut ops: currency_ops::Builder<'_>) {
     set_list(ops.init_ops(count(value.ops.len())), &value.ops, set_op);
 }
 
-fn ops_of(value: currency_ops::Reader<'_>) -> Decoded<CurrencyOps> {
-    let currency = parse("currency", value.get_currency())?;
-    let ops = list("ops", value.get_ops()?, MAX_OPERATIONS, op_of)?;
-    if ops.is_empty() {
-        return Err(invalid("ops", "a currency without operations"));
+fn ops_by_currency(
+    list: struct_list::Reader<'_, currency_ops::Owned>,
+) -> Decoded<Vec<CurrencyOps>> {
+    check_count("currencyOps", list.len(), MAX_CURRENCIES)?;
+    let mut total = 0_u32;
+    let mut by_currency = Vec::new();
+    for entry in list.iter() {
+        // Counted over all currencies before the operations of this one are decoded. Each list is
+        // asked for once, as every look at it counts towards the traversal limit.
+        let ops = entry.get_ops()?;
+        total = total.saturating_add(ops.len());
+        check_count("currencyOps", total, MAX_OPERATIONS)?;
+        if ops.is_empty() {
+            return Err(invalid("ops", "a currency without operations"));
+        }
+        by_currency.push(CurrencyOps {
+            currency: parse("currency", entry.get_currency())?,
+            ops: ops.iter().map(op_of).collect::<Decoded<_>>()?,
+        });
     }
-    Ok(CurrencyOps { currency, ops })
+    Ok(by_currency)
 }
 
 fn set_op(value: &FriendOp, builder: friend_op::Builder<'_>) {

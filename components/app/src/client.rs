@@ -1,0 +1,383 @@
+//! The connection to a node: requests, their replies, and who takes the events.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey};
+use offset_net::{self as net, NetConfig};
+use offset_proto::{
+    Credits, Currency, ServerAddress,
+    app::{
+        AppError, AppReply, AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice,
+        InvoiceReport, NodeToApp, PayRequest, PaymentReport,
+    },
+    index::{Edge, MultiRoute},
+    report::NodeReport,
+};
+use offset_secure_channel::ChannelIdentity;
+use tokio::{
+    sync::oneshot,
+    task::AbortHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    Error,
+    events::{Events, Feed},
+};
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// For how long to try again while nobody answers at the address, as right after a node was
+    /// started. Zero: one attempt.
+    pub retry_for: Duration,
+    /// How long to wait for the reply to a request other than a payment.
+    pub reply_timeout: Duration,
+    /// Settings of the connection.
+    pub net: NetConfig,
+}
+
+impl ConnectOptions {
+    /// What command line programs use for [`ConnectOptions::retry_for`].
+    pub const RETRY_FOR: Duration = Duration::from_secs(2);
+    /// See [`ConnectOptions::reply_timeout`].
+    pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// The defaults, trying again for [`ConnectOptions::RETRY_FOR`].
+    #[must_use]
+    pub fn retrying() -> Self {
+        Self { retry_for: Self::RETRY_FOR, ..Self::default() }
+    }
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            retry_for: Duration::ZERO,
+            reply_timeout: Self::REPLY_TIMEOUT,
+            net: NetConfig::default(),
+        }
+    }
+}
+
+/// A connection to a node. Cheap to clone; requests of all clones run at the same time. The
+/// connection is closed when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct AppClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sender: net::Sender<AppToNode>,
+    shared: Arc<Mutex<Shared>>,
+    reply_timeout: Duration,
+    reader: AbortHandle,
+}
+
+/// What requests and the reading task share.
+#[derive(Debug, Default)]
+struct Shared {
+    next_id: u64,
+    waiting: BTreeMap<AppRequestId, oneshot::Sender<Result<AppReply, AppError>>>,
+    feed: Option<Feed>,
+    /// Why the connection ended, once it did.
+    ended: Option<String>,
+}
+
+impl AppClient {
+    /// Connects to the node as the application `identity`.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::WrongKey`], [`Error::NotTrusted`], and [`Error::Protocol`]
+    /// or [`Error::Lost`] for a node that ends the session while it opens.
+    pub async fn connect(
+        identity: &Identity,
+        node: &ServerAddress,
+        options: &ConnectOptions,
+    ) -> Result<Self, Error> {
+        let identity = Arc::new(ChannelIdentity::new(identity));
+        let deadline = Instant::now() + options.retry_for;
+        let connection = loop {
+            match net::dial::<AppToNode, NodeToApp>(&identity, node, &options.net).await {
+                Ok(connection) => break connection,
+                Err(net::Error::Connect { .. }) if Instant::now() < deadline => {
+                    sleep(RETRY_EVERY).await;
+                }
+                Err(error) => return Err(Error::connecting(error, node)),
+            }
+        };
+
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let (sender, receiver) = connection.split();
+        let reader = tokio::spawn(read(receiver, Arc::clone(&shared))).abort_handle();
+        let inner = Inner { sender, shared, reply_timeout: options.reply_timeout, reader };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The node at the other end.
+    #[must_use]
+    pub fn node(&self) -> PublicKey {
+        self.inner.sender.peer()
+    }
+
+    /// Whether the connection still stands, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.sender.is_open() && self.inner.lock().ended.is_none()
+    }
+
+    /// Asks the node and waits for its reply: for a payment until it has ended, for anything else as
+    /// long as [`ConnectOptions::reply_timeout`]. Cancelling forgets the reply, not the request.
+    /// Events are subscribed to with [`AppClient::subscribe`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`] is the node's own answer; [`Error::NoAnswer`], [`Error::Lost`],
+    /// [`Error::TooLong`].
+    pub async fn request(&self, request: AppRequest) -> Result<AppReply, Error> {
+        if matches!(request, AppRequest::Pay(_)) {
+            return self.ask(request).await;
+        }
+        self.request_within(request, self.inner.reply_timeout).await
+    }
+
+    /// As [`AppClient::request`], waiting no longer than `limit`.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn request_within(
+        &self,
+        request: AppRequest,
+        limit: Duration,
+    ) -> Result<AppReply, Error> {
+        timeout(limit, self.ask(request)).await.unwrap_or(Err(Error::NoAnswer(limit)))
+    }
+
+    /// Subscribes to the node's report and events. One subscription at a time: an earlier one of
+    /// this connection ends.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`], and [`Error::Protocol`] when the first event is not the report.
+    pub async fn subscribe(&self) -> Result<Events, Error> {
+        let feed = {
+            let mut shared = self.inner.lock();
+            if let Some(reason) = &shared.ended {
+                return Err(Error::Lost(reason.clone()));
+            }
+            let (feed, events) = Feed::new();
+            shared.feed = Some(feed);
+            events
+        };
+        let limit = self.inner.reply_timeout;
+        done(self.request_within(AppRequest::Subscribe, limit).await?)?;
+        timeout(limit, Events::begin(feed)).await.unwrap_or(Err(Error::NoAnswer(limit)))
+    }
+
+    /// The node's report.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn report(&self) -> Result<NodeReport, Error> {
+        let reply = self.request(AppRequest::Report).await?;
+        if let AppReply::Report(report) = reply { Ok(*report) } else { Err(unexpected(&reply)) }
+    }
+
+    /// Changes the node's configuration; durable when this returns.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn config(&self, change: ConfigRequest) -> Result<(), Error> {
+        done(self.request(AppRequest::Config(change)).await?)
+    }
+
+    /// Pays and waits until the payment has ended, well or not: see the report's status.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`]. After [`Error::Lost`] the same request may be repeated: the
+    /// payment id keeps it from being paid twice.
+    pub async fn pay(&self, payment: PayRequest) -> Result<PaymentReport, Error> {
+        payment_of(self.request(AppRequest::Pay(payment)).await?)
+    }
+
+    /// How a payment stands.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn payment_status(&self, payment_id: PaymentId) -> Result<PaymentReport, Error> {
+        payment_of(self.request(AppRequest::PaymentStatus { payment_id }).await?)
+    }
+
+    /// Makes and registers an invoice.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn create_invoice(&self, terms: CreateInvoice) -> Result<InvoiceReport, Error> {
+        invoice_of(self.request(AppRequest::CreateInvoice(terms)).await?)
+    }
+
+    /// Ends an invoice that was not committed.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn cancel_invoice(&self, invoice_id: InvoiceId) -> Result<(), Error> {
+        done(self.request(AppRequest::CancelInvoice { invoice_id }).await?)
+    }
+
+    /// How an invoice stands.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn invoice_status(&self, invoice_id: InvoiceId) -> Result<InvoiceReport, Error> {
+        invoice_of(self.request(AppRequest::InvoiceStatus { invoice_id }).await?)
+    }
+
+    /// Routes from this node, cheapest first; empty when there is none. `currency` `None`: the
+    /// node's default.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn routes(
+        &self,
+        currency: Option<Currency>,
+        amount: Credits,
+        destination: PublicKey,
+        exclude: Vec<Edge>,
+    ) -> Result<Vec<MultiRoute>, Error> {
+        let request = AppRequest::Routes { currency, amount, destination, exclude };
+        let reply = self.request(request).await?;
+        if let AppReply::Routes(routes) = reply { Ok(routes) } else { Err(unexpected(&reply)) }
+    }
+
+    /// Says goodbye and waits until what was sent has left.
+    pub async fn close(self) {
+        self.inner.sender.close("done");
+        self.inner.sender.closed().await;
+    }
+
+    async fn ask(&self, request: AppRequest) -> Result<AppReply, Error> {
+        let (reply_to, reply) = oneshot::channel();
+        let waiting = {
+            let mut shared = self.inner.lock();
+            if let Some(reason) = &shared.ended {
+                return Err(Error::Lost(reason.clone()));
+            }
+            let id = AppRequestId(shared.next_id);
+            shared.next_id += 1;
+            shared.waiting.insert(id, reply_to);
+            Waiting { id, shared: &self.inner.shared }
+        };
+        let message = AppToNode { request_id: waiting.id, request };
+        match self.inner.sender.send(message).await {
+            Ok(()) => {}
+            Err(net::SendError::TooLong) => return Err(Error::TooLong),
+            Err(net::SendError::Closed | net::SendError::Full) => return Err(self.lost()),
+        }
+        match reply.await {
+            Ok(result) => Ok(result?),
+            Err(_ended) => Err(self.lost()),
+        }
+    }
+
+    fn lost(&self) -> Error {
+        let reason = self.inner.lock().ended.clone();
+        Error::Lost(reason.unwrap_or_else(|| "it was closed".to_owned()))
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.sender.close("done");
+        self.reader.abort();
+        // A subscription that outlives its client hears of the end.
+        self.lock().end("it was closed");
+    }
+}
+
+impl Shared {
+    fn end(&mut self, reason: &str) {
+        self.ended.get_or_insert_with(|| reason.to_owned());
+        self.waiting.clear();
+        if let Some(feed) = self.feed.take() {
+            feed.end(reason);
+        }
+    }
+
+    fn handle(&mut self, message: NodeToApp) {
+        match message {
+            NodeToApp::Response { request_id, result } => match self.waiting.remove(&request_id) {
+                // The asker may have gone just now.
+                Some(reply_to) => drop(reply_to.send(result)),
+                None => log::trace!("a reply to request {} that nobody awaits", request_id.0),
+            },
+            NodeToApp::Event(event) => {
+                if let Some(feed) = self.feed.take() {
+                    self.feed = feed.push(event);
+                }
+            }
+        }
+    }
+}
+
+/// Forgets a request that is no longer waited for.
+struct Waiting<'a> {
+    id: AppRequestId,
+    shared: &'a Mutex<Shared>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(self.shared).waiting.remove(&self.id);
+    }
+}
+
+async fn read(mut receiver: net::Receiver<NodeToApp>, shared: Arc<Mutex<Shared>>) {
+    loop {
+        match receiver.recv().await {
+            Ok(message) => lock(&shared).handle(message),
+            Err(error) => {
+                lock(&shared).end(&error.to_string());
+                return;
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn done(reply: AppReply) -> Result<(), Error> {
+    if matches!(reply, AppReply::Done) { Ok(()) } else { Err(unexpected(&reply)) }
+}
+
+fn payment_of(reply: AppReply) -> Result<PaymentReport, Error> {
+    if let AppReply::Payment(payment) = reply { Ok(*payment) } else { Err(unexpected(&reply)) }
+}
+
+fn invoice_of(reply: AppReply) -> Result<InvoiceReport, Error> {
+    if let AppReply::Invoice(invoice) = reply { Ok(*invoice) } else { Err(unexpected(&reply)) }
+}
+
+fn unexpected(reply: &AppReply) -> Error {
+    let kind = match reply {
+        AppReply::Done => "done",
+        AppReply::Report(_) => "a report",
+        AppReply::Routes(_) => "routes",
+        AppReply::Payment(_) => "a payment",
+        AppReply::Invoice(_) => "an invoice",
+    };
+    Error::Protocol(format!("it answered {kind}, which was not asked for"))
+}
+
+/// Between two attempts to reach a node that does not listen yet.
+const RETRY_EVERY: Duration = Duration::from_millis(50);

@@ -1,0 +1,555 @@
+//! What a node tells its index server, and when (protocol, section 9). Pure: the time comes in, and
+//! the bodies of updates, still to be signed, go out.
+//!
+//! ```text
+//!   connected -----> snapshot (at most 1,000 lines), then deltas with the rest, at once
+//!   lines change --> delta, at most one a second; at once when a capacity fell under half
+//!   5 min quiet ---> alive, with the hash of the table
+//!   wanted --------> snapshot again
+//!   behind --------> snapshot again, above what the server knows
+//! ```
+//!
+//! Invariants: *rising* (every update is above the one before it), *table* (what was reported is what
+//! the updates since the last snapshot say), *bounds* (at most [`MAX_LINES`] lines are reported).
+
+use std::collections::BTreeSet;
+
+use offset_crypto::PublicKey;
+use offset_proto::{
+    Credits, Currency, Timestamp,
+    canonical::index_table_hash,
+    index::{IndexLine, IndexTable, MAX_MUTATIONS, UpdateBody, UpdateKind, UpdateMutation},
+};
+
+/// The most lines that a node reports (protocol, section 9). Others wait until there is room.
+pub const MAX_LINES: usize = 20_000;
+/// Deltas are this far apart, unless a capacity fell under half.
+pub const DELTA_EVERY_MS: u64 = 1_000;
+/// A sign of life follows an update after this time.
+pub const ALIVE_EVERY_MS: u64 = 5 * 60 * 1_000;
+/// A snapshot that a server asks for again is not made sooner after the last one.
+pub const SNAPSHOT_EVERY_MS: u64 = 1_000;
+/// An epoch that a server claims to know is followed at most this far ahead of the clock.
+pub const MAX_EPOCH_AHEAD_S: u64 = 24 * 60 * 60;
+
+/// Keeps a node's table of lines reported to one index server at a time.
+#[derive(Debug)]
+pub struct Reporter {
+    node: PublicKey,
+    /// Of the last update made.
+    version: (u64, u64),
+    lines: IndexTable,
+    /// Lines above [`MAX_LINES`].
+    waiting: IndexTable,
+    reported: IndexTable,
+    changed: BTreeSet<(PublicKey, Currency)>,
+    /// A changed line can carry less than half of what was reported.
+    urgent: bool,
+    session: Option<Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    home: PublicKey,
+    snapshot_wanted: bool,
+    last_snapshot: Option<Timestamp>,
+    last_update: Timestamp,
+}
+
+/// A server claims to know an epoch that is too far ahead: its clock, this node's clock, or the epoch
+/// that this node once used is wrong, and the server will not take this node's updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the index server knows updates of this node from more than a day ahead; check the clock of \
+     this computer"
+)]
+pub struct TooFarAhead;
+
+impl Reporter {
+    /// A reporter without lines. `last_epoch` is the last epoch that is durable with the node; the
+    /// node makes [`Reporter::epoch`] durable before it reports anything.
+    #[must_use]
+    pub fn new(node: PublicKey, last_epoch: u64, now: Timestamp) -> Self {
+        let epoch = last_epoch.saturating_add(1).max(now.0 / 1_000);
+        Self {
+            node,
+            version: (epoch, 0),
+            lines: IndexTable::new(),
+            waiting: IndexTable::new(),
+            reported: IndexTable::new(),
+            changed: BTreeSet::new(),
+            urgent: false,
+            session: None,
+        }
+    }
+
+    /// The epoch of the updates.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.version.0
+    }
+
+    /// How many lines are not reported because there are too many.
+    #[must_use]
+    pub fn unreported(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The node's lines changed.
+    pub fn handle_lines(&mut self, mutations: Vec<UpdateMutation>) {
+        for mutation in mutations {
+            match mutation {
+                UpdateMutation::Set { friend, currency, line } => {
+                    self.set_line((friend, currency), line);
+                }
+                UpdateMutation::Remove { friend, currency } => {
+                    self.remove_line((friend, currency));
+                }
+            }
+        }
+        self.check_invariants();
+    }
+
+    /// A connection with this index server stands.
+    pub fn handle_connected(&mut self, now: Timestamp, home: PublicKey) {
+        self.session =
+            Some(Session { home, snapshot_wanted: true, last_snapshot: None, last_update: now });
+    }
+
+    /// The connection is gone.
+    pub fn handle_disconnected(&mut self) {
+        self.session = None;
+    }
+
+    /// The server wants a snapshot.
+    pub const fn handle_snapshot_wanted(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.snapshot_wanted = true;
+        }
+    }
+
+    /// The server knows something newer of this node: the updates go on above it.
+    ///
+    /// # Errors
+    /// [`TooFarAhead`] when what the server knows is more than a day ahead of the clock.
+    pub fn handle_behind(
+        &mut self,
+        now: Timestamp,
+        epoch: u64,
+        counter: u64,
+    ) -> Result<(), TooFarAhead> {
+        if (epoch, counter) < self.version {
+            // The answer to an update that was overtaken by later ones.
+            return Ok(());
+        }
+        let above = match counter.checked_add(1) {
+            // The next update takes the number after this one.
+            Some(_) => (epoch, counter),
+            None => (epoch.saturating_add(1), 0),
+        };
+        if (now.0 / 1_000).saturating_add(MAX_EPOCH_AHEAD_S) < above.0 {
+            return Err(TooFarAhead);
+        }
+        self.version = above;
+        self.handle_snapshot_wanted();
+        Ok(())
+    }
+
+    /// The updates that are due.
+    #[must_use]
+    pub fn take_updates(&mut self, now: Timestamp) -> Vec<UpdateBody> {
+        let due = self.next_timeout().is_some_and(|due| due <= now);
+        let Some(session) = self.session.as_mut().filter(|_| due) else { return Vec::new() };
+        let home = session.home;
+        session.last_update = now;
+        let kinds = if session.snapshot_wanted {
+            session.snapshot_wanted = false;
+            session.last_snapshot = Some(now);
+            self.snapshot()
+        } else if self.changed.is_empty() {
+            vec![UpdateKind::Alive { table: index_table_hash(&self.reported) }]
+        } else {
+            self.deltas()
+        };
+        self.urgent = false;
+        let updates = kinds.into_iter().map(|kind| self.body(now, home, kind)).collect();
+        self.check_invariants();
+        updates
+    }
+
+    /// When [`Reporter::take_updates`] has something.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let session = self.session.as_ref()?;
+        Some(if session.snapshot_wanted {
+            session.last_snapshot.map_or(Timestamp(0), |last| last.plus_ms(SNAPSHOT_EVERY_MS))
+        } else if self.urgent {
+            session.last_update
+        } else if self.changed.is_empty() {
+            session.last_update.plus_ms(ALIVE_EVERY_MS)
+        } else {
+            session.last_update.plus_ms(DELTA_EVERY_MS)
+        })
+    }
+
+    /// Whether the module's invariants hold; looks at everything, so only small tables are checked
+    /// at every step.
+    fn check_invariants(&self) {
+        if cfg!(debug_assertions) && self.lines.len() < 100 {
+            assert!(self.lines.len() <= MAX_LINES, "bounds");
+            let full = self.lines.len() == MAX_LINES;
+            assert!(full || self.waiting.is_empty(), "nothing waits while there is room");
+            let snapshot_due = self.session.as_ref().is_none_or(|session| session.snapshot_wanted);
+            let differs = |key| self.lines.get(key) != self.reported.get(key);
+            let keys = self.lines.keys().chain(self.reported.keys());
+            for key in keys.filter(|key| differs(key)) {
+                assert!(snapshot_due || self.changed.contains(key), "table");
+            }
+        }
+    }
+
+    fn set_line(&mut self, key: (PublicKey, Currency), line: IndexLine) {
+        if self.lines.len() < MAX_LINES || self.lines.contains_key(&key) {
+            self.lines.insert(key.clone(), line);
+            self.mark(key);
+        } else {
+            self.waiting.insert(key, line);
+        }
+    }
+
+    fn remove_line(&mut self, key: (PublicKey, Currency)) {
+        self.waiting.remove(&key);
+        if self.lines.remove(&key).is_some() {
+            self.mark(key);
+            if let Some((key, line)) = self.waiting.pop_first() {
+                self.set_line(key, line);
+            }
+        }
+    }
+
+    /// Notes whether a line differs from what was reported.
+    fn mark(&mut self, key: (PublicKey, Currency)) {
+        let (line, reported) = (self.lines.get(&key), self.reported.get(&key));
+        if line == reported {
+            self.changed.remove(&key);
+            return;
+        }
+        if let Some(reported) = reported {
+            let nothing = IndexLine::default();
+            let line = line.unwrap_or(&nothing);
+            self.urgent |= fell_under_half(reported.send_capacity, line.send_capacity)
+                || fell_under_half(reported.recv_capacity, line.recv_capacity);
+        }
+        self.changed.insert(key);
+    }
+
+    fn snapshot(&mut self) -> Vec<UpdateKind> {
+        self.reported.clone_from(&self.lines);
+        self.changed.clear();
+        let sets = self.lines.iter().map(|((friend, currency), line)| UpdateMutation::Set {
+            friend: *friend,
+            currency: currency.clone(),
+            line: *line,
+        });
+        let mut chunks = in_chunks(sets.collect()).into_iter();
+        let first = UpdateKind::Snapshot(chunks.next().unwrap_or_default());
+        std::iter::once(first).chain(chunks.map(UpdateKind::Delta)).collect()
+    }
+
+    fn deltas(&mut self) -> Vec<UpdateKind> {
+        let mut mutations = Vec::new();
+        // Removals first, so that no server ever counts more lines than there are.
+        let changed = std::mem::take(&mut self.changed);
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|key| self.lines.contains_key(key));
+        for key in gone {
+            self.reported.remove(&key);
+            let (friend, currency) = key;
+            mutations.push(UpdateMutation::Remove { friend, currency });
+        }
+        for key in kept {
+            let Some(line) = self.lines.get(&key).copied() else { continue };
+            self.reported.insert(key.clone(), line);
+            let (friend, currency) = key;
+            mutations.push(UpdateMutation::Set { friend, currency, line });
+        }
+        in_chunks(mutations).into_iter().map(UpdateKind::Delta).collect()
+    }
+
+    fn body(&mut self, now: Timestamp, home_server: PublicKey, kind: UpdateKind) -> UpdateBody {
+        let (epoch, counter) = self.version;
+        let (epoch, counter) =
+            counter.checked_add(1).map_or((epoch.saturating_add(1), 1), |next| (epoch, next));
+        self.version = (epoch, counter);
+        UpdateBody { node: self.node, home_server, epoch, counter, time: now, kind }
+    }
+}
+
+fn fell_under_half(reported: Credits, now: Credits) -> bool {
+    now.0 < reported.0 / 2 || (now == Credits::ZERO && reported != Credits::ZERO)
+}
+
+fn in_chunks(mut mutations: Vec<UpdateMutation>) -> Vec<Vec<UpdateMutation>> {
+    let mut chunks = Vec::new();
+    while MAX_MUTATIONS < mutations.len() {
+        let rest = mutations.split_off(MAX_MUTATIONS);
+        chunks.push(std::mem::replace(&mut mutations, rest));
+    }
+    chunks.push(mutations);
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offset_crypto::{Identity, Seed, SeededRng};
+    use offset_index_server::{
+        directory::{Directory, Verdict, VerifiedUpdate},
+        limits::DirectoryLimits,
+    };
+    use offset_proto::Rate;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_500);
+    const EPOCH: u64 = 1_800_000_000;
+
+    fn identity(n: u8) -> Identity {
+        Identity::from_seed(Seed::from_bytes([n; 32]))
+    }
+
+    fn key(n: u8) -> PublicKey {
+        identity(n).public_key()
+    }
+
+    fn line(send: u128, recv: u128) -> IndexLine {
+        IndexLine {
+            send_capacity: Credits(send),
+            recv_capacity: Credits(recv),
+            rate: Rate::default(),
+        }
+    }
+
+    fn set(friend: u8, send: u128, recv: u128) -> UpdateMutation {
+        let (friend, currency) = (key(friend), Currency::fallback());
+        UpdateMutation::Set { friend, currency, line: line(send, recv) }
+    }
+
+    fn remove(friend: u8) -> UpdateMutation {
+        UpdateMutation::Remove { friend: key(friend), currency: Currency::fallback() }
+    }
+
+    /// A reporter with one line, its snapshot sent.
+    fn reporting() -> Reporter {
+        let mut reporter = Reporter::new(key(1), 0, NOW);
+        reporter.handle_lines(vec![set(2, 100, 100)]);
+        reporter.handle_connected(NOW, key(9));
+        let bodies = reporter.take_updates(NOW);
+        assert_eq!(kinds(&bodies), [UpdateKind::Snapshot(vec![set(2, 100, 100)])]);
+        assert_eq!((bodies[0].epoch, bodies[0].counter), (EPOCH, 1));
+        assert_eq!((bodies[0].node, bodies[0].home_server), (key(1), key(9)));
+        reporter
+    }
+
+    fn kinds(bodies: &[UpdateBody]) -> Vec<UpdateKind> {
+        bodies.iter().map(|body| body.kind.clone()).collect()
+    }
+
+    fn after(ms: u64) -> Timestamp {
+        NOW.plus_ms(ms)
+    }
+
+    #[test]
+    fn the_epoch_rises_with_every_start() {
+        assert_eq!(Reporter::new(key(1), 0, NOW).epoch(), EPOCH);
+        assert_eq!(Reporter::new(key(1), EPOCH + 7, NOW).epoch(), EPOCH + 8);
+    }
+
+    #[test]
+    fn nothing_without_a_connection() {
+        let mut reporter = Reporter::new(key(1), 0, NOW);
+        reporter.handle_lines(vec![set(2, 1, 1)]);
+        assert_eq!((reporter.next_timeout(), reporter.take_updates(NOW)), (None, vec![]));
+        let mut reporter = reporting();
+        reporter.handle_disconnected();
+        assert_eq!(reporter.next_timeout(), None);
+    }
+
+    #[test]
+    fn deltas_are_a_second_apart() {
+        let mut reporter = reporting();
+        reporter.handle_lines(vec![set(2, 90, 90), set(3, 5, 5)]);
+        assert_eq!(reporter.next_timeout(), Some(after(DELTA_EVERY_MS)));
+        assert_eq!(reporter.take_updates(after(999)), vec![]);
+        reporter.handle_lines(vec![set(2, 80, 90), remove(3)]);
+        let bodies = reporter.take_updates(after(1_000));
+        assert_eq!(kinds(&bodies), [UpdateKind::Delta(vec![set(2, 80, 90)])]);
+        assert_eq!(bodies[0].counter, 2);
+    }
+
+    #[test]
+    fn a_change_that_is_taken_back_is_none() {
+        let mut reporter = reporting();
+        reporter.handle_lines(vec![set(2, 90, 90)]);
+        reporter.handle_lines(vec![set(2, 100, 100)]);
+        assert_eq!(reporter.next_timeout(), Some(after(ALIVE_EVERY_MS)));
+    }
+
+    #[test]
+    fn a_capacity_under_half_is_told_at_once() {
+        let rows = [
+            (set(2, 50, 50), false),
+            (set(2, 49, 100), true),
+            (set(2, 100, 49), true),
+            (set(2, 200, 200), false),
+            (remove(2), true),
+            (set(3, 1, 1), false),
+        ];
+        for (change, at_once) in rows {
+            let mut reporter = reporting();
+            reporter.handle_lines(vec![change.clone()]);
+            assert_eq!(!reporter.take_updates(after(1)).is_empty(), at_once, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_sign_of_life_every_five_minutes() {
+        let mut reporter = reporting();
+        assert_eq!(reporter.take_updates(after(ALIVE_EVERY_MS - 1)), vec![]);
+        let table = IndexTable::from([((key(2), Currency::fallback()), line(100, 100))]);
+        let bodies = reporter.take_updates(after(ALIVE_EVERY_MS));
+        assert_eq!(kinds(&bodies), [UpdateKind::Alive { table: index_table_hash(&table) }]);
+        assert_eq!(reporter.next_timeout(), Some(after(2 * ALIVE_EVERY_MS)));
+    }
+
+    #[test]
+    fn snapshots_that_are_wanted_come_a_second_apart() {
+        let mut reporter = reporting();
+        reporter.handle_snapshot_wanted();
+        reporter.handle_lines(vec![set(3, 1, 1)]);
+        assert_eq!(reporter.take_updates(after(999)), vec![]);
+        let bodies = reporter.take_updates(after(1_000));
+        assert!(matches!(&kinds(&bodies)[..], [UpdateKind::Snapshot(sets)] if sets.len() == 2));
+    }
+
+    #[test]
+    fn behind_goes_on_above() {
+        let rows = [
+            ((EPOCH, 1), Ok((EPOCH, 2))),
+            ((EPOCH, 40), Ok((EPOCH, 41))),
+            ((EPOCH + 5, 3), Ok((EPOCH + 5, 4))),
+            ((EPOCH + 5, u64::MAX), Ok((EPOCH + 6, 1))),
+            ((EPOCH + 86_400, 3), Ok((EPOCH + 86_400, 4))),
+            ((EPOCH + 86_401, 3), Err(TooFarAhead)),
+            ((u64::MAX, u64::MAX), Err(TooFarAhead)),
+        ];
+        for ((epoch, counter), expected) in rows {
+            let mut reporter = reporting();
+            let result = reporter.handle_behind(NOW, epoch, counter);
+            let next = result.map(|()| {
+                let bodies = reporter.take_updates(after(1_000));
+                assert!(matches!(bodies[0].kind, UpdateKind::Snapshot(_)));
+                (bodies[0].epoch, bodies[0].counter)
+            });
+            assert_eq!(next, expected, "{epoch} {counter}");
+        }
+        let mut reporter = reporting();
+        reporter.handle_behind(NOW, EPOCH, 0).unwrap();
+        assert_eq!(reporter.take_updates(after(1_000)), vec![], "an old answer");
+    }
+
+    #[test]
+    fn another_home_gets_a_snapshot_with_the_next_counter() {
+        let mut reporter = reporting();
+        reporter.handle_connected(after(1), key(8));
+        let bodies = reporter.take_updates(after(1));
+        assert_eq!((bodies[0].home_server, bodies[0].counter), (key(8), 2));
+        assert!(matches!(bodies[0].kind, UpdateKind::Snapshot(_)));
+    }
+
+    fn many(count: usize) -> Vec<UpdateMutation> {
+        let mut rng = SeededRng::new(1);
+        let sets = (0..count).map(|_| UpdateMutation::Set {
+            friend: Identity::random(&mut rng).public_key(),
+            currency: Currency::fallback(),
+            line: line(1, 1),
+        });
+        sets.collect()
+    }
+
+    #[test]
+    fn a_long_snapshot_goes_on_in_deltas() {
+        let mut reporter = Reporter::new(key(1), 0, NOW);
+        reporter.handle_lines(many(2_500));
+        reporter.handle_connected(NOW, key(9));
+        let bodies = reporter.take_updates(NOW);
+        let sizes: Vec<_> = bodies
+            .iter()
+            .map(|body| match &body.kind {
+                UpdateKind::Snapshot(sets) => (0, sets.len(), body.counter),
+                UpdateKind::Delta(sets) => (1, sets.len(), body.counter),
+                UpdateKind::Alive { .. } => (2, 0, body.counter),
+            })
+            .collect();
+        assert_eq!(sizes, [(0, 1_000, 1), (1, 1_000, 2), (1, 500, 3)]);
+        assert_eq!(reporter.take_updates(NOW), vec![]);
+    }
+
+    #[test]
+    fn lines_above_the_bound_wait() {
+        let lines = many(MAX_LINES + 2);
+        let UpdateMutation::Set { friend, currency, .. } = lines[5].clone() else { panic!() };
+        let mut reporter = Reporter::new(key(1), 0, NOW);
+        reporter.handle_lines(lines);
+        assert_eq!((reporter.lines.len(), reporter.unreported()), (MAX_LINES, 2));
+        reporter.handle_lines(vec![UpdateMutation::Remove { friend, currency }]);
+        assert_eq!((reporter.lines.len(), reporter.unreported()), (MAX_LINES, 1));
+    }
+
+    #[test]
+    fn a_server_knows_the_table_after_any_changes() {
+        for seed in 0..20 {
+            let mut rng = SeededRng::new(seed);
+            let mut now = NOW;
+            let limits = DirectoryLimits { min_chain_bytes: 3_000, ..DirectoryLimits::default() };
+            let mut directory = Directory::new(limits);
+            let mut reporter = Reporter::new(key(1), 0, now);
+            reporter.handle_connected(now, key(9));
+            for _ in 0..200 {
+                let friend = u8::try_from(10 + rng.below(6)).unwrap();
+                let change = match rng.below(4) {
+                    0 => remove(friend),
+                    _ => set(friend, u128::from(rng.below(100)), 7),
+                };
+                reporter.handle_lines(vec![change]);
+                now = now.plus_ms(rng.below(700));
+                for body in reporter.take_updates(now) {
+                    if rng.below(10) == 0 {
+                        continue;
+                    }
+                    let update = VerifiedUpdate::check(body.sign(&identity(1))).unwrap();
+                    match directory.handle_update(now, update, true) {
+                        Verdict::Applied { refresh: false } => {}
+                        Verdict::Applied { refresh: true } | Verdict::Gap => {
+                            reporter.handle_snapshot_wanted();
+                        }
+                        Verdict::NotNewer { newest } => {
+                            reporter.handle_behind(now, newest.0, newest.1).unwrap();
+                        }
+                        Verdict::Refused(refusal) => panic!("{refusal}"),
+                    }
+                }
+            }
+            // The next signs of life show what was lost.
+            for _ in 0..3 {
+                now = now.plus_ms(ALIVE_EVERY_MS);
+                for body in reporter.take_updates(now) {
+                    let update = VerifiedUpdate::check(body.sign(&identity(1))).unwrap();
+                    let verdict = directory.handle_update(now, update, true);
+                    if verdict != (Verdict::Applied { refresh: false }) {
+                        reporter.handle_snapshot_wanted();
+                    }
+                }
+            }
+            assert_eq!(directory.table(&key(1)), Some(&reporter.lines), "seed {seed}");
+        }
+    }
+}

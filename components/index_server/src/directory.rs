@@ -1,0 +1,864 @@
+//! What every node said last, as it signed it (protocol, section 9).
+//!
+//! Of each node the directory keeps its last snapshot and what followed it without a gap, so that
+//! another server can be given exactly this, and the table of lines that results. Whatever changes
+//! the tables comes out as [`LineChange`]s for the graph.
+//!
+//! A node lives from its first fresh update until its home server says that it left, or until
+//! nothing fresh came for 15 minutes. What a federated server passes on may begin with a snapshot
+//! that is hours old: such a chain is kept aside, invisible to the graph, and comes to life with the
+//! first update in it that is fresh.
+//!
+//! Invariants: *chain* (stored updates have one epoch and counters without gap, the first is a
+//! snapshot), *newest only* (nothing at or below the newest known epoch and counter is applied, for
+//! a day also of a node that is gone), *bounds* (nodes, lines of a node and stored bytes stay below
+//! their limits).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
+    sync::Arc,
+};
+
+use offset_crypto::{HashResult, PublicKey};
+use offset_proto::{
+    Currency, Timestamp,
+    canonical::index_table_hash,
+    index::{
+        DigestEntry, IndexLine, IndexTable, NodeDown, SignedUpdate, UpdateKind, UpdateMutation,
+    },
+};
+
+use crate::limits::{
+    ALIVE_FOR_MS, DirectoryLimits, MAX_AGE_MS, MAX_EPOCH_AHEAD_S, REMEMBER_MS, STAGED_FOR_MS,
+};
+
+/// An update whose signature was found to be its node's. Only such ones reach the directory, so the
+/// check can be made on another thread.
+#[derive(Debug, Clone)]
+pub struct VerifiedUpdate(Arc<SignedUpdate>);
+
+impl VerifiedUpdate {
+    /// Checks the signature.
+    #[must_use]
+    pub fn check(update: SignedUpdate) -> Option<Self> {
+        update.verify().then(|| Self(Arc::new(update)))
+    }
+
+    /// What was signed.
+    #[must_use]
+    pub fn update(&self) -> &SignedUpdate {
+        &self.0
+    }
+}
+
+/// Epoch and counter: what of one node is newer than what.
+pub type Version = (u64, u64);
+
+/// What became of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// New, stored, to be passed on. With `refresh` the node should send a new snapshot, because its
+    /// table differs from what it says, or because much is stored since its last one.
+    Applied {
+        /// Whether a snapshot is wanted from the node.
+        refresh: bool,
+    },
+    /// This much of the node is known already.
+    NotNewer {
+        /// The newest known.
+        newest: Version,
+    },
+    /// Something before it is missing: the last snapshot and what followed it is wanted.
+    Gap,
+    /// Not acceptable, and nothing was changed.
+    Refused(Refusal),
+}
+
+/// Why an update was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The time in it is more than an hour away from this server's clock.
+    #[error("the update's time is more than an hour off: check the clocks of node and server")]
+    Time,
+    /// Its epoch is more than a day ahead of this server's clock.
+    #[error("the update's epoch is more than a day ahead: check the clocks of node and server")]
+    Epoch,
+    /// The node reports more lines than are kept of one node.
+    #[error("the node reports more lines than this server keeps of one node")]
+    TooManyLines,
+    /// It reports a line of the node with itself.
+    #[error("the update names a line of the node with itself")]
+    OwnLine,
+    /// No room for another node, or for more bytes.
+    #[error("this server is full")]
+    Full,
+}
+
+/// A change of what nodes report, for the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineChange {
+    /// Who reports.
+    pub node: PublicKey,
+    /// The other end.
+    pub friend: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// The line, or nothing when it is no longer reported.
+    pub line: Option<IndexLine>,
+}
+
+/// The last statements of all nodes.
+#[derive(Debug)]
+pub struct Directory {
+    limits: DirectoryLimits,
+    nodes: BTreeMap<PublicKey, Entry>,
+    gone: BTreeMap<PublicKey, Gone>,
+    /// When to look at a node again, one entry each.
+    deadlines: BTreeSet<(Timestamp, PublicKey)>,
+    /// When to forget a node that is gone, one entry each.
+    forget: BTreeSet<(Timestamp, PublicKey)>,
+    stored_bytes: usize,
+    changes: Vec<LineChange>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The last snapshot, then what followed it.
+    chain: VecDeque<VerifiedUpdate>,
+    chain_bytes: usize,
+    table: IndexTable,
+    /// The table's hash, until the table changes.
+    table_hash: Option<HashResult>,
+    life: Life,
+    /// Its key in `deadlines`.
+    deadline: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Not in the graph: nothing fresh was seen of it.
+    Staged,
+    /// In the graph.
+    Alive {
+        /// When the last fresh update came.
+        heard_at: Timestamp,
+    },
+}
+
+#[derive(Debug)]
+struct Gone {
+    newest: Version,
+    /// The home server's word, where that is how it went.
+    down: Option<NodeDown>,
+    deadline: Timestamp,
+}
+
+impl Entry {
+    fn newest(&self) -> &SignedUpdate {
+        self.chain.back().expect("an entry is made with a snapshot").update()
+    }
+
+    fn version(&self) -> Version {
+        version(self.newest())
+    }
+
+    fn is_alive(&self) -> bool {
+        self.life != Life::Staged
+    }
+}
+
+impl Directory {
+    /// An empty directory.
+    #[must_use]
+    pub const fn new(limits: DirectoryLimits) -> Self {
+        Self {
+            limits,
+            nodes: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            forget: BTreeSet::new(),
+            stored_bytes: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    /// An update from the node itself (`first_hand`) or from a federated server.
+    pub fn handle_update(
+        &mut self,
+        now: Timestamp,
+        update: VerifiedUpdate,
+        first_hand: bool,
+    ) -> Verdict {
+        let verdict = self.judge(now, update.update(), first_hand).unwrap_or_else(|fresh| {
+            let refresh = self.apply(now, update, fresh);
+            Verdict::Applied { refresh }
+        });
+        self.debug_check();
+        verdict
+    }
+
+    /// The home server's word that a node left; whether it was accepted and is to be passed on.
+    pub fn handle_node_down(&mut self, now: Timestamp, down: NodeDown) -> bool {
+        let Some(entry) = self.nodes.get(&down.node) else { return false };
+        let said = (down.epoch, down.counter);
+        let home = entry.newest().body.home_server;
+        if said < entry.version() || epoch_too_far_ahead(now, down.epoch) || !down.verify(&home) {
+            return false;
+        }
+        let node = down.node;
+        self.remove(now, &node, said, Some(down));
+        self.debug_check();
+        true
+    }
+
+    /// Drops what is too old; to be called when [`Directory::next_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some((deadline, node)) = self.deadlines.first().copied() {
+            if now < deadline {
+                break;
+            }
+            self.deadlines.remove(&(deadline, node));
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            match entry.life {
+                Life::Alive { heard_at } if now < heard_at.plus_ms(ALIVE_FOR_MS) => {
+                    entry.deadline = heard_at.plus_ms(ALIVE_FOR_MS);
+                    self.deadlines.insert((entry.deadline, node));
+                }
+                Life::Alive { .. } | Life::Staged => {
+                    let newest = entry.version();
+                    self.remove(now, &node, newest, None);
+                }
+            }
+        }
+        while let Some((deadline, node)) = self.forget.first().copied() {
+            if now < deadline {
+                break;
+            }
+            self.forget(deadline, &node);
+        }
+        self.debug_check();
+    }
+
+    /// When something may be too old.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let first = |set: &BTreeSet<(Timestamp, PublicKey)>| set.first().map(|(at, _)| *at);
+        [first(&self.deadlines), first(&self.forget)].into_iter().flatten().min()
+    }
+
+    /// What changed for the graph since the last call.
+    #[must_use]
+    pub fn take_changes(&mut self) -> Vec<LineChange> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The newest known version of a node, alive, staged or gone.
+    #[must_use]
+    pub fn version(&self, node: &PublicKey) -> Option<Version> {
+        let entry = self.nodes.get(node).map(Entry::version);
+        entry.or_else(|| self.gone.get(node).map(|gone| gone.newest))
+    }
+
+    /// The server that a node's newest update names as its home.
+    #[must_use]
+    pub fn home_server(&self, node: &PublicKey) -> Option<PublicKey> {
+        self.nodes.get(node).map(|entry| entry.newest().body.home_server)
+    }
+
+    /// When a living node last said anything, by the node's own clock: that statement confirms its
+    /// whole table.
+    #[must_use]
+    pub fn stated_at(&self, node: &PublicKey) -> Option<Timestamp> {
+        let entry = self.nodes.get(node).filter(|entry| entry.is_alive())?;
+        Some(entry.newest().body.time)
+    }
+
+    /// The first stored update that whoever knows `after` of the node lacks.
+    #[must_use]
+    pub fn update_after(
+        &self,
+        node: &PublicKey,
+        after: Option<Version>,
+    ) -> Option<&VerifiedUpdate> {
+        let entry = self.nodes.get(node)?;
+        if after.is_some_and(|after| entry.version() <= after) {
+            return None;
+        }
+        let (epoch, first) = version(entry.chain.front()?.update());
+        let skip = match after {
+            Some((after_epoch, after)) if after_epoch == epoch && first <= after => {
+                usize::try_from(after - first).ok()? + 1
+            }
+            Some(_) | None => 0,
+        };
+        entry.chain.get(skip)
+    }
+
+    /// The home server's word about a node that is gone.
+    #[must_use]
+    pub fn down(&self, node: &PublicKey) -> Option<&NodeDown> {
+        self.gone.get(node).and_then(|gone| gone.down.as_ref())
+    }
+
+    /// The living nodes from `after` on, in the order of their keys.
+    pub fn digest(&self, after: Option<PublicKey>) -> impl Iterator<Item = DigestEntry> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.nodes.range((from, Bound::Unbounded)).filter(|(_, entry)| entry.is_alive()).map(
+            |(node, entry)| {
+                let (epoch, counter) = entry.version();
+                DigestEntry { node: *node, epoch, counter }
+            },
+        )
+    }
+
+    /// How many nodes are alive or staged.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// What a living node reports.
+    #[must_use]
+    pub fn table(&self, node: &PublicKey) -> Option<&IndexTable> {
+        self.nodes.get(node).filter(|entry| entry.is_alive()).map(|entry| &entry.table)
+    }
+
+    /// Whether the module's invariants hold. Looks at everything.
+    pub fn check_invariants(&self) {
+        let mut bytes = 0;
+        for (node, entry) in &self.nodes {
+            let (epoch, first) = version(entry.chain[0].update());
+            assert!(matches!(entry.chain[0].update().body.kind, UpdateKind::Snapshot(_)), "chain");
+            for (at, update) in (first..).zip(&entry.chain) {
+                assert_eq!(version(update.update()), (epoch, at), "chain");
+                assert_eq!(update.update().body.node, *node, "chain");
+            }
+            assert!(entry.table.len() <= self.limits.max_lines_per_node, "bounds");
+            assert!(self.deadlines.contains(&(entry.deadline, *node)));
+            assert!(!self.gone.contains_key(node), "a node is here or gone");
+            let sum: usize = entry.chain.iter().map(|update| update_bytes(update.update())).sum();
+            assert_eq!(sum, entry.chain_bytes);
+            bytes += sum;
+        }
+        assert_eq!(bytes, self.stored_bytes);
+        assert!(self.nodes.len() <= self.limits.max_nodes, "bounds");
+        assert!(self.stored_bytes <= self.limits.max_stored_bytes, "bounds");
+        assert_eq!(self.deadlines.len(), self.nodes.len());
+        assert_eq!(self.forget.len(), self.gone.len());
+        assert!(self.gone.len() <= self.limits.max_nodes, "bounds");
+    }
+
+    fn debug_check(&self) {
+        // Everything is looked at, so only what is small enough is checked at every step.
+        if cfg!(debug_assertions) && self.nodes.len() <= 64 && self.stored_bytes <= 1 << 16 {
+            self.check_invariants();
+        }
+    }
+
+    /// `Err(fresh)` when the update is to be applied.
+    fn judge(
+        &self,
+        now: Timestamp,
+        update: &SignedUpdate,
+        first_hand: bool,
+    ) -> Result<Verdict, bool> {
+        let body = &update.body;
+        let new = version(update);
+        if epoch_too_far_ahead(now, body.epoch) {
+            return Ok(Verdict::Refused(Refusal::Epoch));
+        }
+        let fresh = now.ms_since(body.time) <= MAX_AGE_MS;
+        if now.plus_ms(MAX_AGE_MS) < body.time || (first_hand && !fresh) {
+            return Ok(Verdict::Refused(Refusal::Time));
+        }
+        if let Some(newest) = self.version(&body.node).filter(|newest| new <= *newest) {
+            return Ok(Verdict::NotNewer { newest });
+        }
+        let entry = self.nodes.get(&body.node);
+        if mutations(&body.kind).iter().any(|mutation| line_of(mutation).0 == body.node) {
+            return Ok(Verdict::Refused(Refusal::OwnLine));
+        }
+        let (lines, freed) = match (&body.kind, entry) {
+            (UpdateKind::Snapshot(_), None) => (0, 0),
+            (UpdateKind::Snapshot(_), Some(entry)) => (0, entry.chain_bytes),
+            (UpdateKind::Delta(_) | UpdateKind::Alive { .. }, Some(entry)) => {
+                let (epoch, counter) = entry.version();
+                let next = epoch == body.epoch && counter.checked_add(1) == Some(body.counter);
+                let most = 2 * self.refresh_bytes(entry);
+                if !next || most < entry.chain_bytes + update_bytes(update) {
+                    return Ok(Verdict::Gap);
+                }
+                (entry.table.len(), 0)
+            }
+            (UpdateKind::Delta(_) | UpdateKind::Alive { .. }, None) => return Ok(Verdict::Gap),
+        };
+        if self.limits.max_lines_per_node < lines + added_lines(&body.kind, entry) {
+            return Ok(Verdict::Refused(Refusal::TooManyLines));
+        }
+        let bytes = self.stored_bytes - freed + update_bytes(update);
+        let nodes = self.nodes.len() + usize::from(entry.is_none());
+        if self.limits.max_stored_bytes < bytes || self.limits.max_nodes < nodes {
+            return Ok(Verdict::Refused(Refusal::Full));
+        }
+        Err(fresh)
+    }
+
+    /// Stores an update that was judged to be applicable; whether a snapshot is wanted.
+    fn apply(&mut self, now: Timestamp, update: VerifiedUpdate, fresh: bool) -> bool {
+        let body = &update.update().body;
+        let node = body.node;
+        if let Some(deadline) = self.gone.get(&node).map(|gone| gone.deadline) {
+            self.forget(deadline, &node);
+        }
+        let entry = self.nodes.entry(node).or_insert_with(|| {
+            let deadline = now.plus_ms(STAGED_FOR_MS);
+            self.deadlines.insert((deadline, node));
+            Entry {
+                chain: VecDeque::new(),
+                chain_bytes: 0,
+                table: IndexTable::new(),
+                table_hash: None,
+                life: Life::Staged,
+                deadline,
+            }
+        });
+        let mut changed = BTreeSet::new();
+        if let UpdateKind::Snapshot(_) = &body.kind {
+            self.stored_bytes -= entry.chain_bytes;
+            entry.chain.clear();
+            entry.chain_bytes = 0;
+            changed.extend(std::mem::take(&mut entry.table).into_keys());
+            entry.table_hash = None;
+        }
+        for mutation in mutations(&body.kind) {
+            let (friend, currency) = line_of(mutation);
+            let key = (friend, currency.clone());
+            match mutation {
+                UpdateMutation::Set { line, .. } => entry.table.insert(key.clone(), *line),
+                UpdateMutation::Remove { .. } => entry.table.remove(&key),
+            };
+            changed.insert(key);
+            entry.table_hash = None;
+        }
+        let mut differs = false;
+        if let UpdateKind::Alive { table } = &body.kind {
+            let known = entry.table_hash.get_or_insert_with(|| index_table_hash(&entry.table));
+            differs = known != table;
+        }
+        if fresh {
+            if !entry.is_alive() {
+                changed = entry.table.keys().cloned().collect();
+            }
+            entry.life = Life::Alive { heard_at: now };
+        }
+        if entry.is_alive() {
+            self.changes.extend(changed.into_iter().map(|key| {
+                let line = entry.table.get(&key).copied();
+                LineChange { node, friend: key.0, currency: key.1, line }
+            }));
+        }
+        let bytes = update_bytes(update.update());
+        entry.chain.push_back(update);
+        entry.chain_bytes += bytes;
+        self.stored_bytes += bytes;
+        let entry = &self.nodes[&node];
+        differs || self.refresh_bytes(entry) < entry.chain_bytes
+    }
+
+    /// Above this many stored bytes a new snapshot is worth asking for.
+    fn refresh_bytes(&self, entry: &Entry) -> usize {
+        self.limits.min_chain_bytes + 4 * entry.table.len() * MUTATION_BYTES
+    }
+
+    fn remove(
+        &mut self,
+        now: Timestamp,
+        node: &PublicKey,
+        newest: Version,
+        down: Option<NodeDown>,
+    ) {
+        let Some(entry) = self.nodes.remove(node) else { return };
+        self.deadlines.remove(&(entry.deadline, *node));
+        self.stored_bytes -= entry.chain_bytes;
+        if entry.is_alive() {
+            self.changes.extend(entry.table.into_keys().map(|(friend, currency)| LineChange {
+                node: *node,
+                friend,
+                currency,
+                line: None,
+            }));
+        }
+        let deadline = now.plus_ms(REMEMBER_MS);
+        self.forget.insert((deadline, *node));
+        self.gone.insert(*node, Gone { newest, down, deadline });
+        if self.limits.max_nodes < self.gone.len()
+            && let Some((deadline, oldest)) = self.forget.first().copied()
+        {
+            self.forget(deadline, &oldest);
+        }
+    }
+
+    fn forget(&mut self, deadline: Timestamp, node: &PublicKey) {
+        self.forget.remove(&(deadline, *node));
+        self.gone.remove(node);
+    }
+}
+
+/// Epoch and counter of an update.
+#[must_use]
+pub const fn version(update: &SignedUpdate) -> Version {
+    (update.body.epoch, update.body.counter)
+}
+
+/// About how many bytes of memory an update takes.
+#[must_use]
+pub fn update_bytes(update: &SignedUpdate) -> usize {
+    UPDATE_BYTES + mutations(&update.body.kind).len() * MUTATION_BYTES
+}
+
+fn mutations(kind: &UpdateKind) -> &[UpdateMutation] {
+    match kind {
+        UpdateKind::Snapshot(mutations) | UpdateKind::Delta(mutations) => mutations,
+        UpdateKind::Alive { .. } => &[],
+    }
+}
+
+const fn line_of(mutation: &UpdateMutation) -> (PublicKey, &Currency) {
+    match mutation {
+        UpdateMutation::Set { friend, currency, .. }
+        | UpdateMutation::Remove { friend, currency } => (*friend, currency),
+    }
+}
+
+/// How many lines at most an update adds to those that the entry keeps.
+fn added_lines(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
+    let kept = match kind {
+        UpdateKind::Delta(_) | UpdateKind::Alive { .. } => entry,
+        UpdateKind::Snapshot(_) => None,
+    };
+    let sets = mutations(kind).iter().filter(|mutation| {
+        let (friend, currency) = line_of(mutation);
+        let known = kept.is_some_and(|entry| entry.table.contains_key(&(friend, currency.clone())));
+        matches!(mutation, UpdateMutation::Set { .. }) && !known
+    });
+    sets.count()
+}
+
+const fn epoch_too_far_ahead(now: Timestamp, epoch: u64) -> bool {
+    (now.0 / 1_000).saturating_add(MAX_EPOCH_AHEAD_S) < epoch
+}
+
+/// About what a stored update takes besides its mutations.
+const UPDATE_BYTES: usize = 288;
+/// About what a stored mutation takes.
+const MUTATION_BYTES: usize = 144;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::graph::tests::{key, line};
+    use offset_crypto::{Identity, Seed};
+    use offset_proto::index::UpdateBody;
+
+    /// The identity of a small number.
+    pub(crate) fn identity(n: u8) -> Identity {
+        Identity::from_seed(Seed::from_bytes([n; 32]))
+    }
+
+    pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    const EPOCH: u64 = 1_800_000_000;
+    const HOME: u8 = 100;
+    const MINUTE: u64 = 60_000;
+
+    fn set(friend: u8, send: u128) -> UpdateMutation {
+        UpdateMutation::Set {
+            friend: key(friend),
+            currency: Currency::fallback(),
+            line: line(send, 5, 1),
+        }
+    }
+
+    fn unset(friend: u8) -> UpdateMutation {
+        UpdateMutation::Remove { friend: key(friend), currency: Currency::fallback() }
+    }
+
+    fn body(node: u8, epoch: u64, counter: u64, kind: UpdateKind) -> UpdateBody {
+        let (node, home_server) = (key(node), key(HOME));
+        UpdateBody { node, home_server, epoch, counter, time: NOW, kind }
+    }
+
+    fn signed(body: UpdateBody) -> VerifiedUpdate {
+        let signer = (0..=255).map(identity).find(|id| id.public_key() == body.node).unwrap();
+        VerifiedUpdate::check(body.sign(&signer)).unwrap()
+    }
+
+    fn update(node: u8, epoch: u64, counter: u64, kind: UpdateKind) -> VerifiedUpdate {
+        signed(body(node, epoch, counter, kind))
+    }
+
+    fn alive(table: &IndexTable) -> UpdateKind {
+        UpdateKind::Alive { table: index_table_hash(table) }
+    }
+
+    fn directory() -> Directory {
+        Directory::new(DirectoryLimits {
+            max_nodes: 3,
+            max_lines_per_node: 3,
+            max_stored_bytes: 64 << 10,
+            min_chain_bytes: 2_000,
+        })
+    }
+
+    const APPLIED: Verdict = Verdict::Applied { refresh: false };
+
+    fn changed(directory: &mut Directory) -> Vec<(PublicKey, Option<u128>)> {
+        let changes = directory.take_changes().into_iter();
+        changes
+            .map(|change| (change.friend, change.line.map(|line| line.send_capacity.0)))
+            .collect()
+    }
+
+    fn sorted<const N: usize>(
+        mut changes: [(PublicKey, Option<u128>); N],
+    ) -> Vec<(PublicKey, Option<u128>)> {
+        changes.sort();
+        changes.into()
+    }
+
+    #[test]
+    fn an_update_needs_its_nodes_signature() {
+        let body = body(1, EPOCH, 1, UpdateKind::Snapshot(vec![]));
+        assert!(VerifiedUpdate::check(body.clone().sign(&identity(2))).is_none());
+        assert!(VerifiedUpdate::check(body.sign(&identity(1))).is_some());
+    }
+
+    #[test]
+    fn snapshot_delta_alive() {
+        let mut dir = directory();
+        let first = update(1, EPOCH, 1, UpdateKind::Snapshot(vec![set(2, 10), set(3, 20)]));
+        assert_eq!(dir.handle_update(NOW, first, true), APPLIED);
+        assert_eq!(changed(&mut dir), sorted([(key(2), Some(10)), (key(3), Some(20))]));
+        let delta = update(1, EPOCH, 2, UpdateKind::Delta(vec![set(2, 11), unset(3), unset(4)]));
+        assert_eq!(dir.handle_update(NOW, delta, true), APPLIED);
+        let expected = sorted([(key(2), Some(11)), (key(3), None), (key(4), None)]);
+        assert_eq!(changed(&mut dir), expected);
+        let table = dir.table(&key(1)).unwrap().clone();
+        let fits = update(1, EPOCH, 3, alive(&table));
+        assert_eq!(dir.handle_update(NOW, fits, true), APPLIED);
+        let differs = update(1, EPOCH, 4, alive(&IndexTable::new()));
+        assert_eq!(dir.handle_update(NOW, differs, true), Verdict::Applied { refresh: true });
+        assert_eq!(changed(&mut dir), vec![]);
+        // A snapshot replaces everything, and may leave a gap behind it.
+        let snapshot = update(1, EPOCH, 9, UpdateKind::Snapshot(vec![set(5, 1)]));
+        assert_eq!(dir.handle_update(NOW, snapshot, true), APPLIED);
+        assert_eq!(changed(&mut dir), sorted([(key(2), None), (key(5), Some(1))]));
+        assert_eq!(dir.version(&key(1)), Some((EPOCH, 9)));
+        assert_eq!(dir.home_server(&key(1)), Some(key(HOME)));
+    }
+
+    #[test]
+    fn what_is_not_applied() {
+        let mut dir = directory();
+        let snapshot = |epoch, counter| update(1, epoch, counter, UpdateKind::Snapshot(vec![]));
+        let delta = |epoch, counter| update(1, epoch, counter, UpdateKind::Delta(vec![]));
+        let alive = |epoch, counter| update(1, epoch, counter, alive(&IndexTable::new()));
+        let behind = Verdict::NotNewer { newest: (EPOCH, 5) };
+        let rows = [
+            (delta(EPOCH, 5), Verdict::Gap),
+            (alive(EPOCH, 5), Verdict::Gap),
+            (snapshot(EPOCH, 5), APPLIED),
+            (snapshot(EPOCH, 5), behind),
+            (snapshot(EPOCH, 4), behind),
+            (delta(EPOCH - 1, 6), behind),
+            (delta(EPOCH, 7), Verdict::Gap),
+            (alive(EPOCH, 7), Verdict::Gap),
+            (delta(EPOCH + 1, 6), Verdict::Gap),
+            (delta(EPOCH + 1, 1), Verdict::Gap),
+            (snapshot(EPOCH + 86_401, 1), Verdict::Refused(Refusal::Epoch)),
+            (alive(EPOCH, 6), APPLIED),
+            (snapshot(EPOCH + 86_400, 1), APPLIED),
+        ];
+        for (row, (update, verdict)) in rows.into_iter().enumerate() {
+            assert_eq!(dir.handle_update(NOW, update, true), verdict, "row {row}");
+        }
+    }
+
+    #[test]
+    fn bounds() {
+        let mut dir = directory();
+        let own = update(1, EPOCH, 1, UpdateKind::Snapshot(vec![set(1, 1)]));
+        assert_eq!(dir.handle_update(NOW, own, true), Verdict::Refused(Refusal::OwnLine));
+        let lines = |range: std::ops::Range<u8>| range.map(|n| set(n, 1)).collect::<Vec<_>>();
+        let many = Verdict::Refused(Refusal::TooManyLines);
+        let four = update(1, EPOCH, 1, UpdateKind::Snapshot(lines(2..6)));
+        assert_eq!(dir.handle_update(NOW, four, true), many);
+        let three = update(1, EPOCH, 1, UpdateKind::Snapshot(lines(2..5)));
+        assert_eq!(dir.handle_update(NOW, three, true), APPLIED);
+        let more = update(1, EPOCH, 2, UpdateKind::Delta(lines(4..6)));
+        assert_eq!(dir.handle_update(NOW, more, true), many);
+        let same = update(1, EPOCH, 2, UpdateKind::Delta(lines(3..5)));
+        assert_eq!(dir.handle_update(NOW, same, true), APPLIED);
+        for node in [2, 3] {
+            let snapshot = update(node, EPOCH, 1, UpdateKind::Snapshot(vec![]));
+            assert_eq!(dir.handle_update(NOW, snapshot, true), APPLIED);
+        }
+        let fourth = update(4, EPOCH, 1, UpdateKind::Snapshot(vec![]));
+        assert_eq!(dir.handle_update(NOW, fourth, true), Verdict::Refused(Refusal::Full));
+    }
+
+    #[test]
+    fn a_long_chain_asks_for_a_snapshot_and_then_stops() {
+        let mut dir = directory();
+        let snapshot = |counter| update(1, EPOCH, counter, UpdateKind::Snapshot(vec![set(2, 1)]));
+        assert_eq!(dir.handle_update(NOW, snapshot(1), true), APPLIED);
+        let mut seen = Vec::new();
+        let mut counter = 1;
+        while seen.last() != Some(&Verdict::Gap) {
+            counter += 1;
+            let delta = update(1, EPOCH, counter, UpdateKind::Delta(vec![set(2, 1)]));
+            let verdict = dir.handle_update(NOW, delta, true);
+            if seen.last() != Some(&verdict) {
+                seen.push(verdict);
+            }
+        }
+        assert_eq!(seen, [APPLIED, Verdict::Applied { refresh: true }, Verdict::Gap]);
+        assert_eq!(dir.handle_update(NOW, snapshot(counter), true), APPLIED);
+    }
+
+    #[test]
+    fn stored_bytes_are_bounded() {
+        let limits = DirectoryLimits { max_stored_bytes: 1_000, ..DirectoryLimits::default() };
+        let mut dir = Directory::new(limits);
+        let snapshot = |counter, n: u8| {
+            update(1, EPOCH, counter, UpdateKind::Snapshot((2..2 + n).map(|f| set(f, 1)).collect()))
+        };
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 4), true), APPLIED);
+        // The old chain goes when the new snapshot comes, so it does not count.
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 4), true), APPLIED);
+        let full = Verdict::Refused(Refusal::Full);
+        assert_eq!(dir.handle_update(NOW, snapshot(3, 5), true), full);
+        let delta = update(1, EPOCH, 3, UpdateKind::Delta(vec![set(2, 1)]));
+        assert_eq!(dir.handle_update(NOW, delta, true), full);
+    }
+
+    #[test]
+    fn fifteen_minutes_without_a_sign_of_life() {
+        let mut dir = directory();
+        let snapshot = update(1, EPOCH, 1, UpdateKind::Snapshot(vec![set(2, 1)]));
+        assert_eq!(dir.handle_update(NOW, snapshot.clone(), true), APPLIED);
+        let later = NOW.plus_ms(14 * MINUTE);
+        let sign = update(1, EPOCH, 2, alive(dir.table(&key(1)).unwrap()));
+        assert_eq!(dir.handle_update(later, sign, true), APPLIED);
+        let _ = dir.take_changes();
+        dir.handle_timeout(later.plus_ms(15 * MINUTE - 1));
+        assert_eq!((dir.node_count(), dir.take_changes()), (1, vec![]));
+        let end = later.plus_ms(15 * MINUTE);
+        assert_eq!(dir.next_timeout(), Some(end));
+        dir.handle_timeout(end);
+        assert_eq!(dir.node_count(), 0);
+        assert_eq!(changed(&mut dir), [(key(2), None)]);
+        // What it said before does not bring it back, for a day.
+        let known = Verdict::NotNewer { newest: (EPOCH, 2) };
+        assert_eq!(dir.handle_update(end, snapshot, false), known);
+        let again = signed(UpdateBody {
+            time: end,
+            ..body(1, EPOCH, 3, UpdateKind::Snapshot(vec![set(2, 4)]))
+        });
+        assert_eq!(dir.handle_update(end, again, true), APPLIED);
+        assert_eq!(changed(&mut dir), [(key(2), Some(4))]);
+        dir.handle_timeout(end.plus_ms(15 * MINUTE));
+        dir.handle_timeout(end.plus_ms(16 * MINUTE + 24 * 60 * MINUTE));
+        assert_eq!((dir.version(&key(1)), dir.next_timeout()), (None, None));
+    }
+
+    #[test]
+    fn old_updates_wait_for_a_fresh_one() {
+        let mut dir = directory();
+        let at = |counter, minutes_ago: u64, kind| {
+            let time = Timestamp(NOW.0 - minutes_ago * MINUTE);
+            signed(UpdateBody { time, ..body(1, EPOCH, counter, kind) })
+        };
+        let old = at(1, 61, UpdateKind::Snapshot(vec![set(2, 1)]));
+        let refused = Verdict::Refused(Refusal::Time);
+        assert_eq!(dir.handle_update(NOW, old.clone(), true), refused, "of the node itself");
+        assert_eq!(dir.handle_update(NOW, old.clone(), false), APPLIED, "of a server");
+        assert_eq!((dir.take_changes(), dir.table(&key(1))), (vec![], None));
+        assert_eq!(dir.digest(None).count(), 0);
+        assert_eq!(
+            dir.handle_update(NOW, at(2, 5, UpdateKind::Delta(vec![set(3, 2)])), false),
+            APPLIED
+        );
+        assert_eq!(changed(&mut dir), sorted([(key(2), Some(1)), (key(3), Some(2))]));
+        assert_eq!(dir.stated_at(&key(1)), Some(Timestamp(NOW.0 - 5 * MINUTE)));
+        let future = signed(UpdateBody {
+            time: NOW.plus_ms(61 * MINUTE),
+            ..body(1, EPOCH, 3, UpdateKind::Delta(vec![]))
+        });
+        assert_eq!(dir.handle_update(NOW, future, false), refused);
+
+        let mut other = directory();
+        assert_eq!(other.handle_update(NOW, old, false), APPLIED);
+        other.handle_timeout(NOW.plus_ms(STAGED_FOR_MS));
+        assert_eq!((other.node_count(), other.take_changes()), (0, vec![]));
+    }
+
+    #[test]
+    fn the_home_server_says_that_a_node_left() {
+        let mut dir = directory();
+        let snapshot = |counter| update(1, EPOCH, counter, UpdateKind::Snapshot(vec![set(2, 1)]));
+        let down = |counter, server| NodeDown::sign(key(1), EPOCH, counter, &identity(server));
+        assert!(!dir.handle_node_down(NOW, down(5, HOME)), "an unknown node");
+        assert_eq!(dir.handle_update(NOW, snapshot(5), true), APPLIED);
+        assert!(!dir.handle_node_down(NOW, down(4, HOME)), "older than the update");
+        assert!(!dir.handle_node_down(NOW, down(5, 7)), "another server");
+        let far = NodeDown::sign(key(1), EPOCH + 90_000, 1, &identity(HOME));
+        assert!(!dir.handle_node_down(NOW, far), "an epoch that no node may use");
+        let _ = dir.take_changes();
+        assert!(dir.handle_node_down(NOW, down(6, HOME)));
+        assert_eq!(changed(&mut dir), [(key(2), None)]);
+        assert_eq!(dir.down(&key(1)), Some(&down(6, HOME)));
+        let known = Verdict::NotNewer { newest: (EPOCH, 6) };
+        assert_eq!(dir.handle_update(NOW, snapshot(6), true), known);
+        assert_eq!(dir.handle_update(NOW, snapshot(7), true), APPLIED);
+        assert_eq!(changed(&mut dir), [(key(2), Some(1))]);
+    }
+
+    #[test]
+    fn those_gone_are_bounded_too() {
+        let mut dir = directory();
+        for node in 1..8 {
+            let snapshot = update(node, EPOCH, 1, UpdateKind::Snapshot(vec![]));
+            let now = NOW.plus_ms(node.into());
+            assert_eq!(dir.handle_update(now, snapshot, true), APPLIED);
+            assert!(
+                dir.handle_node_down(now, NodeDown::sign(key(node), EPOCH, 1, &identity(HOME)))
+            );
+        }
+        assert_eq!((dir.version(&key(4)), dir.version(&key(5))), (None, Some((EPOCH, 1))));
+    }
+
+    #[test]
+    fn what_another_lacks() {
+        let mut dir = directory();
+        for counter in 3..6 {
+            let kind =
+                if counter == 3 { UpdateKind::Snapshot(vec![]) } else { UpdateKind::Delta(vec![]) };
+            assert_eq!(dir.handle_update(NOW, update(1, EPOCH, counter, kind), true), APPLIED);
+        }
+        let rows = [
+            (None, Some(3)),
+            (Some((EPOCH - 1, 9)), Some(3)),
+            (Some((EPOCH, 0)), Some(3)),
+            (Some((EPOCH, 2)), Some(3)),
+            (Some((EPOCH, 3)), Some(4)),
+            (Some((EPOCH, 4)), Some(5)),
+            (Some((EPOCH, 5)), None),
+            (Some((EPOCH + 1, 0)), None),
+        ];
+        for (after, counter) in rows {
+            let next = dir.update_after(&key(1), after).map(|next| version(next.update()).1);
+            assert_eq!(next, counter, "{after:?}");
+        }
+    }
+}

@@ -1,0 +1,709 @@
+//! What federated servers tell each other, so that all come to know the same (protocol, section 9).
+//!
+//! ```text
+//!   connected:   A -- digest pages (node, epoch, counter) --> B      and the other way round
+//!   then:        A -- what B's digest lacks ---------------> B
+//!   ever after:  A -- each new update, to all but its source -> B
+//!   on a gap:    A <-- wanted {node} ----------------------- B
+//! ```
+//!
+//! Nothing is queued as a message. For each peer the federation remembers which nodes it lacks and
+//! since which version; the messages are made when the connection has room for them. A slow peer so
+//! costs at most one small entry a node, and gets the newest state when it can take it.
+//!
+//! Invariant: *bounded memory* (per peer at most one entry a node of the directory or of those gone).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use offset_crypto::PublicKey;
+use offset_proto::{
+    Timestamp,
+    index::{DigestEntry, IndexPeerMessage, MAX_DIGEST_ENTRIES, NodeDown},
+};
+
+use crate::directory::{Directory, Refusal, Verdict, VerifiedUpdate, Version, version};
+
+/// What a peer said, updates with their signature checked.
+#[derive(Debug, Clone)]
+pub enum PeerInput {
+    /// As [`IndexPeerMessage::Digest`].
+    Digest {
+        /// What the peer has.
+        entries: Vec<DigestEntry>,
+        /// Whether this page ends the digest.
+        last: bool,
+    },
+    /// As [`IndexPeerMessage::Update`].
+    Update(VerifiedUpdate),
+    /// As [`IndexPeerMessage::Wanted`].
+    Wanted(PublicKey),
+    /// As [`IndexPeerMessage::NodeDown`].
+    NodeDown(NodeDown),
+}
+
+impl PeerInput {
+    /// Checks the signature where the message is an update.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when it is not the node's.
+    pub fn check(message: IndexPeerMessage) -> Result<Self, BadSignature> {
+        Ok(match message {
+            IndexPeerMessage::Digest { entries, last } => Self::Digest { entries, last },
+            IndexPeerMessage::Update(update) => {
+                let node = update.body.node;
+                Self::Update(VerifiedUpdate::check(*update).ok_or(BadSignature(node))?)
+            }
+            IndexPeerMessage::Wanted { node } => Self::Wanted(node),
+            IndexPeerMessage::NodeDown(down) => Self::NodeDown(down),
+        })
+    }
+}
+
+/// An update that its node did not sign: whoever sends it breaks the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the update of {0:?} is not signed by that node")]
+pub struct BadSignature(pub PublicKey);
+
+/// The connected peers and what each lacks.
+#[derive(Debug, Default)]
+pub struct Federation {
+    peers: BTreeMap<PublicKey, Peer>,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    /// Where our digest goes on; `None` when it was sent.
+    digest_from: Option<DigestPlace>,
+    /// Up to where the peer's digest was compared.
+    compared: Option<PublicKey>,
+    lacks: BTreeMap<PublicKey, Lack>,
+    /// The node that was last told to its end: the next one's turn comes after it.
+    turn: Option<PublicKey>,
+    wants: BTreeSet<PublicKey>,
+    asked: BTreeMap<PublicKey, Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DigestPlace {
+    Start,
+    After(PublicKey),
+}
+
+/// What a peer is to be told of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// What is stored after this version (everything, when it knows none).
+    Updates(Option<Version>),
+    /// That it left.
+    Down,
+}
+
+impl Federation {
+    /// A connection with this peer stands, in place of any earlier one.
+    pub fn handle_connected(&mut self, peer: PublicKey) {
+        let fresh = Peer { digest_from: Some(DigestPlace::Start), ..Peer::default() };
+        self.peers.insert(peer, fresh);
+    }
+
+    /// The connection is gone.
+    pub fn handle_disconnected(&mut self, peer: &PublicKey) {
+        self.peers.remove(peer);
+    }
+
+    /// A message of a connected peer. A refusal is for the log only: servers may differ in their
+    /// limits and clocks without breaking the protocol.
+    ///
+    /// # Errors
+    /// The [`Refusal`] of an update that was not taken.
+    pub fn handle_message(
+        &mut self,
+        now: Timestamp,
+        directory: &mut Directory,
+        peer: &PublicKey,
+        input: PeerInput,
+    ) -> Result<(), Refusal> {
+        match input {
+            PeerInput::Digest { entries, last } => {
+                self.compare(directory, peer, &entries, last);
+            }
+            PeerInput::Wanted(node) => {
+                if let Some(peer) = self.peers.get_mut(peer)
+                    && directory.home_server(&node).is_some()
+                {
+                    peer.lacks.insert(node, Lack::Updates(None));
+                }
+            }
+            PeerInput::NodeDown(down) => {
+                let node = down.node;
+                if directory.handle_node_down(now, down) {
+                    self.node_left(&node, Some(peer));
+                }
+            }
+            PeerInput::Update(update) => {
+                let (node, new) = (update.update().body.node, version(update.update()));
+                match directory.handle_update(now, update, false) {
+                    Verdict::Applied { .. } => self.updated(&node, new, Some(peer)),
+                    Verdict::NotNewer { .. } => self.peer_has(peer, &node, new),
+                    Verdict::Gap => self.ask(now, peer, node),
+                    Verdict::Refused(refusal) => return Err(refusal),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory took an update of a node: every peer but its source lacks it.
+    pub fn updated(&mut self, node: &PublicKey, new: Version, source: Option<&PublicKey>) {
+        for (key, peer) in &mut self.peers {
+            if Some(key) == source {
+                peer.has(node, new);
+                continue;
+            }
+            let before = (new.0, new.1.saturating_sub(1));
+            let lack = peer.lacks.entry(*node).or_insert(Lack::Updates(Some(before)));
+            if *lack == Lack::Down {
+                *lack = Lack::Updates(Some(before));
+            }
+        }
+    }
+
+    /// The directory took a home server's word that a node left.
+    pub fn node_left(&mut self, node: &PublicKey, source: Option<&PublicKey>) {
+        for (key, peer) in &mut self.peers {
+            if Some(key) == source {
+                peer.lacks.remove(node);
+            } else {
+                peer.lacks.insert(*node, Lack::Down);
+            }
+        }
+    }
+
+    /// The next message for a peer, made from what the directory holds now; `None` when it lacks
+    /// nothing.
+    #[must_use]
+    pub fn next_message(
+        &mut self,
+        directory: &Directory,
+        peer: &PublicKey,
+    ) -> Option<IndexPeerMessage> {
+        let peer = self.peers.get_mut(peer)?;
+        if let Some(node) = peer.wants.pop_first() {
+            return Some(IndexPeerMessage::Wanted { node });
+        }
+        if let Some(place) = peer.digest_from {
+            return Some(peer.digest_page(directory, place));
+        }
+        loop {
+            let node = peer.next_lacking()?;
+            let message = match *peer.lacks.get(&node)? {
+                Lack::Down => {
+                    peer.done(node);
+                    directory.down(&node).cloned().map(IndexPeerMessage::NodeDown)
+                }
+                Lack::Updates(after) => {
+                    let update = directory.update_after(&node, after).map(VerifiedUpdate::update);
+                    let sent = update.map(version);
+                    if sent == directory.version(&node) || sent.is_none() {
+                        peer.done(node);
+                    } else {
+                        peer.lacks.insert(node, Lack::Updates(sent));
+                    }
+                    update.map(|update| IndexPeerMessage::Update(Box::new(update.clone())))
+                }
+            };
+            if message.is_some() {
+                return message;
+            }
+        }
+    }
+
+    /// Whether there is anything for a peer.
+    #[must_use]
+    pub fn has_messages(&self, peer: &PublicKey) -> bool {
+        self.peers.get(peer).is_some_and(|peer| {
+            peer.digest_from.is_some() || !peer.lacks.is_empty() || !peer.wants.is_empty()
+        })
+    }
+
+    /// Compares a page of the peer's digest with the directory: what the peer lacks will be sent.
+    fn compare(
+        &mut self,
+        directory: &Directory,
+        peer: &PublicKey,
+        entries: &[DigestEntry],
+        last: bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(peer) else { return };
+        if entries.is_empty() && !last {
+            return;
+        }
+        let theirs: BTreeMap<PublicKey, Version> =
+            entries.iter().map(|entry| (entry.node, (entry.epoch, entry.counter))).collect();
+        let end = if last { None } else { theirs.keys().next_back().copied() };
+        let in_page = |entry: &DigestEntry| end.is_none_or(|end| entry.node <= end);
+        for mine in directory.digest(peer.compared).take_while(in_page) {
+            let known = theirs.get(&mine.node).copied();
+            if known.is_none_or(|known| known < (mine.epoch, mine.counter)) {
+                peer.lacks.insert(mine.node, Lack::Updates(known));
+            }
+        }
+        for (node, known) in &theirs {
+            let down = directory.down(node);
+            if down.is_some_and(|down| *known <= (down.epoch, down.counter)) {
+                peer.lacks.insert(*node, Lack::Down);
+            }
+        }
+        peer.compared = end.or(peer.compared);
+    }
+
+    fn peer_has(&mut self, peer: &PublicKey, node: &PublicKey, version: Version) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.has(node, version);
+        }
+    }
+
+    /// Asks a peer for all of a node, unless it was asked a moment ago.
+    fn ask(&mut self, now: Timestamp, peer: &PublicKey, node: PublicKey) {
+        let Some(peer) = self.peers.get_mut(peer) else { return };
+        peer.asked.retain(|_, asked_at| now.ms_since(*asked_at) < ASK_AGAIN_MS);
+        if peer.asked.len() < MAX_ASKED && !peer.asked.contains_key(&node) {
+            peer.asked.insert(node, now);
+            peer.wants.insert(node);
+        }
+    }
+}
+
+impl Peer {
+    /// The peer knows this version, as it sent it.
+    fn has(&mut self, node: &PublicKey, version: Version) {
+        if let Some(Lack::Updates(after)) = self.lacks.get_mut(node)
+            && after.is_some_and(|after| after < version)
+        {
+            *after = Some(version);
+        }
+    }
+
+    /// The peer was told all of a node.
+    fn done(&mut self, node: PublicKey) {
+        self.lacks.remove(&node);
+        self.turn = Some(node);
+    }
+
+    fn digest_page(&mut self, directory: &Directory, place: DigestPlace) -> IndexPeerMessage {
+        let after = match place {
+            DigestPlace::Start => None,
+            DigestPlace::After(node) => Some(node),
+        };
+        let mut rest = directory.digest(after);
+        let entries: Vec<DigestEntry> = rest.by_ref().take(MAX_DIGEST_ENTRIES).collect();
+        let last = rest.next().is_none();
+        self.digest_from = match entries.last() {
+            Some(entry) if !last => Some(DigestPlace::After(entry.node)),
+            Some(_) | None => None,
+        };
+        IndexPeerMessage::Digest { entries, last }
+    }
+
+    /// The node whose turn it is among those of which the peer lacks something.
+    fn next_lacking(&self) -> Option<PublicKey> {
+        let from = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.lacks.range((from, Bound::Unbounded)).next();
+        next.or_else(|| self.lacks.first_key_value()).map(|(node, _)| *node)
+    }
+}
+
+/// A peer is not asked again for the same node sooner.
+const ASK_AGAIN_MS: u64 = 5_000;
+/// The most nodes that one peer is asked for in that time.
+const MAX_ASKED: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        directory::tests::{NOW, identity},
+        graph::tests::{key, line},
+        limits::DirectoryLimits,
+    };
+    use offset_crypto::SeededRng;
+    use offset_proto::{
+        Currency,
+        canonical::index_table_hash,
+        index::{IndexTable, UpdateBody, UpdateKind, UpdateMutation},
+    };
+    use std::collections::VecDeque;
+
+    struct Server {
+        key: PublicKey,
+        directory: Directory,
+        federation: Federation,
+    }
+
+    /// A node as its reporter would be: a table, and what it said last.
+    struct Node {
+        number: u8,
+        home: Option<usize>,
+        version: Version,
+        table: IndexTable,
+    }
+
+    /// Servers, links between them that keep order and may be cut, and nodes.
+    struct World {
+        now: Timestamp,
+        rng: SeededRng,
+        servers: Vec<Server>,
+        nodes: Vec<Node>,
+        edges: Vec<(usize, usize)>,
+        links: BTreeMap<(usize, usize), VecDeque<PeerInput>>,
+    }
+
+    const FIRST_SERVER: u8 = 200;
+
+    impl World {
+        fn new(seed: u64, servers: u8, ring: bool) -> Self {
+            let server = |n| Server {
+                key: key(FIRST_SERVER + n),
+                directory: Directory::new(DirectoryLimits {
+                    min_chain_bytes: 4_000,
+                    ..DirectoryLimits::default()
+                }),
+                federation: Federation::default(),
+            };
+            let count = usize::from(servers);
+            let mut edges: Vec<_> = (1..count).map(|n| (n - 1, n)).collect();
+            if ring {
+                edges.push((count - 1, 0));
+            }
+            let node = |number| Node {
+                number,
+                home: None,
+                version: (NOW.0 / 1_000, 0),
+                table: IndexTable::new(),
+            };
+            Self {
+                now: NOW,
+                rng: SeededRng::new(seed),
+                servers: (0..servers).map(server).collect(),
+                nodes: (1..=8).map(node).collect(),
+                edges,
+                links: BTreeMap::new(),
+            }
+        }
+
+        fn pick(&mut self, bound: usize) -> usize {
+            usize::try_from(self.rng.below(bound as u64)).unwrap()
+        }
+
+        fn any_edge(&mut self) -> (usize, usize) {
+            let at = self.pick(self.edges.len());
+            self.edges[at]
+        }
+
+        fn connect(&mut self, (a, b): (usize, usize)) {
+            for (from, to) in [(a, b), (b, a)] {
+                let peer = self.servers[to].key;
+                self.servers[from].federation.handle_connected(peer);
+                self.links.insert((from, to), VecDeque::new());
+            }
+        }
+
+        fn cut(&mut self, (a, b): (usize, usize)) {
+            for (from, to) in [(a, b), (b, a)] {
+                let peer = self.servers[to].key;
+                self.servers[from].federation.handle_disconnected(&peer);
+                self.links.remove(&(from, to));
+            }
+        }
+
+        /// Puts one message of `from` to `to` on the link, or takes one off it.
+        fn step(&mut self, from: usize, to: usize, take: bool) -> bool {
+            let (peer, source) = (self.servers[to].key, self.servers[from].key);
+            let Some(link) = self.links.get_mut(&(from, to)) else { return false };
+            if take {
+                let Some(input) = link.pop_front() else { return false };
+                let Server { directory, federation, .. } = &mut self.servers[to];
+                federation.handle_message(self.now, directory, &source, input).unwrap();
+                return true;
+            }
+            let Server { directory, federation, .. } = &mut self.servers[from];
+            if 4 <= link.len() {
+                return false;
+            }
+            let Some(message) = federation.next_message(directory, &peer) else { return false };
+            link.push_back(PeerInput::check(message).unwrap());
+            true
+        }
+
+        fn drain(&mut self) {
+            let mut steps = 0;
+            loop {
+                let mut moved = false;
+                for (from, to) in self.links.keys().copied().collect::<Vec<_>>() {
+                    moved |= self.step(from, to, false);
+                    moved |= self.step(from, to, true);
+                }
+                if !moved {
+                    return;
+                }
+                steps += 1;
+                assert!(steps < 5_000, "the servers never fall silent");
+            }
+        }
+
+        fn say(&mut self, node: usize, kind: UpdateKind) -> Verdict {
+            let state = &mut self.nodes[node];
+            let home = state.home.expect("only connected nodes speak");
+            state.version.1 += 1;
+            let body = UpdateBody {
+                node: key(state.number),
+                home_server: self.servers[home].key,
+                epoch: state.version.0,
+                counter: state.version.1,
+                time: self.now,
+                kind,
+            };
+            let update = VerifiedUpdate::check(body.sign(&identity(state.number))).unwrap();
+            let (key, new) = (key(state.number), version(update.update()));
+            let Server { directory, federation, .. } = &mut self.servers[home];
+            let verdict = directory.handle_update(self.now, update, true);
+            if matches!(verdict, Verdict::Applied { .. }) {
+                federation.updated(&key, new, None);
+            }
+            verdict
+        }
+
+        fn snapshot(&mut self, node: usize) {
+            let table = self.nodes[node].table.clone().into_iter();
+            let sets = table.map(|((friend, currency), line)| UpdateMutation::Set {
+                friend,
+                currency,
+                line,
+            });
+            let verdict = self.say(node, UpdateKind::Snapshot(sets.collect()));
+            assert!(matches!(verdict, Verdict::Applied { .. }), "{verdict:?}");
+        }
+
+        /// The node leaves its server, which says so; or the server is believed to be lost with it.
+        fn leave(&mut self, node: usize) {
+            let Some(home) = self.nodes[node].home.take() else { return };
+            let node = key(self.nodes[node].number);
+            let Server { directory, federation, .. } = &mut self.servers[home];
+            let Some((epoch, counter)) = directory.version(&node) else { return };
+            let server = identity(FIRST_SERVER + u8::try_from(home).unwrap());
+            let down = NodeDown::sign(node, epoch, counter, &server);
+            if directory.handle_node_down(self.now, down) {
+                federation.node_left(&node, None);
+            }
+        }
+
+        fn random_action(&mut self) {
+            let node = self.pick(self.nodes.len());
+            let edge = self.any_edge();
+            match self.pick(12) {
+                0 => {
+                    self.leave(node);
+                    self.nodes[node].home = Some(self.pick(self.servers.len()));
+                    self.snapshot(node);
+                }
+                1 => self.leave(node),
+                2 => self.cut(edge),
+                3 => {
+                    self.cut(edge);
+                    self.connect(edge);
+                }
+                4..=6 if self.nodes[node].home.is_some() => {
+                    let friend = key(u8::try_from(50 + self.pick(5)).unwrap());
+                    let line = line(self.pick(100) as u128, 1, 1);
+                    self.nodes[node].table.insert((friend, Currency::fallback()), line);
+                    let currency = Currency::fallback();
+                    let kind =
+                        UpdateKind::Delta(vec![UpdateMutation::Set { friend, currency, line }]);
+                    let verdict = self.say(node, kind);
+                    if verdict != (Verdict::Applied { refresh: false }) {
+                        self.snapshot(node);
+                    }
+                }
+                _ => {
+                    for _ in 0..10 {
+                        let (a, b) = self.any_edge();
+                        let (from, to) = if self.pick(2) == 0 { (a, b) } else { (b, a) };
+                        let take = self.pick(2) == 0;
+                        self.step(from, to, take);
+                    }
+                }
+            }
+        }
+
+        /// Nodes that left may be known a little longer where their last move was not seen,
+        /// because only their last home server may say that they left: `left` looks at them too.
+        fn assert_all_know_the_same(&self, seed: u64, left: bool) {
+            for server in &self.servers {
+                for node in self.nodes.iter().filter(|node| left || node.home.is_some()) {
+                    let known = server.directory.table(&key(node.number));
+                    let expected = node.home.map(|_| &node.table);
+                    let (number, at) = (node.number, server.key);
+                    assert_eq!(known, expected, "node {number} at {at:?}, seed {seed}");
+                }
+                server.directory.check_invariants();
+            }
+        }
+    }
+
+    #[test]
+    fn servers_converge_after_joins_moves_and_partitions() {
+        for seed in 0..60 {
+            let ring = seed % 2 == 0;
+            let mut world = World::new(seed, u8::try_from(3 + seed % 3).unwrap(), ring);
+            world.edges.clone().into_iter().for_each(|edge| world.connect(edge));
+            for _ in 0..200 {
+                world.random_action();
+            }
+            let edges = world.edges.clone();
+            for edge in edges {
+                if !world.links.contains_key(&edge) {
+                    world.connect(edge);
+                }
+            }
+            world.drain();
+            world.assert_all_know_the_same(seed, false);
+            // Links that lost nothing carry on; signs of life keep those who give them.
+            for _ in 0..4 {
+                world.now = world.now.plus_ms(5 * 60_000);
+                for node in 0..world.nodes.len() {
+                    if world.nodes[node].home.is_some() {
+                        let table = index_table_hash(&world.nodes[node].table);
+                        match world.say(node, UpdateKind::Alive { table }) {
+                            Verdict::Applied { refresh: false } => {}
+                            Verdict::Applied { refresh: true } | Verdict::Gap => {
+                                world.snapshot(node);
+                            }
+                            other @ (Verdict::NotNewer { .. } | Verdict::Refused(_)) => {
+                                panic!("{other:?}, seed {seed}")
+                            }
+                        }
+                    }
+                }
+                world.drain();
+                let now = world.now;
+                world.servers.iter_mut().for_each(|server| server.directory.handle_timeout(now));
+            }
+            world.assert_all_know_the_same(seed, true);
+        }
+    }
+
+    #[test]
+    fn a_late_server_learns_of_a_node_whose_snapshot_is_old() {
+        let mut world = World::new(1, 3, false);
+        for server in &mut world.servers {
+            server.directory = Directory::new(DirectoryLimits::default());
+        }
+        world.connect((0, 1));
+        world.nodes[0].home = Some(0);
+        world.snapshot(0);
+        for _ in 0..30 {
+            world.now = world.now.plus_ms(5 * 60_000);
+            let table = index_table_hash(&world.nodes[0].table);
+            world.say(0, UpdateKind::Alive { table });
+            world.drain();
+            let now = world.now;
+            world.servers.iter_mut().for_each(|server| server.directory.handle_timeout(now));
+        }
+        world.connect((1, 2));
+        world.drain();
+        world.assert_all_know_the_same(1, true);
+    }
+
+    #[test]
+    fn a_gap_is_asked_for_once_in_a_while() {
+        let mut world = World::new(1, 2, false);
+        world.connect((0, 1));
+        world.drain();
+        world.nodes[0].home = Some(0);
+        world.snapshot(0);
+        // The snapshot is lost, as only a faulty server could lose it.
+        let peer = world.servers[1].key;
+        let Server { directory, federation, .. } = &mut world.servers[0];
+        assert!(federation.next_message(directory, &peer).is_some());
+        for _ in 0..2 {
+            world.say(0, UpdateKind::Delta(vec![]));
+            world.step(0, 1, false);
+            world.step(0, 1, true);
+        }
+        assert_eq!(world.servers[1].directory.node_count(), 0);
+        let back = world.servers[0].key;
+        let Server { directory, federation, .. } = &mut world.servers[1];
+        let wanted = IndexPeerMessage::Wanted { node: key(1) };
+        assert_eq!(federation.next_message(directory, &back), Some(wanted));
+        assert_eq!(federation.next_message(directory, &back), None);
+        let wanted = PeerInput::Wanted(key(1));
+        let Server { directory, federation, .. } = &mut world.servers[0];
+        federation.handle_message(NOW, directory, &peer, wanted).unwrap();
+        federation.handle_message(NOW, directory, &peer, PeerInput::Wanted(key(9))).unwrap();
+        world.drain();
+        world.assert_all_know_the_same(0, true);
+    }
+
+    #[test]
+    fn digests_go_in_pages() {
+        let mut world = World::new(1, 2, false);
+        let limits = DirectoryLimits { min_chain_bytes: 1 << 20, ..DirectoryLimits::default() };
+        world.servers[0].directory = Directory::new(limits);
+        let count = MAX_DIGEST_ENTRIES + 10;
+        let mut rng = SeededRng::new(5);
+        for _ in 0..count {
+            let identity = offset_crypto::Identity::random(&mut rng);
+            let body = UpdateBody {
+                node: identity.public_key(),
+                home_server: world.servers[0].key,
+                epoch: 1,
+                counter: 1,
+                time: NOW,
+                kind: UpdateKind::Snapshot(vec![]),
+            };
+            let update = VerifiedUpdate::check(body.sign(&identity)).unwrap();
+            let _ = world.servers[0].directory.handle_update(NOW, update, true);
+        }
+        world.connect((0, 1));
+        let peer = world.servers[1].key;
+        let Server { directory, federation, .. } = &mut world.servers[0];
+        for (expected, ends) in [(MAX_DIGEST_ENTRIES, false), (10, true)] {
+            let Some(IndexPeerMessage::Digest { entries, last }) =
+                federation.next_message(directory, &peer)
+            else {
+                panic!("a page of the digest comes first")
+            };
+            assert_eq!((entries.len(), last), (expected, ends));
+        }
+        world.connect((0, 1));
+        world.drain();
+        assert_eq!(world.servers[1].directory.digest(None).count(), count);
+        // Both have everything: after the digests nothing more is sent.
+        world.connect((0, 1));
+        while world.step(0, 1, false) || world.step(1, 0, false) {}
+        let sent = |from, to| world.links[&(from, to)].len();
+        assert_eq!((sent(0, 1), sent(1, 0)), (2, 2));
+    }
+
+    #[test]
+    fn a_forged_update_is_noticed_and_a_refused_one_is_said() {
+        let body = UpdateBody {
+            node: key(1),
+            home_server: key(2),
+            epoch: u64::MAX,
+            counter: 1,
+            time: NOW,
+            kind: UpdateKind::Snapshot(vec![]),
+        };
+        let message =
+            |signer| IndexPeerMessage::Update(Box::new(body.clone().sign(&identity(signer))));
+        assert_eq!(PeerInput::check(message(2)).unwrap_err(), BadSignature(key(1)));
+        let mut world = World::new(1, 1, false);
+        let Server { directory, federation, .. } = &mut world.servers[0];
+        let input = PeerInput::check(message(1)).unwrap();
+        let result = federation.handle_message(NOW, directory, &key(9), input);
+        assert_eq!(result, Err(Refusal::Epoch));
+    }
+}

@@ -1,0 +1,99 @@
+//! Every bound of an index server, with its default.
+
+use std::time::Duration;
+
+/// A node without a sign of life for this long is dropped (protocol, section 9).
+pub const ALIVE_FOR_MS: u64 = 15 * 60 * 1_000;
+/// An update whose time is further away from the server's clock does not count as fresh.
+pub const MAX_AGE_MS: u64 = 60 * 60 * 1_000;
+/// An epoch further ahead of the server's clock is refused.
+pub const MAX_EPOCH_AHEAD_S: u64 = 24 * 60 * 60;
+/// How long the newest version of a node that is gone is remembered.
+pub const REMEMBER_MS: u64 = 24 * 60 * 60 * 1_000;
+/// How long a chain of old updates may wait for a fresh one.
+pub const STAGED_FOR_MS: u64 = 60 * 1_000;
+
+/// Bounds of everything that an index server keeps or does for others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the stored statements.
+    pub directory: DirectoryLimits,
+    /// Of the service to nodes.
+    pub clients: ClientLimits,
+    /// Of route searches.
+    pub search: SearchLimits,
+}
+
+/// Bounds of the stored statements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryLimits {
+    /// The most nodes at a time; further ones are refused until others are gone. 100,000.
+    pub max_nodes: usize,
+    /// The most lines kept of one node; an honest node reports at most 20,000. 65,536.
+    pub max_lines_per_node: usize,
+    /// The most bytes of stored updates of all nodes together, as estimated. 1 GiB.
+    pub max_stored_bytes: usize,
+    /// Bytes of updates that may be stored of any node, besides four times its table, before a new
+    /// snapshot is wanted of it; at twice as much its updates are dropped until it comes. 64 KiB.
+    pub min_chain_bytes: usize,
+}
+
+impl Default for DirectoryLimits {
+    fn default() -> Self {
+        Self {
+            max_nodes: 100_000,
+            max_lines_per_node: 65_536,
+            max_stored_bytes: 1 << 30,
+            min_chain_bytes: 64 << 10,
+        }
+    }
+}
+
+/// Bounds of the service to nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Route requests of one key.
+    pub requests_per_key: Pace,
+    /// Route requests from one address, whatever the keys.
+    pub requests_per_address: Pace,
+    /// Updates of one connection; a node that sends more is read more slowly.
+    pub updates: Pace,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            requests_per_key: Pace { per_second: 50, burst: 200 },
+            requests_per_address: Pace { per_second: 200, burst: 1_000 },
+            updates: Pace { per_second: 10, burst: 200 },
+        }
+    }
+}
+
+/// How many of something a second in the long run, and how many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// In the long run.
+    pub per_second: u32,
+    /// At once, after a rest.
+    pub burst: u32,
+}
+
+/// Bounds of route searches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchLimits {
+    /// The most edges that one search looks at. 200,000, some tens of milliseconds.
+    pub max_edges: usize,
+    /// Searches at a time. 2.
+    pub at_once: usize,
+    /// Searches that wait for their turn; further requests are refused as too many. 256.
+    pub waiting: usize,
+    /// A request that has waited this long is refused: its node has given up. 2 s.
+    pub patience: Duration,
+}
+
+impl Default for SearchLimits {
+    fn default() -> Self {
+        Self { max_edges: 200_000, at_once: 2, waiting: 256, patience: Duration::from_secs(2) }
+    }
+}

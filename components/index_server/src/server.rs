@@ -1,0 +1,429 @@
+//! The index server: one owner of graph, directory and federation, and the tasks around it.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::IpAddr,
+    path::PathBuf,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use offset_crypto::{Identity, PublicKey};
+use offset_net::{BackoffConfig, Listener, NetConfig, SendError, Sender, ServeConfig};
+use offset_proto::{
+    Text, Timestamp,
+    index::{IndexToClient, MultiRoute, NodeDown, RouteQuery, RouteRequestId},
+    session::Purpose,
+};
+use offset_secure_channel::ChannelIdentity;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    Error,
+    directory::{Directory, Refusal, Verdict, VerifiedUpdate, version},
+    federation::{Federation, PeerInput},
+    limits::Limits,
+    pace::{Buckets, address_block},
+    peers::{Dialled, Dialling, Peers},
+    searcher::{Answer, Asker, Searcher, SharedGraph},
+    sessions::{Desk, Event, PeerConnection, SessionNumber, now, serve_client, welcome_peer},
+    trusted::{Trusted, TrustedDirectory, watch_directory},
+};
+
+/// Settings of an index server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The server's identity; nodes and other servers know its public key.
+    pub identity: Arc<Identity>,
+    /// The directory of tickets of servers that are trusted, watched while the server runs.
+    pub trusted: PathBuf,
+    /// Bounds of what is kept and done for others.
+    pub limits: Limits,
+    /// Limits of the connections of nodes.
+    pub client_connections: offset_net::Limits,
+    /// Limits of the connections of servers.
+    pub server_connections: offset_net::Limits,
+    /// Settings of all connections.
+    pub net: NetConfig,
+    /// How other servers are dialled again.
+    pub backoff: BackoffConfig,
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub fn new(identity: Arc<Identity>, trusted: PathBuf) -> Self {
+        Self {
+            identity,
+            trusted,
+            limits: Limits::default(),
+            client_connections: offset_net::Limits::default(),
+            server_connections: offset_net::Limits::default(),
+            net: NetConfig::default(),
+            backoff: BackoffConfig::default(),
+        }
+    }
+}
+
+/// Serves nodes on one listener and trusted servers on the other until `shutdown` is done; then
+/// tells everybody and ends.
+///
+/// # Errors
+/// [`Error::Trusted`] when the directory of trusted servers cannot be listed at the start.
+pub async fn run(
+    config: Config,
+    clients: TcpListener,
+    servers: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let own_key = config.identity.public_key();
+    let mut directory = TrustedDirectory::new(config.trusted.clone(), own_key);
+    let first = directory.read().map_err(|error| Error::Trusted {
+        path: config.trusted.clone(),
+        reason: error.to_string(),
+    })?;
+    let (trusted_sender, trusted) = watch::channel(first);
+    let (events, inbox) = mpsc::channel(WAITING_EVENTS);
+    let desk = Arc::new(Desk::new(events, own_key, config.limits.clients.updates));
+    let identity = Arc::new(ChannelIdentity::new(&config.identity));
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch_directory(directory, trusted_sender));
+    let listener = |listener, purpose: Purpose, limits: &offset_net::Limits| {
+        let mut serve = ServeConfig::new([purpose]);
+        serve.net = config.net.clone();
+        serve.limits = limits.clone();
+        Listener::new(listener, Arc::clone(&identity), serve)
+    };
+    let nodes = listener(clients, Purpose::IndexClient, &config.client_connections);
+    let others = listener(servers, Purpose::IndexServer, &config.server_connections);
+    let client_desk = Arc::clone(&desk);
+    tasks.spawn(nodes.serve(
+        |_, _| true,
+        move |incoming| serve_client(Arc::clone(&client_desk), incoming),
+        std::future::pending(),
+    ));
+    let (server_desk, admitted) = (Arc::clone(&desk), trusted.clone());
+    tasks.spawn(others.serve(
+        move |key, _| admitted.borrow().contains_key(key),
+        move |incoming| welcome_peer(Arc::clone(&server_desk), incoming),
+        std::future::pending(),
+    ));
+    Owner::new(&config, identity, desk, trusted).run(inbox, pin!(shutdown)).await;
+    Ok(())
+}
+
+/// What the owner is told.
+enum Input {
+    Event(Event),
+    Trusted,
+    Answer(Answer),
+    Dialled(Dialled),
+    Timeout,
+    Shutdown,
+}
+
+struct Owner {
+    identity: Arc<Identity>,
+    directory: Directory,
+    federation: Federation,
+    graph: SharedGraph,
+    searcher: Searcher,
+    clients: BTreeMap<PublicKey, Client>,
+    peers: Peers,
+    trusted: watch::Receiver<Trusted>,
+    requests_by_key: Buckets<PublicKey>,
+    requests_by_address: Buckets<IpAddr>,
+}
+
+struct Client {
+    session: SessionNumber,
+    sender: Sender<IndexToClient>,
+    address: Option<IpAddr>,
+}
+
+impl Owner {
+    fn new(
+        config: &Config,
+        channel_identity: Arc<ChannelIdentity>,
+        desk: Arc<Desk>,
+        trusted: watch::Receiver<Trusted>,
+    ) -> Self {
+        let limits = &config.limits;
+        let graph = SharedGraph::default();
+        let dialling = Dialling {
+            identity: channel_identity,
+            net: config.net.clone(),
+            backoff: config.backoff,
+        };
+        Self {
+            identity: Arc::clone(&config.identity),
+            directory: Directory::new(limits.directory.clone()),
+            federation: Federation::default(),
+            searcher: Searcher::new(limits.search.clone(), graph.clone()),
+            graph,
+            clients: BTreeMap::new(),
+            peers: Peers::new(dialling, desk),
+            trusted,
+            requests_by_key: Buckets::new(limits.clients.requests_per_key),
+            requests_by_address: Buckets::new(limits.clients.requests_per_address),
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) {
+        self.handle_trusted();
+        loop {
+            match self.next_input(&mut inbox, shutdown.as_mut()).await {
+                Input::Event(event) => {
+                    self.handle_event(event);
+                    // What else waits is handled before anything is sent on.
+                    for _ in 0..WAITING_EVENTS {
+                        let Ok(event) = inbox.try_recv() else { break };
+                        self.handle_event(event);
+                    }
+                }
+                Input::Trusted => self.handle_trusted(),
+                Input::Answer(answer) => self.handle_answer(answer),
+                Input::Dialled((_, Ok(connection))) => self.handle_peer(connection, true),
+                Input::Dialled((key, Err(error))) => self.peers.dialling_failed(&key, &error),
+                Input::Timeout => {
+                    self.directory.handle_timeout(now());
+                    self.peers.dial_due();
+                }
+                Input::Shutdown => break,
+            }
+            self.graph.apply(self.directory.take_changes());
+            self.feed_peers();
+        }
+        self.say_goodbye().await;
+    }
+
+    async fn next_input(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Event>,
+        shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Input {
+        let wake_at = self.wake_at();
+        tokio::select! {
+            () = shutdown => Input::Shutdown,
+            Some(event) = inbox.recv() => Input::Event(event),
+            Ok(()) = self.trusted.changed() => Input::Trusted,
+            answer = self.searcher.next() => Input::Answer(answer),
+            dialled = self.peers.next_dialled() => Input::Dialled(dialled),
+            () = sleep_until(wake_at) => Input::Timeout,
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        // The computer's clock may be set while we sleep, so never for long.
+        let expiry = self.directory.next_timeout().map_or(LONGEST_SLEEP, |at| {
+            Duration::from_millis(at.ms_since(now())).min(LONGEST_SLEEP)
+        });
+        let expiry = Instant::now() + expiry;
+        self.peers.next_dial().map_or(expiry, |dial| dial.min(expiry))
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::ClientJoined { session, sender, address } => {
+                let key = sender.peer();
+                log::info!("node {key:?} is connected");
+                let client = Client { session, sender, address };
+                if let Some(old) = self.clients.insert(key, client) {
+                    old.sender.close("this node has connected anew");
+                }
+            }
+            Event::ClientUpdate { key, session, update } => {
+                if self.is_client(&key, session) {
+                    self.handle_client_update(&key, update);
+                }
+            }
+            Event::ClientAsks { key, session, request_id, query } => {
+                if self.is_client(&key, session) {
+                    self.handle_request(Asker { key, session, request_id }, query);
+                }
+            }
+            Event::ClientLeft { key, session } => {
+                if self.is_client(&key, session) {
+                    self.handle_client_left(&key);
+                }
+            }
+            Event::PeerJoined { connection, dialled } => self.handle_peer(connection, dialled),
+            Event::PeerSaid { key, session, input } => {
+                if self.peers.is_current(&key, session) {
+                    self.handle_peer_said(&key, input);
+                }
+            }
+            // Every round ends with feeding whoever has room.
+            Event::PeerHasRoom { key, session } => {
+                log::trace!("index server {key:?} has room in session {session}");
+            }
+            Event::PeerLeft { key, session } => {
+                if self.peers.leave(&key, session) {
+                    self.federation.handle_disconnected(&key);
+                }
+            }
+        }
+    }
+
+    fn is_client(&self, key: &PublicKey, session: SessionNumber) -> bool {
+        self.clients.get(key).is_some_and(|client| client.session == session)
+    }
+
+    fn handle_client_update(&mut self, key: &PublicKey, update: VerifiedUpdate) {
+        let new = version(update.update());
+        match self.directory.handle_update(now(), update, true) {
+            Verdict::Applied { refresh } => {
+                self.federation.updated(key, new, None);
+                if refresh {
+                    self.send(key, IndexToClient::SnapshotWanted);
+                }
+            }
+            Verdict::Gap => self.send(key, IndexToClient::SnapshotWanted),
+            Verdict::NotNewer { newest: (epoch, counter) } => {
+                self.send(key, IndexToClient::Behind { epoch, counter });
+            }
+            Verdict::Refused(refusal) => self.refuse(key, refusal),
+        }
+    }
+
+    /// A node whose updates cannot be taken is told why and goes elsewhere.
+    fn refuse(&mut self, key: &PublicKey, refusal: Refusal) {
+        log::warn!("node {key:?} is disconnected: {refusal}");
+        if let Some(client) = self.clients.get(key) {
+            client.sender.close(&refusal.to_string());
+        }
+        self.handle_client_left(key);
+    }
+
+    fn handle_client_left(&mut self, key: &PublicKey) {
+        self.clients.remove(key);
+        log::info!("node {key:?} is disconnected");
+        // Another server may have become its home meanwhile; then it is that one's to speak.
+        if self.directory.home_server(key) != Some(self.identity.public_key()) {
+            return;
+        }
+        let Some((epoch, counter)) = self.directory.version(key) else { return };
+        let down = NodeDown::sign(*key, epoch, counter, &self.identity);
+        if self.directory.handle_node_down(now(), down) {
+            self.federation.node_left(key, None);
+        }
+    }
+
+    fn handle_request(&mut self, asker: Asker, query: RouteQuery) {
+        let now = now();
+        let address = self.clients.get(&asker.key).and_then(|client| client.address);
+        // Programs of this computer and those behind a proxy on it share an address.
+        let allowed = self.requests_by_key.take(asker.key, now)
+            && address.is_none_or(|address| {
+                address.is_loopback() || self.requests_by_address.take(address_block(address), now)
+            });
+        if !allowed || !self.searcher.ask(asker, query) {
+            self.send(&asker.key, refused(asker.request_id));
+        }
+    }
+
+    fn handle_answer(&mut self, answer: Answer) {
+        let Answer { asker, found } = answer;
+        if !self.is_client(&asker.key, asker.session) {
+            return;
+        }
+        let Some(found) = found else {
+            self.send(&asker.key, refused(asker.request_id));
+            return;
+        };
+        let multi_routes = found.route.and_then(|route| {
+            // A node that left since the search leaves no route through it.
+            let times = route.keys.iter().map(|key| self.directory.stated_at(key));
+            let oldest = times.collect::<Option<Vec<Timestamp>>>()?.into_iter().min()?;
+            let (total_fee, age_ms) = (route.fee, now().ms_since(oldest));
+            Some(MultiRoute { routes: vec![route], total_fee, age_ms })
+        });
+        let routes = IndexToClient::Routes {
+            request_id: asker.request_id,
+            multi_routes: multi_routes.into_iter().collect(),
+            cut_short: found.cut_short,
+        };
+        self.send(&asker.key, routes);
+    }
+
+    fn handle_trusted(&mut self) {
+        let trusted = self.trusted.borrow_and_update().clone();
+        for closed in self.peers.set_trusted(&trusted) {
+            self.federation.handle_disconnected(&closed);
+        }
+        self.peers.dial_due();
+    }
+
+    fn handle_peer(&mut self, connection: PeerConnection, dialled: bool) {
+        if let Some(key) = self.peers.join(connection, dialled) {
+            self.federation.handle_connected(key);
+        }
+    }
+
+    fn handle_peer_said(&mut self, key: &PublicKey, input: PeerInput) {
+        let result = self.federation.handle_message(now(), &mut self.directory, key, input);
+        if let Err(refusal) = result {
+            log::debug!("an update from index server {key:?} is not taken: {refusal}");
+        }
+    }
+
+    fn feed_peers(&mut self) {
+        for key in self.peers.connected() {
+            let (federation, directory) = (&mut self.federation, &self.directory);
+            self.peers.feed(&key, || federation.next_message(directory, &key));
+        }
+    }
+
+    /// Never waits: a node that does not read what it asked for is disconnected.
+    fn send(&self, key: &PublicKey, message: IndexToClient) {
+        let Some(client) = self.clients.get(key) else { return };
+        match client.sender.try_send(message) {
+            // Closed: its task is about to tell.
+            Ok(()) | Err(SendError::Closed) => {}
+            Err(error @ (SendError::Full | SendError::TooLong)) => {
+                log::warn!("node {key:?} is disconnected: {error}");
+                client.sender.close(&error.to_string());
+            }
+        }
+    }
+
+    async fn say_goodbye(mut self) {
+        self.peers.close_all(GOODBYE);
+        for client in self.clients.values() {
+            client.sender.close(GOODBYE);
+        }
+        let all_closed = async {
+            for client in self.clients.values() {
+                client.sender.closed().await;
+            }
+        };
+        if timeout(GOODBYE_TIME, all_closed).await.is_err() {
+            log::debug!("not every node took the goodbye");
+        }
+    }
+}
+
+fn refused(request_id: RouteRequestId) -> IndexToClient {
+    IndexToClient::Refused { request_id, reason: Text::cut(TOO_MANY) }
+}
+
+/// Events that wait for the owner; whoever has more waits itself.
+const WAITING_EVENTS: usize = 256;
+/// The owner looks at its clock at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+const GOODBYE: &str = "the index server is shutting down";
+/// How long a shutdown waits for goodbyes to be taken.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+const TOO_MANY: &str = "too many route requests at this index server; ask again in a moment";
