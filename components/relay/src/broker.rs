@@ -23,6 +23,8 @@
 //! - *bounded*: nothing waits beyond its limit, no window is larger than allowed.
 
 mod accounts;
+mod invariants;
+mod reason;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -33,6 +35,8 @@ use offset_proto::{
         CircuitId, ClientToRelay, CloseReason, FIRST_WINDOW_BYTES, MAX_DATA_BYTES, RelayToClient,
     },
 };
+
+pub use self::reason::{REPLACED, Reason, Violation};
 
 use self::accounts::Accounts;
 use crate::{
@@ -54,60 +58,6 @@ pub enum Effect {
     /// Read nothing from the connection before this time: its key, or everybody, sent too much.
     Pause(ConnectionId, Timestamp),
 }
-
-/// Why a relay closes a connection; the text is told to the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
-    /// The same key listens on a newer connection.
-    #[error("{REPLACED}")]
-    Replaced,
-    /// The client broke the protocol.
-    #[error("this client broke the protocol: {0}")]
-    Violation(Violation),
-    /// More waits for the client than it is allowed to leave unread.
-    #[error("this client does not read what is sent to it")]
-    NotReading,
-    /// [`Limits::max_connections_per_key`] is reached.
-    #[error("this key has too many connections to this relay")]
-    TooManyConnections,
-    /// [`Limits::max_connections`] is reached.
-    #[error("this relay is full, try another one or try later")]
-    Full,
-    /// The relay is being stopped.
-    #[error("this relay is being stopped")]
-    Stopping,
-}
-
-/// Which rule of the protocol (section 3) a client broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// Circuits that a client opens have odd numbers.
-    #[error("a client opens circuits with odd numbers")]
-    EvenNumber,
-    /// The number of an open circuit cannot be used for another.
-    #[error("the number of the circuit is in use")]
-    NumberInUse,
-    /// A message about a circuit that there has never been.
-    #[error("there has never been a circuit of this number")]
-    UnknownCircuit,
-    /// `data` or `window` for a circuit that is not accepted yet, or `accept` or `reject` for one
-    /// that does not wait for it.
-    #[error("the circuit is not in the state for this message")]
-    WrongState,
-    /// More data than the other end allowed.
-    #[error("more data than the window allows")]
-    WindowExceeded,
-    /// More window than [`Limits::max_window_bytes`].
-    #[error("the window is larger than this relay allows")]
-    WindowTooLarge,
-    /// `data` or `window` of nothing, or more in one message than [`MAX_DATA_BYTES`].
-    #[error("a message is empty or too large")]
-    MessageSize,
-}
-
-/// The text of [`Reason::Replaced`], by which a client recognises that its identity listens from
-/// elsewhere.
-pub const REPLACED: &str = "replaced: this key listens on a newer connection";
 
 /// The relay's state. See the [module](self) for its rules.
 #[derive(Debug)]
@@ -241,8 +191,9 @@ impl Broker {
         self.settle(now);
     }
 
-    /// So many bytes (of what [`Effect::Send`] counted) wait no longer for the connection.
-    pub(crate) fn handle_written(&mut self, id: ConnectionId, cost_bytes: usize) {
+    /// So many bytes of what [`Effect::Send`] counted ([`waiting_cost`]) wait no longer for the
+    /// connection.
+    pub fn handle_written(&mut self, id: ConnectionId, cost_bytes: usize) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         debug_assert!(cost_bytes <= connection.waiting_bytes, "only what waited is written");
         let written = cost_bytes.min(connection.waiting_bytes);
@@ -561,57 +512,6 @@ impl Broker {
 
     fn connection(&mut self, id: ConnectionId) -> &mut Connection {
         self.connections.get_mut(&id).expect("only connections that are there are used")
-    }
-
-    /// Panics when an invariant of the [module](self) does not hold.
-    pub fn check_invariants(&self) {
-        let mut circuit_ends = 0;
-        let mut offers = 0;
-        let mut waiting_bytes = 0;
-        for (id, connection) in &self.connections {
-            let pending = self.check_connection(*id, connection);
-            assert_eq!(pending, connection.pending, "counted: offers of {id:?}");
-            offers += pending;
-            circuit_ends += connection.ends.len();
-            waiting_bytes += connection.waiting_bytes;
-        }
-        assert_eq!(circuit_ends, 2 * self.circuits, "counted: circuits");
-        assert_eq!(offers, self.offers.len(), "offered in time");
-        assert_eq!(waiting_bytes, self.waiting_bytes, "counted: waiting bytes");
-        assert!(self.circuits <= self.limits.max_circuits, "bounded: circuits");
-        for (key, id) in &self.listeners {
-            let listener = self.connections.get(id).expect("one listener: it is connected");
-            assert_eq!(listener.key, *key, "one listener: of its own key");
-        }
-        self.accounts.check(self.connections.values().map(|each| (each.key, each.ends.len())));
-    }
-
-    fn check_connection(&self, id: ConnectionId, connection: &Connection) -> usize {
-        let limits = &self.limits;
-        assert!(connection.ends.len() <= limits.max_circuits_per_connection, "bounded: {id:?}");
-        assert!(connection.pending <= limits.max_pending_per_listener, "bounded: offers");
-        assert!(
-            connection.waiting_bytes <= limits.max_waiting_bytes + CONTROL_ROOM_BYTES,
-            "bounded: what waits for {id:?}"
-        );
-        let mut pending = 0;
-        for (circuit, leg) in &connection.ends {
-            let end = End { connection: id, circuit: *circuit };
-            let other = self.connections[&leg.other.connection].ends[&leg.other.circuit];
-            assert_eq!(other.other, end, "paired");
-            match leg.phase {
-                Phase::Open => assert_eq!(other.phase, Phase::Open, "paired"),
-                Phase::Opening => assert!(matches!(other.phase, Phase::Offered(_)), "paired"),
-                Phase::Offered(deadline) => {
-                    assert_eq!(other.phase, Phase::Opening, "paired");
-                    assert!(self.offers.contains(&(deadline, end)), "offered in time");
-                    pending += 1;
-                }
-            }
-            let max = limits.max_window_bytes.max(FIRST_WINDOW_BYTES);
-            assert!(leg.send_window_bytes <= max, "bounded: windows");
-        }
-        pending
     }
 }
 

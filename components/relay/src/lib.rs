@@ -44,4 +44,5 @@ pub use crate::broker::{Broker, REPLACED};
 pub use crate::client::{Circuit, ClientConfig, RelayClient, RelayListener, RelayStatus};
 pub use crate::error::Error;
 pub use crate::limits::{Allowance, Limits};
+pub use crate::outbox::waiting_cost;
 pub use crate::server::{RelayConfig, run};

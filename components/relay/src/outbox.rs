@@ -69,7 +69,8 @@ impl Outbox {
 
 /// What a waiting message counts: its data, and the memory and frame around it, so that a flood of
 /// tiny messages is bounded as well as one of large ones.
-pub(crate) fn waiting_cost(message: &RelayToClient) -> usize {
+#[must_use]
+pub fn waiting_cost(message: &RelayToClient) -> usize {
     match message {
         RelayToClient::Data { bytes, .. } => MESSAGE_COST_BYTES + bytes.len(),
         RelayToClient::Listening
