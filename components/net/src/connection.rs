@@ -1,4 +1,4 @@
-//! Typed connections: the session's opening, and its two halves.
+//! Typed connections and their two halves.
 
 use std::{
     fmt,
@@ -14,71 +14,19 @@ use std::{
 use offset_crypto::PublicKey;
 use offset_proto::{
     Text,
-    session::{Bye, Control, Hello, PROTOCOL_VERSION, Packet, Purpose, Wire},
+    session::{Control, Packet, Wire},
 };
 use offset_secure_channel::{
-    self as channel, ByteStream, Channel, ChannelIdentity, FrameReceiver, FrameSender, SessionId,
+    self as channel, ByteStream, Channel, ChannelIdentity, FrameReceiver, SessionId,
 };
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::{
-    Error, SendError,
+    Error, NetConfig, SendError,
+    hello::{bye, exchange_hellos, say_goodbye},
     outbox::{End, Outbox, QueueLimits, WriteTimes, Writer},
     serve::Permit,
 };
-
-/// Settings of connections. The defaults suit every purpose.
-#[derive(Debug, Clone)]
-pub struct NetConfig {
-    /// The most bytes that may wait to be sent on one connection.
-    pub queue_bytes: usize,
-    /// The most messages that may wait to be sent on one connection.
-    pub queue_messages: usize,
-    /// A ping is sent after this long without sending.
-    pub ping_after: Duration,
-    /// The connection is closed after this long without receiving.
-    pub idle_timeout: Duration,
-    /// The connection is closed when the peer takes nothing for this long.
-    pub write_timeout: Duration,
-    /// For resolving, connecting and the handshake together.
-    pub dial_timeout: Duration,
-    /// For the peer's `Hello`.
-    pub hello_timeout: Duration,
-    /// Names of optional features that this side knows, told in `Hello`.
-    pub features: Vec<Text>,
-}
-
-impl NetConfig {
-    /// See [`NetConfig::queue_bytes`].
-    pub const QUEUE_BYTES: usize = 4 * 1024 * 1024;
-    /// See [`NetConfig::queue_messages`].
-    pub const QUEUE_MESSAGES: usize = 16 * 1024;
-    /// See [`NetConfig::ping_after`] (protocol, section 2).
-    pub const PING_AFTER: Duration = Duration::from_secs(10);
-    /// See [`NetConfig::idle_timeout`] (protocol, section 2).
-    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-    /// See [`NetConfig::write_timeout`].
-    pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-    /// See [`NetConfig::dial_timeout`].
-    pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
-    /// See [`NetConfig::hello_timeout`].
-    pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-}
-
-impl Default for NetConfig {
-    fn default() -> Self {
-        Self {
-            queue_bytes: Self::QUEUE_BYTES,
-            queue_messages: Self::QUEUE_MESSAGES,
-            ping_after: Self::PING_AFTER,
-            idle_timeout: Self::IDLE_TIMEOUT,
-            write_timeout: Self::WRITE_TIMEOUT,
-            dial_timeout: Self::DIAL_TIMEOUT,
-            hello_timeout: Self::HELLO_TIMEOUT,
-            features: Vec::new(),
-        }
-    }
-}
 
 /// An open session: both keys proven, `Hello`s exchanged. Dropping it closes it in order.
 #[derive(Debug)]
@@ -465,66 +413,4 @@ pub async fn accept_over<Out: Wire, In: Wire>(
         return Err(Error::Refused);
     }
     Connection::open(channel, config, None, None).await
-}
-
-/// Sends ours, reads theirs; gives the features of both.
-async fn exchange_hellos<Out: Wire, In: Wire>(
-    frames_out: &mut FrameSender,
-    frames_in: &mut FrameReceiver,
-    config: &NetConfig,
-) -> Result<Vec<Text>, Error> {
-    let mut features = config.features.clone();
-    features.sort();
-    features.dedup();
-    let purpose = Out::PURPOSE;
-    let hello = Hello { protocol_version: PROTOCOL_VERSION, purpose, features: features.clone() };
-    let hello = Out::encode(&Packet::Control(Control::Hello(hello)));
-    frames_out.send(&hello).await.map_err(before_hello)?;
-    let frame = frames_in.recv().await.map_err(before_hello)?;
-    match In::decode(&frame).map_err(|error| Error::Protocol(error.to_string()))? {
-        Packet::Control(Control::Hello(theirs)) => {
-            check_hello(&theirs, purpose)?;
-            features.retain(|feature| theirs.features.contains(feature));
-            Ok(features)
-        }
-        Packet::Control(Control::Bye(bye)) => Err(Error::Bye(bye.reason)),
-        Packet::Control(Control::Ping) | Packet::Message(_) => {
-            Err(Error::Protocol("the first message is not hello".into()))
-        }
-    }
-}
-
-fn check_hello(hello: &Hello, purpose: Purpose) -> Result<(), Error> {
-    let Hello { protocol_version, purpose: named, .. } = hello;
-    if *protocol_version != PROTOCOL_VERSION {
-        return Err(Error::Protocol(format!(
-            "protocol version {protocol_version} is not spoken here, only {PROTOCOL_VERSION}"
-        )));
-    }
-    if *named != purpose {
-        return Err(Error::Protocol(format!("hello for {named:?} on a channel for {purpose:?}")));
-    }
-    Ok(())
-}
-
-/// An end before `Hello` is how a responder shows that it does not know our key.
-fn before_hello(error: channel::Error) -> Error {
-    if matches!(error, channel::Error::Closed | channel::Error::CutOff(_)) {
-        Error::Refused
-    } else {
-        error.into()
-    }
-}
-
-async fn say_goodbye<Out: Wire>(mut frames: FrameSender, reason: &str, config: &NetConfig) {
-    let goodbye = async {
-        frames.send(&bye::<Out>(reason)).await?;
-        frames.close().await
-    };
-    // Nothing more can be done for a peer that does not take it.
-    let _untold = timeout(config.write_timeout, goodbye).await;
-}
-
-fn bye<M: Wire>(reason: &str) -> Vec<u8> {
-    M::encode(&Packet::Control(Control::Bye(Bye { reason: Text::cut(reason) })))
 }

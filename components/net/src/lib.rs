@@ -28,15 +28,18 @@
 
 mod admission;
 mod backoff;
+mod config;
 mod connection;
 mod dial;
 mod error;
+mod hello;
 mod outbox;
 mod serve;
 
 pub use crate::admission::{Limits, Rate, Refusal};
 pub use crate::backoff::{Backoff, BackoffConfig};
-pub use crate::connection::{Connection, NetConfig, Receiver, Sender, accept_over, connect_over};
+pub use crate::config::NetConfig;
+pub use crate::connection::{Connection, Receiver, Sender, accept_over, connect_over};
 pub use crate::dial::dial;
 pub use crate::error::{Error, SendError};
 pub use crate::serve::{Incoming, Listener, ServeConfig};
