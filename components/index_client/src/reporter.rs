@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   connected -----> snapshot (at most 1,000 lines), then deltas with the rest, at once
-//!   lines change --> delta, at most one a second; at once when a capacity fell under half
+//!   lines change --> delta, at most one a second; within 0.1 s when a capacity fell under half
 //!   5 min quiet ---> alive, with the hash of the table
 //!   wanted --------> snapshot again
 //!   behind --------> snapshot again, above what the server knows
@@ -25,6 +25,8 @@ use offset_proto::{
 pub const MAX_LINES: usize = 20_000;
 /// Deltas are this far apart, unless a capacity fell under half.
 pub const DELTA_EVERY_MS: u64 = 1_000;
+/// Deltas that are told at once are this far apart nevertheless.
+pub const URGENT_EVERY_MS: u64 = 100;
 /// A sign of life follows an update after this time.
 pub const ALIVE_EVERY_MS: u64 = 5 * 60 * 1_000;
 /// A snapshot that a server asks for again is not made sooner after the last one.
@@ -53,6 +55,7 @@ struct Session {
     home: PublicKey,
     snapshot_wanted: bool,
     last_snapshot: Option<Timestamp>,
+    last_delta: Option<Timestamp>,
     last_update: Timestamp,
 }
 
@@ -112,8 +115,13 @@ impl Reporter {
 
     /// A connection with this index server stands.
     pub fn handle_connected(&mut self, now: Timestamp, home: PublicKey) {
-        self.session =
-            Some(Session { home, snapshot_wanted: true, last_snapshot: None, last_update: now });
+        self.session = Some(Session {
+            home,
+            snapshot_wanted: true,
+            last_snapshot: None,
+            last_delta: None,
+            last_update: now,
+        });
     }
 
     /// The connection is gone.
@@ -169,6 +177,7 @@ impl Reporter {
         } else if self.changed.is_empty() {
             vec![UpdateKind::Alive { table: index_table_hash(&self.reported) }]
         } else {
+            session.last_delta = Some(now);
             self.deltas()
         };
         self.urgent = false;
@@ -184,7 +193,7 @@ impl Reporter {
         Some(if session.snapshot_wanted {
             session.last_snapshot.map_or(Timestamp(0), |last| last.plus_ms(SNAPSHOT_EVERY_MS))
         } else if self.urgent {
-            session.last_update
+            session.last_delta.map_or(Timestamp(0), |last| last.plus_ms(URGENT_EVERY_MS))
         } else if self.changed.is_empty() {
             session.last_update.plus_ms(ALIVE_EVERY_MS)
         } else {
@@ -408,6 +417,17 @@ mod tests {
             reporter.handle_lines(vec![change.clone()]);
             assert_eq!(!reporter.take_updates(after(1)).is_empty(), at_once, "{change:?}");
         }
+    }
+
+    #[test]
+    fn what_is_told_at_once_is_a_tenth_of_a_second_apart() {
+        let mut reporter = reporting();
+        let mut told = |ms, capacity| {
+            reporter.handle_lines(vec![set(2, capacity, 100)]);
+            reporter.take_updates(after(ms)).len()
+        };
+        let counts = [(1, 40), (2, 15), (100, 14), (101, 13), (102, 5)].map(|(ms, c)| told(ms, c));
+        assert_eq!(counts, [1, 0, 0, 1, 0]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{HashResult, PublicKey};
+use offset_crypto::PublicKey;
 use offset_proto::{
     Currency, Timestamp,
     canonical::index_table_hash,
@@ -30,7 +30,8 @@ use offset_proto::{
 };
 
 use crate::limits::{
-    ALIVE_FOR_MS, DirectoryLimits, MAX_AGE_MS, MAX_EPOCH_AHEAD_S, REMEMBER_MS, STAGED_FOR_MS,
+    ALIVE_FOR_MS, COMPARE_EVERY_MS, DirectoryLimits, MAX_AGE_MS, MAX_EPOCH_AHEAD_S, REMEMBER_MS,
+    STAGED_FOR_MS,
 };
 
 /// An update whose signature was found to be its node's. Only such ones reach the directory, so the
@@ -90,7 +91,7 @@ pub enum Refusal {
     /// It reports a line of the node with itself.
     #[error("the update names a line of the node with itself")]
     OwnLine,
-    /// No room for another node, or for more bytes.
+    /// No room for another node, another currency, or more bytes.
     #[error("this server is full")]
     Full,
 }
@@ -118,6 +119,8 @@ pub struct Directory {
     deadlines: BTreeSet<(Timestamp, PublicKey)>,
     /// When to forget a node that is gone, one entry each.
     forget: BTreeSet<(Timestamp, PublicKey)>,
+    /// How many lines of all tables are in each currency.
+    currencies: BTreeMap<Currency, usize>,
     stored_bytes: usize,
     changes: Vec<LineChange>,
 }
@@ -128,8 +131,8 @@ struct Entry {
     chain: VecDeque<VerifiedUpdate>,
     chain_bytes: usize,
     table: IndexTable,
-    /// The table's hash, until the table changes.
-    table_hash: Option<HashResult>,
+    /// When the table's hash was last compared with what the node says.
+    compared_at: Timestamp,
     life: Life,
     /// Its key in `deadlines`.
     deadline: Timestamp,
@@ -178,6 +181,7 @@ impl Directory {
             gone: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             forget: BTreeSet::new(),
+            currencies: BTreeMap::new(),
             stored_bytes: 0,
             changes: Vec::new(),
         }
@@ -342,6 +346,12 @@ impl Directory {
             bytes += sum;
         }
         assert_eq!(bytes, self.stored_bytes);
+        let mut currencies = BTreeMap::<Currency, usize>::new();
+        for (_, currency) in self.nodes.values().flat_map(|entry| entry.table.keys()) {
+            *currencies.entry(currency.clone()).or_default() += 1;
+        }
+        assert_eq!(currencies, self.currencies);
+        assert!(currencies.len() <= self.limits.max_currencies, "bounds");
         assert!(self.nodes.len() <= self.limits.max_nodes, "bounds");
         assert!(self.stored_bytes <= self.limits.max_stored_bytes, "bounds");
         assert_eq!(self.deadlines.len(), self.nodes.len());
@@ -398,10 +408,25 @@ impl Directory {
         }
         let bytes = self.stored_bytes - freed + update_bytes(update);
         let nodes = self.nodes.len() + usize::from(entry.is_none());
-        if self.limits.max_stored_bytes < bytes || self.limits.max_nodes < nodes {
+        let currencies = self.currencies.len() + self.new_currencies(&body.kind);
+        if self.limits.max_stored_bytes < bytes
+            || self.limits.max_nodes < nodes
+            || self.limits.max_currencies < currencies
+        {
             return Ok(Verdict::Refused(Refusal::Full));
         }
         Err(fresh)
+    }
+
+    /// How many currencies an update names that nobody else reports a line in.
+    fn new_currencies(&self, kind: &UpdateKind) -> usize {
+        let new = mutations(kind).iter().filter_map(|mutation| match mutation {
+            UpdateMutation::Set { currency, .. } => {
+                (!self.currencies.contains_key(currency)).then_some(currency)
+            }
+            UpdateMutation::Remove { .. } => None,
+        });
+        new.collect::<BTreeSet<_>>().len()
     }
 
     /// Stores an update that was judged to be applicable; whether a snapshot is wanted.
@@ -418,7 +443,7 @@ impl Directory {
                 chain: VecDeque::new(),
                 chain_bytes: 0,
                 table: IndexTable::new(),
-                table_hash: None,
+                compared_at: Timestamp(0),
                 life: Life::Staged,
                 deadline,
             }
@@ -429,22 +454,34 @@ impl Directory {
             entry.chain.clear();
             entry.chain_bytes = 0;
             changed.extend(std::mem::take(&mut entry.table).into_keys());
-            entry.table_hash = None;
+            for (_, currency) in &changed {
+                uncount(&mut self.currencies, currency);
+            }
         }
         for mutation in mutations(&body.kind) {
             let (friend, currency) = line_of(mutation);
             let key = (friend, currency.clone());
             match mutation {
-                UpdateMutation::Set { line, .. } => entry.table.insert(key.clone(), *line),
-                UpdateMutation::Remove { .. } => entry.table.remove(&key),
-            };
+                UpdateMutation::Set { line, .. } => {
+                    if entry.table.insert(key.clone(), *line).is_none() {
+                        *self.currencies.entry(currency.clone()).or_default() += 1;
+                    }
+                }
+                UpdateMutation::Remove { .. } => {
+                    if entry.table.remove(&key).is_some() {
+                        uncount(&mut self.currencies, currency);
+                    }
+                }
+            }
             changed.insert(key);
-            entry.table_hash = None;
         }
         let mut differs = false;
         if let UpdateKind::Alive { table } = &body.kind {
-            let known = entry.table_hash.get_or_insert_with(|| index_table_hash(&entry.table));
-            differs = known != table;
+            // A large table takes long to hash, and a node may say anything at any time.
+            if COMPARE_EVERY_MS <= now.ms_since(entry.compared_at) {
+                entry.compared_at = now;
+                differs = index_table_hash(&entry.table) != *table;
+            }
         }
         if fresh {
             if !entry.is_alive() {
@@ -481,6 +518,9 @@ impl Directory {
         let Some(entry) = self.nodes.remove(node) else { return };
         self.deadlines.remove(&(entry.deadline, *node));
         self.stored_bytes -= entry.chain_bytes;
+        for (_, currency) in entry.table.keys() {
+            uncount(&mut self.currencies, currency);
+        }
         if entry.is_alive() {
             self.changes.extend(entry.table.into_keys().map(|(friend, currency)| LineChange {
                 node: *node,
@@ -545,6 +585,16 @@ fn added_lines(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
     sets.count()
 }
 
+/// One line less in a currency.
+fn uncount(currencies: &mut BTreeMap<Currency, usize>, currency: &Currency) {
+    if let Some(lines) = currencies.get_mut(currency) {
+        *lines -= 1;
+        if *lines == 0 {
+            currencies.remove(currency);
+        }
+    }
+}
+
 const fn epoch_too_far_ahead(now: Timestamp, epoch: u64) -> bool {
     (now.0 / 1_000).saturating_add(MAX_EPOCH_AHEAD_S) < epoch
 }
@@ -605,6 +655,7 @@ pub(crate) mod tests {
         Directory::new(DirectoryLimits {
             max_nodes: 3,
             max_lines_per_node: 3,
+            max_currencies: 2,
             max_stored_bytes: 64 << 10,
             min_chain_bytes: 2_000,
         })
@@ -646,8 +697,11 @@ pub(crate) mod tests {
         let table = dir.table(&key(1)).unwrap().clone();
         let fits = update(1, EPOCH, 3, alive(&table));
         assert_eq!(dir.handle_update(NOW, fits, true), APPLIED);
-        let differs = update(1, EPOCH, 4, alive(&IndexTable::new()));
-        assert_eq!(dir.handle_update(NOW, differs, true), Verdict::Applied { refresh: true });
+        let differs = |counter| update(1, EPOCH, counter, alive(&IndexTable::new()));
+        assert_eq!(dir.handle_update(NOW, differs(4), true), APPLIED, "not compared again so soon");
+        let later = NOW.plus_ms(COMPARE_EVERY_MS);
+        let wanted = Verdict::Applied { refresh: true };
+        assert_eq!(dir.handle_update(later, differs(5), true), wanted);
         assert_eq!(changed(&mut dir), vec![]);
         // A snapshot replaces everything, and may leave a gap behind it.
         let snapshot = update(1, EPOCH, 9, UpdateKind::Snapshot(vec![set(5, 1)]));
@@ -705,6 +759,27 @@ pub(crate) mod tests {
         }
         let fourth = update(4, EPOCH, 1, UpdateKind::Snapshot(vec![]));
         assert_eq!(dir.handle_update(NOW, fourth, true), Verdict::Refused(Refusal::Full));
+    }
+
+    #[test]
+    fn currencies_are_bounded() {
+        let mut dir = directory();
+        let line_in = |currency: &str| UpdateMutation::Set {
+            friend: key(9),
+            currency: currency.parse().unwrap(),
+            line: line(1, 1, 1),
+        };
+        let snapshot = |node, counter, currencies: &[&str]| {
+            let sets = currencies.iter().map(|currency| line_in(currency)).collect();
+            update(node, EPOCH, counter, UpdateKind::Snapshot(sets))
+        };
+        let full = Verdict::Refused(Refusal::Full);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, &["a", "b", "c"]), true), full);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, &["a", "b"]), true), APPLIED);
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 1, &["b", "c"]), true), full);
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 1, &["b"]), true), APPLIED);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 2, &["b"]), true), APPLIED);
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 2, &["b", "c"]), true), APPLIED);
     }
 
     #[test]

@@ -181,6 +181,13 @@ impl Federation {
         }
     }
 
+    /// Forgets what peers lack of nodes that are no longer known; to be called now and then.
+    pub fn forget_gone(&mut self, directory: &Directory) {
+        for peer in self.peers.values_mut() {
+            peer.lacks.retain(|node, _| directory.version(node).is_some());
+        }
+    }
+
     /// The next message for a peer, made from what the directory holds now; `None` when it lacks
     /// nothing.
     #[must_use]
@@ -332,7 +339,8 @@ mod tests {
     use offset_proto::{
         Currency,
         canonical::index_table_hash,
-        index::{IndexTable, UpdateBody, UpdateKind, UpdateMutation},
+        index::{IndexTable, MAX_MUTATIONS, UpdateBody, UpdateKind, UpdateMutation},
+        session::{Packet, Wire as _},
     };
     use std::collections::VecDeque;
 
@@ -685,6 +693,29 @@ mod tests {
         while world.step(0, 1, false) || world.step(1, 0, false) {}
         let sent = |from, to| world.links[&(from, to)].len();
         assert_eq!((sent(0, 1), sent(1, 0)), (2, 2));
+    }
+
+    #[test]
+    fn the_longest_messages_fit_into_a_frame() {
+        let currency: Currency = "0123456789abcdef".parse().unwrap();
+        let set = UpdateMutation::Set { friend: key(2), currency, line: line(u128::MAX, 1, 1) };
+        let update = UpdateBody {
+            node: key(1),
+            home_server: key(2),
+            epoch: 1,
+            counter: 1,
+            time: NOW,
+            kind: UpdateKind::Snapshot(vec![set; MAX_MUTATIONS]),
+        };
+        let update = Box::new(update.sign(&identity(1)));
+        let entry = DigestEntry { node: key(1), epoch: u64::MAX, counter: u64::MAX };
+        let entries = vec![entry; MAX_DIGEST_ENTRIES];
+        let messages =
+            [IndexPeerMessage::Update(update), IndexPeerMessage::Digest { entries, last: true }];
+        for message in messages {
+            let bytes = IndexPeerMessage::encode(&Packet::Message(message)).len();
+            assert!(bytes <= IndexPeerMessage::PURPOSE.max_frame_bytes(), "{bytes}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl Graph {
     ) {
         if let Some(graph) = self.currencies.get_mut(currency) {
             graph.set_line(node, friend, line);
+            graph.debug_check();
         } else {
             let mut graph = CurrencyGraph::default();
             graph.set_line(node, friend, line);
@@ -41,6 +42,7 @@ impl Graph {
     pub fn remove_line(&mut self, node: PublicKey, friend: PublicKey, currency: &Currency) {
         if let Some(graph) = self.currencies.get_mut(currency) {
             graph.remove_line(node, friend);
+            graph.debug_check();
             if graph.reports.is_empty() {
                 self.currencies.remove(currency);
             }
@@ -225,6 +227,13 @@ impl CurrencyGraph {
             slot.incoming = Vec::new();
             self.numbers.remove(&slot.key);
             self.free.push(number);
+        }
+    }
+
+    fn debug_check(&self) {
+        // Everything is looked at, so only what is small is checked at every step.
+        if cfg!(debug_assertions) && self.reports.len() <= 64 {
+            self.check_invariants();
         }
     }
 

@@ -10,6 +10,8 @@ pub const MAX_AGE_MS: u64 = 60 * 60 * 1_000;
 pub const MAX_EPOCH_AHEAD_S: u64 = 24 * 60 * 60;
 /// How long the newest version of a node that is gone is remembered.
 pub const REMEMBER_MS: u64 = 24 * 60 * 60 * 1_000;
+/// The hash of a node's table is compared with what the node says at most this often.
+pub const COMPARE_EVERY_MS: u64 = 60 * 1_000;
 /// How long a chain of old updates may wait for a fresh one.
 pub const STAGED_FOR_MS: u64 = 60 * 1_000;
 
@@ -31,7 +33,10 @@ pub struct DirectoryLimits {
     pub max_nodes: usize,
     /// The most lines kept of one node; an honest node reports at most 20,000. 65,536.
     pub max_lines_per_node: usize,
-    /// The most bytes of stored updates of all nodes together, as estimated. 1 GiB.
+    /// The most currencies of all nodes together; lines in further ones are refused. 65,536.
+    pub max_currencies: usize,
+    /// The most bytes of stored updates of all nodes together, as estimated; tables and graph take
+    /// about twice as much again. 512 MiB.
     pub max_stored_bytes: usize,
     /// Bytes of updates that may be stored of any node, besides four times its table, before a new
     /// snapshot is wanted of it; at twice as much its updates are dropped until it comes. 64 KiB.
@@ -43,7 +48,8 @@ impl Default for DirectoryLimits {
         Self {
             max_nodes: 100_000,
             max_lines_per_node: 65_536,
-            max_stored_bytes: 1 << 30,
+            max_currencies: 65_536,
+            max_stored_bytes: 512 << 20,
             min_chain_bytes: 64 << 10,
         }
     }
@@ -56,8 +62,12 @@ pub struct ClientLimits {
     pub requests_per_key: Pace,
     /// Route requests from one address, whatever the keys.
     pub requests_per_address: Pace,
-    /// Updates of one connection; a node that sends more is read more slowly.
+    /// Updates of one connection, each counted as its mutations and ten more; a node that sends more
+    /// is read more slowly.
     pub updates: Pace,
+    /// The most bytes of answers that may wait for one node; a node that reads more slowly is
+    /// disconnected. 512 KiB.
+    pub queue_bytes: usize,
 }
 
 impl Default for ClientLimits {
@@ -65,7 +75,8 @@ impl Default for ClientLimits {
         Self {
             requests_per_key: Pace { per_second: 50, burst: 200 },
             requests_per_address: Pace { per_second: 200, burst: 1_000 },
-            updates: Pace { per_second: 10, burst: 200 },
+            updates: Pace { per_second: 2_000, burst: 70_000 },
+            queue_bytes: 512 << 10,
         }
     }
 }
@@ -82,7 +93,7 @@ pub struct Pace {
 /// Bounds of route searches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchLimits {
-    /// The most edges that one search looks at. 200,000, some tens of milliseconds.
+    /// The most edges that one search looks at. 200,000, about 25 ms in an unoptimised build.
     pub max_edges: usize,
     /// Searches at a time. 2.
     pub at_once: usize,

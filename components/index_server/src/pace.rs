@@ -16,17 +16,19 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Takes one, or says how many milliseconds to wait until there will be one.
+    /// Takes `count` at once, or says how many milliseconds to wait until there will be so many. More
+    /// than a burst counts as a burst.
     ///
     /// # Errors
     /// The time to wait; nothing was taken.
-    pub fn take(&mut self, pace: Pace, now: Timestamp) -> Result<(), u64> {
+    pub fn take(&mut self, pace: Pace, count: u32, now: Timestamp) -> Result<(), u64> {
         let now = now.0.saturating_mul(MICROS);
         let step = SECOND / u64::from(pace.per_second.max(1));
         let room = step.saturating_mul(u64::from(pace.burst.max(1)));
         // A clock that went back must not lock anybody out.
         self.full_at = self.full_at.min(now.saturating_add(room));
-        let full_at = self.full_at.max(now).saturating_add(step);
+        let more = step.saturating_mul(u64::from(count.min(pace.burst.max(1))));
+        let full_at = self.full_at.max(now).saturating_add(more);
         let over = full_at.saturating_sub(now).saturating_sub(room);
         if 0 < over {
             return Err(over.div_ceil(MICROS));
@@ -62,7 +64,7 @@ impl<K: Ord> Buckets<K> {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
             self.sweep_at = SWEEP_AT.max(2 * self.buckets.len());
         }
-        self.buckets.entry(key).or_default().take(self.pace, now).is_ok()
+        self.buckets.entry(key).or_default().take(self.pace, 1, now).is_ok()
     }
 }
 
@@ -98,12 +100,21 @@ mod tests {
     #[test]
     fn the_wait_is_told() {
         let (mut bucket, pace) = (Bucket::default(), Pace { per_second: 4, burst: 1 });
-        assert_eq!(bucket.take(pace, NOW), Ok(()));
-        assert_eq!(bucket.take(pace, NOW.plus_ms(50)), Err(200));
-        assert_eq!(bucket.take(pace, NOW.plus_ms(250)), Ok(()));
+        assert_eq!(bucket.take(pace, 1, NOW), Ok(()));
+        assert_eq!(bucket.take(pace, 1, NOW.plus_ms(50)), Err(200));
+        assert_eq!(bucket.take(pace, 1, NOW.plus_ms(250)), Ok(()));
         // The clock goes back by an hour.
-        assert_eq!(bucket.take(pace, Timestamp(NOW.0 - 3_600)), Err(250));
-        assert_eq!(bucket.take(pace, Timestamp(NOW.0 - 3_600 + 250)), Ok(()));
+        assert_eq!(bucket.take(pace, 1, Timestamp(NOW.0 - 3_600)), Err(250));
+        assert_eq!(bucket.take(pace, 1, Timestamp(NOW.0 - 3_600 + 250)), Ok(()));
+    }
+
+    #[test]
+    fn several_at_once() {
+        let (mut bucket, pace) = (Bucket::default(), Pace { per_second: 10, burst: 5 });
+        assert_eq!(bucket.take(pace, 4, NOW), Ok(()));
+        assert_eq!(bucket.take(pace, 3, NOW), Err(200));
+        assert_eq!(bucket.take(pace, 1_000, NOW), Err(400));
+        assert_eq!(bucket.take(pace, 1_000, NOW.plus_ms(400)), Ok(()));
     }
 
     #[test]

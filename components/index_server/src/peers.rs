@@ -117,14 +117,18 @@ impl Peers {
             connection.close("this server does not trust the other one");
             return None;
         };
-        if let PeerState::Connected(old) = &peer.state {
-            let own_is_lower = self.desk.own_key < key;
-            if !replaces(own_is_lower, dialled, old.dialled, old.since.elapsed()) {
-                connection.close("another connection with this server stands");
-                return None;
-            }
+        let own_is_lower = self.desk.own_key < key;
+        if let PeerState::Connected(old) = &peer.state
+            && !replaces(own_is_lower, dialled, old.dialled, old.since.elapsed())
+        {
+            connection.close("another connection with this server stands");
+            return None;
         }
-        peer.stop("a newer connection with this server stands");
+        // If the other server dialled too, and its key is higher, it prefers the connection that we
+        // are just opening; so that one goes on and takes the place of this.
+        if !(matches!(peer.state, PeerState::Dialling(_)) && own_is_lower) {
+            peer.stop("a newer connection with this server stands");
+        }
         let number = self.desk.next_session();
         let (messages, given) = mpsc::channel(WAITING_MESSAGES);
         peer.state = PeerState::Connected(Session {

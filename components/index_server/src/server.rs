@@ -99,6 +99,9 @@ pub async fn run(
     let listener = |listener, purpose: Purpose, limits: &offset_net::Limits| {
         let mut serve = ServeConfig::new([purpose]);
         serve.net = config.net.clone();
+        if purpose == Purpose::IndexClient {
+            serve.net.queue_bytes = config.limits.clients.queue_bytes;
+        }
         serve.limits = limits.clone();
         Listener::new(listener, Arc::clone(&identity), serve)
     };
@@ -199,6 +202,7 @@ impl Owner {
                 Input::Dialled((key, Err(error))) => self.peers.dialling_failed(&key, &error),
                 Input::Timeout => {
                     self.directory.handle_timeout(now());
+                    self.federation.forget_gone(&self.directory);
                     self.peers.dial_due();
                 }
                 Input::Shutdown => break,

@@ -16,6 +16,7 @@ use offset_proto::{
     Timestamp,
     index::{
         ClientToIndex, IndexPeerMessage, IndexToClient, RouteQuery, RouteRequestId, SignedUpdate,
+        UpdateKind,
     },
 };
 use tokio::{sync::mpsc, time::sleep};
@@ -111,7 +112,8 @@ pub(crate) async fn serve_client(desk: Arc<Desk>, incoming: Incoming) {
     loop {
         let event = match receiver.recv().await {
             Ok(ClientToIndex::Update(update)) => {
-                while let Err(wait) = pace.take(desk.update_pace, now()) {
+                let cost = update_cost(&update);
+                while let Err(wait) = pace.take(desk.update_pace, cost, now()) {
                     sleep(Duration::from_millis(wait)).await;
                 }
                 match check_first_hand(&desk, &key, *update) {
@@ -203,6 +205,15 @@ async fn write_peer(
             desk.tell(Event::PeerHasRoom { key, session }).await;
         }
     }
+}
+
+/// What an update counts against the pace: its mutations, and ten for the signature.
+fn update_cost(update: &SignedUpdate) -> u32 {
+    let mutations = match &update.body.kind {
+        UpdateKind::Snapshot(mutations) | UpdateKind::Delta(mutations) => mutations.len(),
+        UpdateKind::Alive { .. } => 0,
+    };
+    u32::try_from(mutations).unwrap_or(u32::MAX).saturating_add(10)
 }
 
 /// A node speaks for itself, and names the server that it is connected to.

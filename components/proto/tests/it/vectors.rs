@@ -4,7 +4,7 @@
 use offset_crypto::{Identity, Seed, hash};
 use offset_proto::{
     Balance, Credits, Rate, ServerAddress, Timestamp,
-    canonical::Canonical as _,
+    canonical::{Canonical as _, index_table_hash},
     friend::*,
     index::*,
     payment::{Invoice, ResponseTerms},
@@ -187,5 +187,28 @@ fn index_updates() {
         hex(body.sign(&identity(1)).signature),
         "2ff483122f0a8f6dcc7df157155789061d96acd9b6c29d62e469dbdc7e48d86e\
          21e2ca7b1dc4aaf6cec0426fd99fd95caa39ba26421312575f61331b9e85290f"
+    );
+}
+
+#[test]
+fn index_tables() {
+    assert_eq!(
+        hex(index_table_hash(&IndexTable::new())),
+        "5d70fc76f11bd6c5b668ebc5e404f05c8d9b942f1b88f89a470da74af9641f5c"
+    );
+    let line = |send, recv, ppm, add| IndexLine {
+        send_capacity: Credits(send),
+        recv_capacity: Credits(recv),
+        rate: Rate { ppm, add },
+    };
+    let key = |n, currency: &str| (identity(n).public_key(), currency.parse().unwrap());
+    let table = IndexTable::from([
+        (key(3, "usd"), line(8, 9, 10, 11)),
+        (key(3, "eur"), line(1, 2, 3, 4)),
+        (key(4, "usd"), line(1 << 100, 0, 0, 0)),
+    ]);
+    assert_eq!(
+        hex(index_table_hash(&table)),
+        "c18335127577f4bc31e014a9ac6b0e54d3c321e1b8033786597d099eb4022c70"
     );
 }
