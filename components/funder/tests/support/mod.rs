@@ -4,6 +4,7 @@
     dead_code,
     unreachable_pub,
     missing_docs,
+    clippy::wildcard_enum_match_arm,
     reason = "each test binary uses another part of the harness"
 )]
 
