@@ -540,3 +540,16 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     }
     rows
 }
+
+/// The seeds of a random test: the first `usual`, as many as `OFFSET_SEEDS` says, or the one that
+/// `OFFSET_SEED` names.
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    match number("OFFSET_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("OFFSET_SEEDS").unwrap_or(usual),
+    }
+}
