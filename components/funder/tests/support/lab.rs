@@ -223,7 +223,10 @@ impl Lab {
         }
         let channel = &self.friend(at).channel;
         let counter = self.puppets[at].counter;
-        assert!(self.puppets[at].holds_token(), "tokenWanted at {counter} not answered: {channel:?}");
+        assert!(
+            self.puppets[at].holds_token(),
+            "tokenWanted at {counter} not answered: {channel:?}"
+        );
     }
 
     /// The puppet sends terms and operations, right or wrong, in one token.

@@ -339,9 +339,11 @@ impl Net {
                     self.links.entry((node, to)).or_default().push_back(message);
                 }
             }
-            Effect::Disconnect { friend, .. } => {
+            Effect::Disconnect { friend, session } => {
                 let to = self.index_of(friend);
-                self.disconnect(node, to);
+                if self.sessions.get(&(node.min(to), node.max(to))) == Some(&session) {
+                    self.disconnect(node, to);
+                }
             }
             Effect::FindRoutes { payment_id, query } => {
                 let answer = self.find(&query);
@@ -490,7 +492,14 @@ impl Net {
                 assert_eq!(friend.channel.token_id, theirs.channel.token_id, "{a}-{b}");
                 assert_eq!(friend.channel.inconsistent, None, "{a}-{b}");
                 for (currency, line) in &friend.lines {
-                    let Some(mine) = &line.credit else { continue };
+                    let Some(mine) = &line.credit else {
+                        let other = theirs.lines.get(currency);
+                        assert!(other.is_none_or(|other| other.credit.is_none()), "{a}-{b}");
+                        let proposed = other.and_then(|other| other.remote_proposal);
+                        assert_eq!(line.local_proposal, proposed, "{a}-{b} proposal");
+                        assert_eq!(line.local_proposal, line.wanted, "{a}-{b} told");
+                        continue;
+                    };
                     let other = theirs.lines[currency].credit.as_ref().unwrap();
                     let (m, o) = (mine.numbers(), other.numbers());
                     assert_eq!(m.balance, o.balance.mirrored(), "{a}-{b} mirror");
