@@ -109,8 +109,12 @@ async fn run_on<S: Store + Send + 'static>(
     let mut directory = Directory::new(config.trusted.clone());
     let trusted =
         directory.scan().map_err(|error| Error::Trusted { path: config.trusted.clone(), error })?;
-    // A little ahead, so that the client, which takes the later of this and its clock, takes this.
-    let epoch = store.next_index_epoch(now.0 / 1_000 + EPOCH_AHEAD_S)?;
+    let epoch = store.next_index_epoch(0)?;
+    let (outside, inputs, shell) = Shell::build(&config, &identity, epoch, trusted);
+    if epoch < outside.index.epoch() {
+        // The client follows the clock; that too is durable before the first update leaves.
+        store.next_index_epoch(outside.index.epoch())?;
+    }
     let (durable_sender, durable) = mpsc::channel(limits::WAITING_BATCHES + 1);
     let done = move |result| {
         // There is a place for each batch, and one for an error.
@@ -118,15 +122,11 @@ async fn run_on<S: Store + Send + 'static>(
     };
     let writer = Writer::spawn(store, reader, done).map_err(Error::Thread)?;
 
-    let (outside, inputs, shell) = Shell::build(&config, &identity, epoch, trusted);
     let waiting = VecDeque::new();
     let mut core =
         Core { funder, clock: config.clock.clone(), writer, durable, inputs, outside, waiting };
     let servers = shell.serve(&config, directory, listener);
     let result = core.run(pin!(shutdown)).await;
-    if let Err(error) = &result {
-        log::error!("the node stops: {error}");
-    }
 
     let Core { writer, inputs, outside, .. } = core;
     // Whoever wants to tell the core something hears that it is gone.
@@ -272,7 +272,5 @@ impl Servers {
     }
 }
 
-/// How far ahead of the clock the epoch of a start is taken.
-const EPOCH_AHEAD_S: u64 = 5;
 /// Circuits that wait to be given to a friend's keeper. Their relays give them up after 10 s.
 const WAITING_CIRCUITS: usize = 64;
