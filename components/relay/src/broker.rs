@@ -2,7 +2,8 @@
 //!
 //! No input or output, no clock, no randomness. The shell tells it what happened (`handle_*`) and
 //! then carries out every effect in order ([`Broker::next_effect`]). All operations cost the
-//! logarithm of what is there, except that ending a connection costs its circuits.
+//! logarithm of what is there, except that ending a connection costs its circuits, and that a look at
+//! all connections finds the one that is closed when too much waits in all.
 //!
 //! ```text
 //!   opener              broker               listener
@@ -70,7 +71,8 @@ pub struct Broker {
     offers: BTreeSet<(Timestamp, End)>,
     circuits: usize,
     waiting_bytes: usize,
-    /// Connections for which too much waits; they are closed before a `handle_*` returns.
+    /// Connections for which too much waits; they are closed before a `handle_*` returns, as are those
+    /// for which most waits when it is too much in all.
     not_reading: Vec<ConnectionId>,
     effects: VecDeque<Effect>,
     inputs_unchecked: u32,
@@ -422,9 +424,9 @@ impl Broker {
         self.accounts.disconnected(key, now);
     }
 
-    /// Closes whoever does not read, until nobody is left who must be told.
+    /// Closes whoever does not read, until nobody is left who must be told, and not too much waits.
     fn settle(&mut self, now: Timestamp) {
-        while let Some(id) = self.not_reading.pop() {
+        while let Some(id) = self.not_reading.pop().or_else(|| self.too_much_for()) {
             if self.connections.contains_key(&id) {
                 self.disconnect(id, Reason::NotReading, now);
             }
@@ -434,6 +436,16 @@ impl Broker {
             self.inputs_unchecked = 0;
             self.check_invariants();
         }
+    }
+
+    /// The connection for which most waits, when too much waits in all: who fills the relay's memory
+    /// pays for it, not whoever sends next.
+    fn too_much_for(&self) -> Option<ConnectionId> {
+        if self.waiting_bytes <= self.limits.max_waiting_bytes_total {
+            return None;
+        }
+        let most = self.connections.iter().max_by_key(|(_, connection)| connection.waiting_bytes);
+        most.map(|(id, _)| *id)
     }
 
     fn send_close(&mut self, end: End, reason: CloseReason) {
@@ -456,7 +468,6 @@ impl Broker {
     fn fits(&self, to: ConnectionId, cost: usize) -> bool {
         let waiting = self.connections.get(&to).map_or(0, |connection| connection.waiting_bytes);
         waiting + cost <= self.limits.max_waiting_bytes
-            && self.waiting_bytes + cost <= self.limits.max_waiting_bytes_total
     }
 
     fn link(&mut self, opener: End, offered: End, deadline: Timestamp) {

@@ -24,7 +24,7 @@ pub struct Limits {
     /// Bytes that may wait to be written to one connection (protocol, section 3). What would be
     /// more closes the circuit that it belongs to.
     pub max_waiting_bytes: usize,
-    /// Bytes that may wait in all.
+    /// Bytes that may wait in all. When it is more, the connection for which most waits is closed.
     pub max_waiting_bytes_total: usize,
     /// The most window that one direction of a circuit may have been granted and not used.
     pub max_window_bytes: u32,

@@ -374,8 +374,12 @@ impl Line {
         std::mem::take(&mut self.lock().written_bytes)
     }
 
+    /// Nothing else is said from now on, so what waits is freed at once: the goodbye may take long.
     fn say_goodbye(&self, reason: Reason) {
-        self.lock().goodbye = Some(reason);
+        let mut state = self.lock();
+        state.goodbye = Some(reason);
+        state.outbox = Outbox::default();
+        drop(state);
         self.work.notify_one();
     }
 
@@ -417,3 +421,19 @@ const REPORT_WHEN_EMPTY_BYTES: usize = 8 * 1024;
 
 /// How long clients have to take their goodbye at a stop.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use offset_proto::relay::CircuitId;
+
+    use super::*;
+
+    #[test]
+    fn a_goodbye_frees_what_waits() {
+        let line = Line::default();
+        line.push(RelayToClient::Data { circuit: CircuitId(1), bytes: vec![0; 1_000] });
+        line.say_goodbye(Reason::NotReading);
+        assert!(line.lock().outbox.pop().is_none());
+        assert!(matches!(line.next_task(), LineTask::Close(Reason::NotReading)));
+    }
+}

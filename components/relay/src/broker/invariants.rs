@@ -18,6 +18,7 @@ impl Broker {
         assert_eq!(circuit_ends, 2 * self.circuits, "counted: circuits");
         assert_eq!(offers, self.offers.len(), "offered in time");
         assert_eq!(waiting_bytes, self.waiting_bytes, "counted: waiting bytes");
+        assert!(waiting_bytes <= self.limits.max_waiting_bytes_total, "bounded: what waits in all");
         assert!(self.circuits <= self.limits.max_circuits, "bounded: circuits");
         for (key, id) in &self.listeners {
             let listener = self.connections.get(id).expect("one listener: it is connected");

@@ -303,7 +303,6 @@ fn limits_of_circuits() {
         Limits { max_circuits_per_key: 2, ..few() },
         Limits { max_pending_per_listener: 2, ..few() },
         Limits { max_waiting_bytes: 3 * MESSAGE_COST_BYTES, ..few() },
-        Limits { max_waiting_bytes_total: 3 * MESSAGE_COST_BYTES, ..few() },
         Limits { opens_per_key: Allowance { per_second: 1, burst: 2 }, ..few() },
         Limits { opens_total: Allowance { per_second: 1, burst: 2 }, ..few() },
     ];
@@ -333,6 +332,29 @@ fn data_beyond_what_may_wait_closes_its_circuit() {
     assert_eq!(relay.says(A, data(1, &[1; 1_800])), [passed(B, 2, &[1; 1_800])]);
     let full = [closed(B, 2, CloseReason::Limit), closed(A, 1, CloseReason::Limit)];
     assert_eq!(relay.says(A, data(1, b"x")), full);
+}
+
+#[test]
+fn who_fills_the_relay_is_closed_and_not_who_sends_next() {
+    let mut relay =
+        Relay::with_circuit(Limits { max_waiting_bytes_total: 10_000, ..Limits::default() });
+    let hog = ConnectionId(4);
+    for id in [C, hog] {
+        assert_eq!(relay.connect(id, key(id)), []);
+    }
+    assert_eq!(relay.says(hog, ClientToRelay::Listen), [listening(hog)]);
+    assert_eq!(relay.says(C, connect(1, hog)), [incoming(hog, 2, C)]);
+    assert_eq!(relay.says(hog, accept(2)), [connected(C, 1)]);
+    // The hog reads nothing of what its accomplice sends.
+    assert_eq!(relay.says(C, data(1, &[1; 8_000])), [passed(hog, 2, &[1; 8_000])]);
+    let effects = relay.says(A, data(1, &[1; 2_000]));
+    let expected = [
+        passed(B, 2, &[1; 2_000]),
+        Effect::Disconnect(hog, Reason::NotReading),
+        closed(C, 1, CloseReason::Gone),
+    ];
+    assert_eq!(effects, expected);
+    assert_eq!(relay.says(A, data(1, &[1; 2_000])), [passed(B, 2, &[1; 2_000])]);
 }
 
 #[test]
