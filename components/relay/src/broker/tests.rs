@@ -44,7 +44,7 @@ impl Relay {
     }
 
     fn connect(&mut self, id: ConnectionId, key: PublicKey) -> Vec<Effect> {
-        self.broker.handle_connected(id, key, self.now);
+        self.broker.handle_connected(id, key, None, self.now);
         self.effects()
     }
 
@@ -302,6 +302,7 @@ fn limits_of_circuits() {
         Limits { max_circuits_per_connection: 2, ..few() },
         Limits { max_circuits_per_key: 2, ..few() },
         Limits { max_pending_per_listener: 2, ..few() },
+        Limits { max_pending_per_source: 2, ..few() },
         Limits { max_waiting_bytes: 3 * MESSAGE_COST_BYTES, ..few() },
         Limits { opens_per_key: Allowance { per_second: 1, burst: 2 }, ..few() },
         Limits { opens_total: Allowance { per_second: 1, burst: 2 }, ..few() },
@@ -320,6 +321,38 @@ fn limits_of_circuits() {
     assert_eq!(relay.says(A, ClientToRelay::Listen), [listening(A)]);
     assert_eq!(relay.says(A, connect(1, A)), [incoming(A, 2, A)]);
     assert_eq!(relay.says(A, connect(3, A)), [closed(A, 3, CloseReason::Limit)]);
+}
+
+#[test]
+fn many_keys_of_one_address_are_one_source() {
+    let address = |last| Some(IpAddr::from([10, 0, 0, last]));
+    for limits in [
+        Limits { max_pending_per_source: 2, ..Limits::default() },
+        Limits { opens_per_address: Allowance { per_second: 1, burst: 2 }, ..Limits::default() },
+    ] {
+        let mut relay = Relay::with(limits, &[B]);
+        assert_eq!(relay.says(B, ClientToRelay::Listen), [listening(B)]);
+        let mut opens = |id, address| {
+            let id = ConnectionId(id);
+            relay.broker.handle_connected(id, key(id), address, Timestamp(0));
+            let effects = relay.says(id, connect(1, B));
+            effects != [closed(id, 1, CloseReason::Limit)]
+        };
+        assert_eq!([10, 11, 12].map(|id| opens(id, address(1))), [true, true, false]);
+        assert!(opens(13, address(2)), "a friend elsewhere");
+        assert!(opens(14, None) && opens(15, None), "this computer");
+    }
+}
+
+#[test]
+fn a_flood_of_addresses_is_forgotten() {
+    let mut accounts = Accounts::new(&Limits::default(), Timestamp(0));
+    accounts.connected(key(A), &Limits::default(), Timestamp(0)).unwrap();
+    for last in 0..5_000_u32 {
+        let address = Some(IpAddr::from((0x0a00_0000 + last).to_be_bytes()));
+        accounts.take_open(key(A), address, Timestamp(u64::from(last) * 100));
+    }
+    assert!(accounts.addresses_known() <= 1_024);
 }
 
 #[test]
