@@ -10,8 +10,8 @@ use offset_proto::{
     Credits, Currency, NetworkAddress, Rate, ServerAddress, Timestamp,
     file::{IndexTicket, OffsetFile as _},
     index::{
-        ClientToIndex, Edge, IndexLine, IndexPeerMessage, IndexToClient, MultiRoute, RouteQuery,
-        RouteRequestId, UpdateBody, UpdateKind, UpdateMutation,
+        ClientToIndex, Edge, IndexLine, IndexPeerMessage, IndexToClient, MultiRoute, Route,
+        RouteQuery, RouteRequestId, UpdateBody, UpdateKind, UpdateMutation,
     },
 };
 use offset_secure_channel::ChannelIdentity;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
 
@@ -484,4 +484,76 @@ async fn a_server_that_never_answers_is_given_up_on() {
     status.wait_for(|status| status.connected.is_some()).await.unwrap();
     assert_eq!(node.routes(query(1, 1, 2)).await, Err(Error::NoAnswer));
     task.abort();
+}
+
+#[tokio::test]
+async fn a_node_that_asks_too_much_is_told() {
+    let server = Server::start(100).await;
+    let node = Node::start(1, &[&server]);
+    node.connected_to(&server).await;
+    let mut asking = JoinSet::new();
+    for _ in 0..900 {
+        let client = node.client.clone();
+        asking.spawn(async move { client.request_routes(query(1, 1, 2)).await });
+    }
+    let answers = asking.join_all().await;
+    let refused = |answer: &&Result<_, Error>| matches!(answer, Err(Error::Refused { .. }));
+    assert!(answers.iter().any(|answer| *answer == Ok(vec![])), "{answers:?}");
+    assert!(0 < answers.iter().filter(refused).count(), "{answers:?}");
+    // Nobody takes these: they wait in the queue until there is no more room.
+    let (_servers, list) = watch::channel(vec![]);
+    let request_timeout = Duration::from_millis(100);
+    let config = Config { request_timeout, ..Config::new(identity(1), 0) };
+    let (client, _driver) = IndexClient::new(config, list);
+    let mut asking = JoinSet::new();
+    for _ in 0..1_100 {
+        let client = client.clone();
+        asking.spawn(async move { client.request_routes(query(1, 1, 2)).await });
+    }
+    let answers = asking.join_all().await;
+    let busy = answers.iter().filter(|answer| **answer == Err(Error::Busy)).count();
+    let waited = answers.iter().filter(|answer| **answer == Err(Error::NotConnected)).count();
+    assert_eq!((busy, waited), (76, 1_024));
+}
+
+#[tokio::test]
+async fn routes_that_lead_elsewhere_are_not_passed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let liar = Arc::new(ChannelIdentity::new(&identity(100)));
+    let serve = offset_net::ServeConfig::new([offset_proto::session::Purpose::IndexClient]);
+    let listener = offset_net::Listener::new(listener, liar, serve);
+    let task = tokio::spawn(listener.serve(
+        |_, _| true,
+        |incoming| async {
+            let mut connection = incoming.open::<IndexToClient, ClientToIndex>().await.unwrap();
+            while let Ok(message) = connection.recv().await {
+                let ClientToIndex::RequestRoutes { request_id, .. } = message else { continue };
+                let multi_routes = [[1, 3], [2, 3], [1, 2]].map(|[from, to]| {
+                    let keys = vec![key(from), key(to)];
+                    let route = Route { keys, amount: Credits(1), fee: Credits(0) };
+                    MultiRoute { routes: vec![route], total_fee: Credits(0), age_ms: 0 }
+                });
+                let multi_routes = multi_routes.into();
+                let routes = IndexToClient::Routes { request_id, multi_routes, cut_short: false };
+                connection.try_send(routes).unwrap();
+            }
+        },
+        std::future::pending(),
+    ));
+    let node = Node::start_at(1, vec![ServerAddress { public_key: key(100), address }]);
+    let routes = node.routes(query(1, 1, 2)).await.unwrap();
+    assert_eq!(routes.len(), 1);
+    assert_eq!(routes[0].routes[0].keys, [key(1), key(2)]);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_server_needs_a_directory_of_tickets() {
+    let bind = || TcpListener::bind("127.0.0.1:0");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let config = offset_index_server::Config::new(identity(100), file.path().to_owned());
+    let (nodes, servers) = (bind().await.unwrap(), bind().await.unwrap());
+    let result = offset_index_server::run(config, nodes, servers, std::future::pending()).await;
+    assert!(matches!(result, Err(offset_index_server::Error::Trusted { .. })), "{result:?}");
 }

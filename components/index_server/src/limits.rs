@@ -93,7 +93,7 @@ pub struct Pace {
 /// Bounds of route searches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchLimits {
-    /// The most edges that one search looks at. 200,000, some tens of milliseconds.
+    /// The most edges that one search looks at. 200,000, about 25 ms in an unoptimised build.
     pub max_edges: usize,
     /// Searches at a time. 2.
     pub at_once: usize,
