@@ -50,7 +50,9 @@ pub enum Command {
     Pay {
         /// The order.
         request: Box<PayRequest>,
-        /// What the store keeps under this id, if such a payment has ended already.
+        /// What the store keeps under this id, if such a payment has ended already. To be read
+        /// with no `Funder::handle_durable` between the reading and this command: the funder
+        /// forgets an ended payment there, and would pay once more.
         ended: Option<Box<PaymentRow>>,
     },
     /// How a payment stands.
@@ -112,8 +114,8 @@ pub enum Effect {
         /// What.
         message: FriendMessage,
     },
-    /// Ends a session with a friend that broke a rule below the token channel. The shell tries
-    /// again as after any lost session.
+    /// Ends a session with a friend that is disabled or broke a rule below the token channel. The
+    /// shell tries again as after any lost session, as long as the friend has a [`Contact`].
     Disconnect {
         /// Whom.
         friend: PublicKey,

@@ -171,11 +171,14 @@ impl Funder {
         let Some(row) = self.state.payments.get(&id) else {
             return;
         };
-        if row.phase != Phase::Routing || self.finding.contains(&id) {
+        if row.phase != Phase::Routing {
             return;
         }
         if row.deadline <= now {
             return self.give_up(now, id);
+        }
+        if self.finding.contains(&id) {
+            return;
         }
         let excluded = |to| row.exclude.contains(&Edge { from: self.local, to });
         let direct = Place {
@@ -276,8 +279,8 @@ impl Funder {
         self.no_way(now, id, failure.unwrap_or(PaymentFailure::NoRoute), true);
     }
 
-    /// A route is only a hint: it must begin here, end there, pay the amount, and its first line
-    /// must carry it now.
+    /// A route is only a hint: it must begin here, end there, name nobody twice, pay the amount, and
+    /// its first line must carry it now.
     fn is_usable(
         &self,
         now: Timestamp,
@@ -295,7 +298,10 @@ impl Funder {
         };
         let out =
             Place { friend: *first, currency: row.currency.clone(), id: RequestId::random(rng) };
-        ends && route.amount == row.amount && self.check_line(now, &out, frozen, None).is_ok()
+        let distinct = keys.iter().enumerate().all(|(at, key)| !keys[..at].contains(key));
+        ends && distinct
+            && route.amount == row.amount
+            && self.check_line(now, &out, frozen, None).is_ok()
     }
 
     /// Reserves along a route, under a fresh lock.
@@ -340,7 +346,9 @@ impl Funder {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
         };
-        let patience = row.created_at.plus_ms(self.config.route_patience_ms).min(row.deadline);
+        // After a start, friends and index servers need the same time to come online.
+        let since = row.created_at.max(self.started);
+        let patience = since.plus_ms(self.config.route_patience_ms).min(row.deadline);
         if again && now < patience {
             let retry = now.plus_ms(self.config.route_retry_ms).min(patience);
             self.timers.insert((retry, Timer::Payment(id)));
@@ -520,6 +528,7 @@ impl Funder {
         row.phase = phase;
         let report = report(id, row);
         self.timers.remove(&(row.deadline, Timer::Payment(id)));
+        self.finding.remove(&id);
         self.dirty.mark(Key::Payment(id));
         for (app, request_id) in self.waiters.remove(&id).unwrap_or_default() {
             self.reply(app, request_id, Ok(AppReply::Payment(Box::new(report.clone()))));

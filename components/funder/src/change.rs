@@ -4,6 +4,8 @@
 //! changes, applied to a copy of the state as it was, give the state as it is; so a store that
 //! applies them to its tables holds the node's state.
 
+use std::collections::BTreeMap;
+
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_proto::{Currency, Name, ServerAddress};
 
@@ -43,7 +45,7 @@ pub enum Change {
     Set(SetKey, Option<SetRow>),
     /// A payment. One that has ended is kept by the store but no longer part of the state.
     Payment(PaymentId, PaymentRow),
-    /// Something was collected here; see [`crate::state::settled_id`].
+    /// Something can be paid no more; see [`State::settled`].
     Settled(HashResult),
 }
 
@@ -82,7 +84,7 @@ impl State {
             Change::Line(key, currency, row) => {
                 let friend = self.friend_mut(key)?;
                 match row {
-                    Some(row) => apply_line(friend, currency, row),
+                    Some(row) => apply_line(&mut friend.lines, currency, row),
                     None => drop(friend.lines.remove(currency)),
                 }
             }
@@ -117,8 +119,9 @@ impl State {
     }
 }
 
-fn apply_line(friend: &mut Friend, currency: &Currency, row: &LineRow) {
-    let before = friend.lines.remove(currency).and_then(|line| line.credit);
+/// Gives a line the contents of a row; what is pending on it stays.
+pub(crate) fn apply_line(lines: &mut BTreeMap<Currency, Line>, currency: &Currency, row: &LineRow) {
+    let before = lines.remove(currency).and_then(|line| line.credit);
     let credit = row.numbers.map(|numbers| {
         let mut credit = before.unwrap_or_default();
         credit.set_numbers(numbers);
@@ -131,14 +134,10 @@ fn apply_line(friend: &mut Friend, currency: &Currency, row: &LineRow) {
         remote_proposal: row.remote_proposal,
         credit,
     };
-    friend.lines.insert(currency.clone(), line);
+    lines.insert(currency.clone(), line);
 }
 
-fn put<K: Ord + Clone, V: Clone>(
-    map: &mut std::collections::BTreeMap<K, V>,
-    key: &K,
-    value: Option<&V>,
-) {
+fn put<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, key: &K, value: Option<&V>) {
     match value {
         Some(value) => drop(map.insert(key.clone(), value.clone())),
         None => drop(map.remove(key)),

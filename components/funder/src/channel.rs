@@ -127,6 +127,15 @@ pub(crate) fn terms_due(currency: &Currency, line: &Line) -> Option<CurrencyTerm
     }
 }
 
+/// Whether our next token would carry terms: those that the bound on the number of currencies
+/// refuses wait.
+pub(crate) fn is_any_due(lines: &BTreeMap<Currency, Line>) -> bool {
+    let full = || MAX_CURRENCIES <= lines.values().filter(|line| is_shared(line)).count();
+    lines
+        .iter()
+        .any(|(currency, line)| terms_due(currency, line).is_some() && (is_shared(line) || !full()))
+}
+
 /// Terms that make a move token invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTerms {
@@ -177,7 +186,10 @@ pub(crate) fn apply_terms(
             if !credit.is_clear() {
                 return Err(InvalidTerms::NotClear);
             }
+            // Proposals are used up, what we wanted for the time after included: who wants the
+            // currency again proposes it anew.
             line.credit = None;
+            line.wanted = None;
         }
         (None, enabled) => {
             let proposal = match side {

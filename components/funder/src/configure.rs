@@ -9,6 +9,7 @@ use offset_proto::{
 };
 
 use crate::{
+    api::Effect,
     channel::is_shared,
     credit::Ends,
     destination::app_error,
@@ -53,9 +54,7 @@ impl Funder {
                 self.set_friend_name(&friend, new_name)
             }
             ConfigRequest::SetFriendEnabled { friend, enabled } => {
-                let key = self.named(&friend)?;
-                self.change_info(key, |info| info.enabled = enabled);
-                Ok(())
+                self.set_friend_enabled(&friend, enabled)
             }
             ConfigRequest::AddCurrency { friend, currency, opening_balance } => {
                 let key = self.named(&friend)?;
@@ -215,6 +214,19 @@ impl Funder {
             return Err(taken("friend", &new_name));
         }
         self.change_info(key, |info| info.name = new_name);
+        Ok(())
+    }
+
+    fn set_friend_enabled(&mut self, name: &Name, enabled: bool) -> Outcome {
+        let key = self.named(name)?;
+        self.change_info(key, |info| info.enabled = enabled);
+        let session = self.live.get(&key).and_then(|live| live.session.as_ref());
+        if let Some(session) = session.map(|session| session.id).filter(|_| !enabled) {
+            self.effects.push(Effect::Disconnect { friend: key, session });
+            self.disconnected(key);
+        }
+        // The friend may know us by relays that the others have forgotten.
+        self.dirty.own_relays = true;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::{
     dirty::Key,
     funder::{Funder, Place, Timer},
     side::Side,
-    state::{InvoiceRow, Link, Pending, SetKey, SetRow, Stage, settled_id},
+    state::{InvoiceRow, Link, Pending, SetKey, SetRow, Stage, ended_id, settled_id},
 };
 
 impl Funder {
@@ -82,9 +82,11 @@ impl Funder {
         if self.state.settled.contains(&settled) {
             return Err(CancelReason::AlreadyPaid);
         }
+        let ended = || self.state.settled.contains(&ended_id(&request.invoice_id));
         match invoice {
-            // A registered invoice is never paid as a spontaneous one.
+            // A registered invoice is never paid as a spontaneous one, not even when it has ended.
             Some(_) if request.spontaneous => Err(CancelReason::UnknownInvoice),
+            None if request.spontaneous && ended() => Err(CancelReason::UnknownInvoice),
             None if !request.spontaneous => Err(CancelReason::UnknownInvoice),
             None if self.state.settings.accepts_spontaneous => Ok(()),
             None => Err(CancelReason::Declined),
@@ -263,7 +265,7 @@ impl Funder {
         }
     }
 
-    /// A friend agreed, or an answer went out: commits that waited for it may be accepted now.
+    /// A friend agreed for the first time: commits that waited for it may be accepted now.
     pub(crate) fn retry_accepting(&mut self, now: Timestamp, friend: PublicKey) {
         let waiting: Vec<_> = self
             .state
@@ -313,6 +315,11 @@ impl Funder {
         if let Some(row) = self.state.invoices.get_mut(&id) {
             row.status = status;
             let report = InvoiceReport { invoice: row.invoice.clone(), status };
+            if row.is_final() {
+                let ended = ended_id(&id);
+                self.state.settled.insert(ended);
+                self.dirty.mark(Key::Settled(ended));
+            }
             if status != InvoiceStatus::Open {
                 self.timers.remove(&(row.invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
             }

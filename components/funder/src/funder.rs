@@ -51,6 +51,8 @@ pub struct Funder {
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
     pub(crate) observed: bool,
     pub(crate) number: BatchNumber,
+    /// When this node started.
+    pub(crate) started: Timestamp,
     steps: u64,
 }
 
@@ -144,6 +146,7 @@ impl Funder {
             reported: BTreeMap::new(),
             observed: false,
             number: BatchNumber(0),
+            started: now,
             steps: 0,
         };
         funder.check_loaded()?;
@@ -282,8 +285,16 @@ impl Funder {
     /// Composes and signs what can go to friends, and hands out all changes and effects since the
     /// last batch.
     pub fn take_batch(&mut self, now: Timestamp, rng: &mut dyn Rng) -> Batch {
-        for friend in self.dirty.take_touched() {
-            self.flush(now, rng, friend);
+        // A token may lead to operations for other friends: until nothing is left to send.
+        loop {
+            self.start_payments(now, rng);
+            let touched = self.dirty.take_touched();
+            if touched.is_empty() {
+                break;
+            }
+            for friend in touched {
+                self.flush(now, friend);
+            }
         }
         self.stepped(now);
         self.notify();

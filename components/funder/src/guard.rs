@@ -19,7 +19,13 @@ const FRESH_MS: u64 = 60_000;
 /// What passes over each outgoing line, by the friend it comes from. Own payments do not count.
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
-    lines: BTreeMap<(PublicKey, Currency), BTreeMap<PublicKey, Passing>>,
+    lines: BTreeMap<(PublicKey, Currency), LineGuard>,
+}
+
+#[derive(Debug, Default)]
+struct LineGuard {
+    count: usize,
+    from: BTreeMap<PublicKey, Passing>,
 }
 
 #[derive(Debug, Default)]
@@ -43,23 +49,23 @@ impl Guard {
         let Some(passing) = self.lines.get(line) else {
             return true;
         };
-        let total: usize = passing.values().map(|passing| passing.requests.len()).sum();
-        let Some(own) = passing.get(&from) else {
-            return total < MAX_PASSING;
+        let Some(own) = passing.from.get(&from) else {
+            return passing.count < MAX_PASSING;
         };
         let fresh = own.ages.first().is_none_or(|(oldest, _)| now.ms_since(*oldest) <= FRESH_MS);
         let share = room.0.checked_div(2).unwrap_or(0);
         let within = own.frozen.checked_add(amount).is_some_and(|sum| sum.0 <= share);
-        total < MAX_PASSING && own.requests.len() < MAX_PASSING_OF_ONE && (fresh || within)
+        passing.count < MAX_PASSING && own.requests.len() < MAX_PASSING_OF_ONE && (fresh || within)
     }
 
     /// A request passes.
     pub(crate) fn add(&mut self, at: &Place, from: PublicKey, amount: Credits, since: Timestamp) {
         let line = self.lines.entry((at.friend, at.currency.clone())).or_default();
-        let passing = line.entry(from).or_default();
+        let passing = line.from.entry(from).or_default();
         passing.frozen = passing.frozen.checked_add(amount).unwrap_or(Credits(u128::MAX));
         passing.requests.insert(at.id, (since, amount));
         passing.ages.insert((since, at.id));
+        line.count = line.count.saturating_add(1);
     }
 
     /// A request has ended, or never left.
@@ -68,16 +74,17 @@ impl Guard {
         let Some(line) = self.lines.get_mut(&key) else {
             return;
         };
-        if let Some(passing) = line.get_mut(&from)
+        if let Some(passing) = line.from.get_mut(&from)
             && let Some((since, amount)) = passing.requests.remove(&at.id)
         {
             passing.ages.remove(&(since, at.id));
             passing.frozen = passing.frozen.checked_sub(amount).unwrap_or_default();
+            line.count = line.count.saturating_sub(1);
             if passing.requests.is_empty() {
-                line.remove(&from);
+                line.from.remove(&from);
             }
         }
-        if line.is_empty() {
+        if line.from.is_empty() {
             self.lines.remove(&key);
         }
     }

@@ -119,10 +119,18 @@ impl Funder {
         ]))
     }
 
-    /// A friend answered our request: passed back, or it is the answer to our own payment.
-    pub(crate) fn response_received(&mut self, now: Timestamp, at: &Place, response: Response) {
-        match self.pending(at, Side::Local).map(|row| row.link) {
-            Some(Link::Upstream(friend, id)) => {
+    /// A friend answered our request: passed back, or it is the answer to our own payment. The
+    /// request, which belongs to `link`, may have been collected by the same token: its response
+    /// must go up all the same, before the collect.
+    pub(crate) fn response_received(
+        &mut self,
+        now: Timestamp,
+        at: &Place,
+        link: Link,
+        response: Response,
+    ) {
+        match link {
+            Link::Upstream(friend, id) => {
                 let upstream = Place { friend, currency: at.currency.clone(), id };
                 let open = |row: &Pending| row.stage == Stage::Requested && !row.closing;
                 if self.pending(&upstream, Side::Remote).is_some_and(open) {
@@ -130,8 +138,8 @@ impl Funder {
                     self.enqueue(now, &upstream, FriendOp::Response(response), Link::None);
                 }
             }
-            Some(Link::Payment(payment)) => self.part_responded(now, payment, at, response),
-            Some(Link::None | Link::Destination | Link::Downstream(..)) | None => {}
+            Link::Payment(payment) => self.part_responded(now, payment, at, response),
+            Link::None | Link::Destination | Link::Downstream(..) => {}
         }
     }
 

@@ -138,11 +138,12 @@ impl Funder {
 
     /// Our relays, and those that some enabled friend may still know us by.
     fn listening_relays(&self) -> Vec<ServerAddress> {
-        let mut relays: BTreeSet<_> = self.own_relays().into_iter().collect();
+        let own = self.own_relays();
+        let mut relays: BTreeSet<_> = own.iter().cloned().collect();
         for friend in self.state.friends.values().filter(|friend| friend.info.enabled) {
             let channel = &friend.channel;
             if channel.relays_sent != channel.relays_confirmed
-                || channel.relays_sent.as_deref() != Some(&*self.own_relays())
+                || channel.relays_sent.as_ref() != Some(&own)
             {
                 relays.extend(channel.relays_sent.iter().flatten().cloned());
                 relays.extend(channel.relays_confirmed.iter().flatten().cloned());

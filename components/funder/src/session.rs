@@ -4,7 +4,7 @@
 use offset_crypto::PublicKey;
 use offset_proto::{
     Text, Timestamp,
-    friend::{CancelReason, FriendMessage, FriendOp, Resume},
+    friend::{CancelReason, FriendMessage, Resume},
 };
 
 use crate::{
@@ -34,6 +34,7 @@ impl Funder {
             return;
         };
         if !friend.info.enabled {
+            self.effects.push(Effect::Disconnect { friend: key, session: id });
             return;
         }
         let ends = self.ends(key);
@@ -88,32 +89,37 @@ impl Funder {
             }
             return;
         }
-        let mirrored = theirs.counter == friend.channel.counter.wrapping_add(1)
+        let mirrored = friend.channel.counter.checked_add(1) == Some(theirs.counter)
             && signer(&ends, theirs.counter) == Side::Remote;
         match compare(&friend.channel, signer(&ends, friend.channel.counter), theirs, mirrored) {
             Verdict::Agree { send_again } => {
                 current.standing = Standing::Agreed;
                 current.remote_wants = theirs.wants_token.then_some(theirs.counter);
                 let again = friend.channel.last_sent.clone().filter(|_| send_again);
-                self.live.entry(key).or_default().agreed_since_start = true;
+                let live = self.live.entry(key).or_default();
+                let first = !std::mem::replace(&mut live.agreed_since_start, true);
                 if let Some(token) = again {
                     self.send(key, FriendMessage::MoveToken(Box::new((*token).clone())));
                 }
                 self.availability_changed(key);
                 self.dirty.touch(key);
-                self.retry_accepting(now, key);
+                if first {
+                    self.retry_accepting(now, key);
+                }
             }
             Verdict::Apart => {
                 current.standing = Standing::Apart;
                 self.dirty.friends.insert(key);
             }
-            Verdict::Inconsistent => self.inconsistent(key, "what the two sides remember differs"),
+            Verdict::Inconsistent => {
+                self.inconsistent(now, key, "what the two sides remember differs")
+            }
         }
     }
 
     /// Stops a channel for good: something came that cannot be explained. Nothing that was
     /// forwarded over it is cancelled; requests that never went into a token are (section 8).
-    pub(crate) fn inconsistent(&mut self, key: PublicKey, why: &str) {
+    pub(crate) fn inconsistent(&mut self, now: Timestamp, key: PublicKey, why: &str) {
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
@@ -122,17 +128,11 @@ impl Funder {
         }
         log::warn!("the channel with friend {key:?} is inconsistent: {why}");
         friend.channel.inconsistent = Some(Text::cut(why));
-        let unsent: Vec<_> = friend
-            .queue
-            .iter()
-            .filter(|(_, row)| matches!(row.op, FriendOp::Request(_)))
-            .map(|(number, row)| (*number, row.since))
-            .collect();
         self.dirty.mark(Key::Channel(key));
         self.availability_changed(key);
-        for (number, since) in unsent {
+        for number in self.queued_requests_of(key, None) {
             if let Some(row) = self.dequeue(key, number) {
-                self.request_not_sent(since, key, &row, CancelReason::Offline);
+                self.request_not_sent(now, key, &row, CancelReason::Offline);
             }
         }
     }
@@ -168,7 +168,8 @@ fn compare(mine: &Channel, last_signer: Side, theirs: &Resume, mirrored: bool) -
     if mine.epoch != theirs.epoch {
         return Verdict::Apart;
     }
-    let ours_is_news = mine.counter == theirs.counter.wrapping_add(1)
+    let we_are_ahead = theirs.counter.checked_add(1) == Some(mine.counter);
+    let ours_is_news = we_are_ahead
         && last_signer == Side::Local
         && mine.last_sent.as_ref().is_some_and(|token| token.body.prev_token == theirs.token_id);
     if mine.counter == theirs.counter {
@@ -181,7 +182,7 @@ fn compare(mine: &Channel, last_signer: Side, theirs: &Resume, mirrored: bool) -
         Verdict::Agree { send_again: true }
     } else if mirrored {
         Verdict::Agree { send_again: false }
-    } else if mine.counter == theirs.counter.wrapping_add(1) && last_signer == Side::Local {
+    } else if we_are_ahead && last_signer == Side::Local {
         // Our last token does not follow the one that they remember.
         Verdict::Inconsistent
     } else {

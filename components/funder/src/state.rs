@@ -32,7 +32,8 @@ pub struct State {
     pub sets: BTreeMap<SetKey, SetRow>,
     /// Our own payments that have not ended.
     pub payments: BTreeMap<PaymentId, PaymentRow>,
-    /// What was collected here; see [`settled_id`]. It keeps an invoice from being paid twice.
+    /// What can be paid no more: what was collected here, see [`settled_id`], and our own
+    /// registered invoices that have ended, see [`ended_id`].
     pub settled: std::collections::BTreeSet<HashResult>,
 }
 
@@ -410,6 +411,13 @@ pub fn settled_id(invoice_id: &InvoiceId, currency: &Currency, total: Credits) -
     let mut out = offset_proto::canonical::Writer::default();
     out.fixed(invoice_id).text(currency.as_str()).u128(total.0);
     offset_crypto::hash(&out.into_bytes())
+}
+
+/// What [`State::settled`] holds of an ended invoice of our own, which must not be paid as a
+/// spontaneous one instead (protocol, section 6.3).
+#[must_use]
+pub fn ended_id(invoice_id: &InvoiceId) -> HashResult {
+    offset_crypto::hash(invoice_id.as_ref())
 }
 
 impl State {

@@ -12,12 +12,13 @@ use offset_proto::{
 };
 
 use crate::{
-    channel::{apply_terms, signer, state_hash, terms_due},
+    change::apply_line,
+    channel::{apply_terms, is_any_due, signer, state_hash, terms_due},
     credit::{Applied, Context, Undo},
     dirty::Key,
     funder::{Funder, Place, Standing, Timer},
     side::Side,
-    state::{Line, Link, Pending, QueuedOp},
+    state::{Line, LineRow, Link, Pending, QueuedOp},
 };
 
 /// What one operation of a received token means for this node.
@@ -26,13 +27,16 @@ struct Received {
     op: FriendOp,
     /// For a request: whether it is within policy (section 6.1).
     allowed: bool,
+    /// For a response: what its request belongs to. A later operation of the same token may have
+    /// ended that request already.
+    link: Link,
     /// For a collect or cancel: the row that ended.
     ended: Option<Box<Pending>>,
 }
 
 impl Funder {
     /// Sends what can be sent to a friend now: a token if we hold it, or the wish for it.
-    pub(crate) fn flush(&mut self, now: Timestamp, rng: &mut dyn Rng, key: PublicKey) {
+    pub(crate) fn flush(&mut self, now: Timestamp, key: PublicKey) {
         if !self.is_online(&key) {
             return;
         }
@@ -62,8 +66,6 @@ impl Funder {
                 }
             }
         }
-        // A composed token may have ended requests, whose buyers look for other ways.
-        self.start_payments(now, rng);
     }
 
     /// Whether a token of ours would carry anything.
@@ -71,7 +73,7 @@ impl Funder {
         self.friend(key).is_some_and(|friend| {
             !friend.queue.is_empty()
                 || friend.channel.relays_sent.as_deref() != Some(&*self.own_relays())
-                || friend.lines.iter().any(|(currency, line)| terms_due(currency, line).is_some())
+                || is_any_due(&friend.lines)
         })
     }
 
@@ -85,8 +87,8 @@ impl Funder {
     }
 
     fn compose(&mut self, now: Timestamp, key: PublicKey, wanted: bool) -> Option<MoveToken> {
-        let currency_terms = self.compose_terms(key);
-        let (currency_ops, more) = self.compose_ops(now, key);
+        let currency_terms = self.compose_terms(now, key);
+        let currency_ops = self.compose_ops(now, key);
         let relays = self.own_relays();
         let ends = self.ends(key);
         let friend = self.state.friends.get(&key)?;
@@ -116,8 +118,8 @@ impl Funder {
             self.dirty.own_relays = true;
         }
         self.dirty.mark(Key::Channel(key));
-        if more {
-            // What did not fit goes into the next token.
+        if self.has_something_to_send(&key) {
+            // What did not fit, or what this token made possible, goes into the next one.
             self.dirty.touch(key);
         }
         Some(token)
@@ -137,7 +139,7 @@ impl Funder {
         false
     }
 
-    fn compose_terms(&mut self, key: PublicKey) -> Vec<CurrencyTerms> {
+    fn compose_terms(&mut self, now: Timestamp, key: PublicKey) -> Vec<CurrencyTerms> {
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return Vec::new();
         };
@@ -149,13 +151,13 @@ impl Funder {
             applied.is_ok()
         });
         for terms in &due {
-            self.terms_applied(key, &terms.currency);
+            self.terms_applied(now, key, &terms.currency);
         }
         due
     }
 
-    /// The operations that fit, applied, and whether some are left over.
-    fn compose_ops(&mut self, now: Timestamp, key: PublicKey) -> (Vec<CurrencyOps>, bool) {
+    /// The operations that fit, applied.
+    fn compose_ops(&mut self, now: Timestamp, key: PublicKey) -> Vec<CurrencyOps> {
         let mut by_currency: BTreeMap<Currency, Vec<FriendOp>> = BTreeMap::new();
         let (mut count, mut bytes) = (0, 0);
         while let Some(friend) = self.friend(&key) {
@@ -177,10 +179,7 @@ impl Funder {
                 by_currency.entry(currency).or_default().push(op);
             }
         }
-        let more = self.friend(&key).is_some_and(|friend| !friend.queue.is_empty());
-        let ops =
-            by_currency.into_iter().map(|(currency, ops)| CurrencyOps { currency, ops }).collect();
-        (ops, more)
+        by_currency.into_iter().map(|(currency, ops)| CurrencyOps { currency, ops }).collect()
     }
 
     /// Applies one queued operation as its sender, or says to whom it belongs that it came to
@@ -226,8 +225,15 @@ impl Funder {
                 self.request_not_sent(now, key, &row, CancelReason::Declined);
                 None
             }
-            // A commit or release whose request moved on meanwhile.
-            Err(_) => None,
+            // A commit or release whose request moved on meanwhile is dropped; backward operations
+            // never become invalid (section 6.0).
+            Err(why) => {
+                if !matches!(row.op, FriendOp::Commit(_) | FriendOp::Release(_)) {
+                    log::error!("a queued operation for friend {key:?} cannot be sent: {why}");
+                    debug_assert!(false, "{:?} cannot be sent: {why}", row.op);
+                }
+                None
+            }
         }
     }
 
@@ -257,14 +263,14 @@ impl Funder {
             && signer(&ends, body.counter) == Side::Remote
             && body.prev_token == channel.token_id;
         if !follows {
-            return self.inconsistent(key, "a move token does not follow the last one");
+            return self.inconsistent(now, key, "a move token does not follow the last one");
         }
         let Some(token_id) = token.verify(&key) else {
-            return self.inconsistent(key, "a move token is not signed by the friend");
+            return self.inconsistent(now, key, "a move token is not signed by the friend");
         };
         let received = match self.apply_token(now, key, &token.body) {
             Ok(received) => received,
-            Err(why) => return self.inconsistent(key, &why),
+            Err(why) => return self.inconsistent(now, key, &why),
         };
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
@@ -280,7 +286,7 @@ impl Funder {
         self.dirty.mark(Key::Channel(key));
         self.dirty.touch(key);
         for terms in &token.body.currency_terms {
-            self.terms_applied(key, &terms.currency);
+            self.terms_applied(now, key, &terms.currency);
         }
         if let Some(relays) = token.body.relays {
             self.friend_moved(key, relays);
@@ -328,8 +334,10 @@ impl Funder {
                         Applied::Changed => None,
                         Applied::Ended(row) => Some(row),
                     };
-                    let at = Place { friend: key, currency: currency.clone(), id: op.request_id() };
-                    received.push(Received { at, op: op.clone(), allowed, ended });
+                    let id = op.request_id();
+                    let link = credit.pending(Side::Local).get(&id).map_or(Link::None, |p| p.link);
+                    let at = Place { friend: key, currency: currency.clone(), id };
+                    received.push(Received { at, op: op.clone(), allowed, link, ended });
                 }
             }
             if state_hash(&ends, body.epoch, body.counter, &friend.lines) == body.state_hash {
@@ -353,10 +361,10 @@ impl Funder {
     }
 
     fn op_received(&mut self, now: Timestamp, rng: &mut dyn Rng, received: Received) {
-        let Received { at, op, allowed, ended } = received;
+        let Received { at, op, allowed, link, ended } = received;
         match op {
             FriendOp::Request(_) => self.request_received(now, rng, &at, allowed),
-            FriendOp::Response(response) => self.response_received(now, &at, response),
+            FriendOp::Response(response) => self.response_received(now, &at, link, response),
             FriendOp::Commit(_) => self.commit_received(now, &at),
             FriendOp::Release(_) => self.release_received(now, &at),
             FriendOp::Collect(collect) => {
@@ -387,8 +395,9 @@ impl Funder {
         }
     }
 
-    /// Terms changed a line: it is written, and what waits for a line that is gone comes back.
-    fn terms_applied(&mut self, key: PublicKey, currency: &Currency) {
+    /// Terms changed a line: it is written, and requests that wait for a line that is gone come
+    /// back.
+    fn terms_applied(&mut self, now: Timestamp, key: PublicKey, currency: &Currency) {
         self.line_changed(key, currency);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
@@ -396,6 +405,27 @@ impl Funder {
         if friend.lines.get(currency).is_some_and(is_forgotten) {
             friend.lines.remove(currency);
         }
+        if self.credit(&key, currency).is_some() || self.queued(&key, currency).count == 0 {
+            return;
+        }
+        for number in self.queued_requests_of(key, Some(currency)) {
+            if let Some(row) = self.dequeue(key, number) {
+                self.request_not_sent(now, key, &row, CancelReason::NoRoute);
+            }
+        }
+    }
+
+    /// The numbers of the requests that wait for a friend, in one currency or in all.
+    pub(crate) fn queued_requests_of(
+        &self,
+        key: PublicKey,
+        currency: Option<&Currency>,
+    ) -> Vec<u64> {
+        let rows = self.friend(&key).into_iter().flat_map(|friend| &friend.queue);
+        let requests = rows.filter(|(_, row)| {
+            matches!(row.op, FriendOp::Request(_)) && currency.is_none_or(|c| *c == row.currency)
+        });
+        requests.map(|(number, _)| *number).collect()
     }
 
     fn friend_moved(&mut self, key: PublicKey, relays: Vec<ServerAddress>) {
@@ -429,14 +459,15 @@ const fn is_forgotten(line: &Line) -> bool {
 /// What it takes to undo a token.
 #[derive(Default)]
 struct TokenUndo {
-    /// Lines whose terms changed, as they were; none of them had operations applied before.
-    terms: BTreeMap<Currency, Option<Line>>,
+    /// Lines whose terms changed, as they were. Pending requests are not among it: terms change
+    /// none of them, and a line that is disabled has none.
+    terms: BTreeMap<Currency, Option<LineRow>>,
     ops: BTreeMap<Currency, Undo>,
 }
 
 impl TokenUndo {
     fn line(&mut self, lines: &BTreeMap<Currency, Line>, currency: &Currency) {
-        self.terms.insert(currency.clone(), lines.get(currency).cloned());
+        self.terms.insert(currency.clone(), lines.get(currency).map(Line::row));
     }
 
     fn roll_back(self, lines: &mut BTreeMap<Currency, Line>, ends: &crate::credit::Ends) {
@@ -447,7 +478,7 @@ impl TokenUndo {
         }
         for (currency, line) in self.terms {
             match line {
-                Some(line) => drop(lines.insert(currency, line)),
+                Some(row) => apply_line(lines, &currency, &row),
                 None => drop(lines.remove(&currency)),
             }
         }

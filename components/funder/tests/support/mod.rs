@@ -4,8 +4,12 @@
     dead_code,
     unreachable_pub,
     missing_docs,
+    clippy::wildcard_enum_match_arm,
     reason = "each test binary uses another part of the harness"
 )]
+
+pub mod lab;
+pub mod puppet;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -296,6 +300,9 @@ impl Net {
     /// Takes a batch, makes it durable, and performs its effects.
     pub fn flush(&mut self, node: usize) -> bool {
         let batch = self.take(node);
+        let again = self.take(node);
+        let rest = (again.changes.is_empty(), again.effects.is_empty());
+        assert_eq!(rest, (true, true), "one batch holds all: {again:?}");
         let busy = !batch.changes.is_empty() || !batch.effects.is_empty();
         self.write(node, &batch.changes);
         self.nodes[node].funder.handle_durable(batch.number);
