@@ -147,10 +147,13 @@ impl Error {
     /// An error of the file system.
     pub(crate) fn path(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull(path),
-            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(path),
-            _ => Self::Path { path, error },
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        if full.contains(&error.kind()) {
+            Self::DiskFull(path)
+        } else if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+            Self::ReadOnly(path)
+        } else {
+            Self::Path { path, error }
         }
     }
 }

@@ -38,6 +38,8 @@ mod reader;
 mod rows;
 mod sqlite;
 mod table;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use offset_crypto::{InvoiceId, PaymentId};

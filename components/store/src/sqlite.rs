@@ -102,6 +102,12 @@ impl SqliteStore {
         Ok(Reader::new(db, self.path.clone()))
     }
 
+    /// The connection, for looking behind the store's back.
+    #[cfg(test)]
+    pub(crate) const fn db(&self) -> &Connection {
+        &self.db
+    }
+
     /// Runs `write` in a transaction that is durable when this returns.
     fn transact<T>(
         &mut self,
