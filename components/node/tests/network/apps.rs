@@ -103,8 +103,9 @@ fn without(permission: Permission) -> Permissions {
 
 #[tokio::test]
 async fn every_request_needs_its_permission() {
-    let node = Node::start().await;
-    let requests = requests(&node).await;
+    let (_relay, _index, nodes) = chain(1).await;
+    let node = &nodes[0];
+    let requests = requests(node).await;
     let missing = [Permission::Routes, Permission::Buyer, Permission::Seller, Permission::Config];
     let apps = missing.map(async |missing| {
         let app = identity();
