@@ -44,6 +44,19 @@ impl Limits {
     pub const RATE_PER_ADDRESS: Rate = Rate { per_second: 10, burst: 100 };
 }
 
+impl Limits {
+    /// The same limits for a process that may have so many files open (None: as many as it likes):
+    /// half of them are left for everything that is no connection, and half-open connections are
+    /// never all that there are.
+    #[must_use]
+    pub(crate) fn within(self, open_files: Option<usize>) -> Self {
+        let most = open_files.map_or(usize::MAX, |files| files / 2);
+        let connections = self.connections.min(most);
+        let half_open = self.half_open.min((connections / 2).max(1));
+        Self { connections, half_open, ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -163,6 +176,15 @@ impl Admission {
     pub(crate) fn handle_open(&mut self, id: ConnectionId) {
         self.half_open.remove(&id);
         self.check_invariants();
+    }
+
+    /// The system is out of files or memory: gives the older half of the half-open connections, which
+    /// must go.
+    pub(crate) fn handle_exhausted(&mut self) -> Vec<ConnectionId> {
+        let count = self.half_open.len().div_ceil(2);
+        let evicted = std::iter::from_fn(|| self.half_open.pop_first()).take(count).collect();
+        self.check_invariants();
+        evicted
     }
 
     /// The connection is gone.
@@ -354,6 +376,35 @@ mod tests {
         assert_eq!(evicted(&mut admission), (4, None));
         assert_eq!(evicted(&mut admission), (5, Some(3)));
         assert_eq!(admission.connections.len(), 4);
+    }
+
+    #[test]
+    fn connections_leave_files_for_others_and_for_each_other() {
+        let limits = Limits { connections: 1_000, half_open: 100, ..Limits::default() };
+        let rows = [
+            (None, 1_000, 100),
+            (Some(5_000), 1_000, 100),
+            (Some(1_024), 512, 100),
+            (Some(100), 50, 25),
+            (Some(0), 0, 1),
+        ];
+        for (files, connections, half_open) in rows {
+            let fitting = limits.clone().within(files);
+            assert_eq!((fitting.connections, fitting.half_open), (connections, half_open));
+        }
+    }
+
+    #[test]
+    fn without_files_the_older_half_open_connections_go() {
+        let mut admission = Admission::new(loose());
+        for id in 0..5 {
+            assert_eq!(admission.handle_new(ip("127.0.0.1"), ZERO).unwrap().id, id);
+        }
+        admission.handle_open(1);
+        assert_eq!(admission.handle_exhausted(), [0, 2]);
+        assert_eq!(admission.handle_exhausted(), [3]);
+        assert_eq!(admission.handle_exhausted(), [4]);
+        assert!(admission.handle_exhausted().is_empty());
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl<Out: Wire, In: Wire> Connection<Out, In> {
             Err(_) => return Err(Error::TimedOut("the other side did not say hello")),
         };
 
+        let permit = permit.map(Arc::new);
         if let Some(permit) = &permit {
             permit.establish();
         }
@@ -141,11 +142,12 @@ impl<Out: Wire, In: Wire> Connection<Out, In> {
             remote_address,
             features,
             outbox: Arc::clone(&outbox),
-            _permit: permit,
+            _permit: permit.clone(),
         });
         let (ping_after, write_timeout) = (config.ping_after, config.write_timeout);
         let times = WriteTimes { ping_after, write_timeout };
-        let writer = Writer::<Out> { outbox, frames: frames_out, times, messages: PhantomData };
+        let writer =
+            Writer::<Out> { outbox, frames: frames_out, times, permit, messages: PhantomData };
         tokio::spawn(writer.run());
         let receiver = Receiver::new(Arc::clone(&session), frames_in, config.idle_timeout);
         Ok(Self { sender: Sender { session, messages: PhantomData }, receiver })
@@ -372,7 +374,7 @@ struct Session {
     remote_address: Option<SocketAddr>,
     features: Vec<Text>,
     outbox: Arc<Outbox>,
-    _permit: Option<Permit>,
+    _permit: Option<Arc<Permit>>,
 }
 
 impl fmt::Debug for Session {

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, error::Elapsed, sleep, timeout},
 };
 
-use crate::{Error, SendError};
+use crate::{Error, SendError, serve::Permit};
 
 /// Frames that wait, and whether more may come. Shared by the senders, the receiver and the writing
 /// task of one connection.
@@ -31,6 +31,8 @@ pub(crate) struct Outbox {
     work: Notify,
     /// Wakes those who wait for room.
     room: Notify,
+    /// Tells the writing task that nothing more is added.
+    closing: Notify,
     /// Wakes the receiver when the connection ended from this side.
     receiver: AtomicWaker,
     /// Senders and receiver that are alive.
@@ -113,6 +115,7 @@ impl Outbox {
             limits,
             work: Notify::new(),
             room: Notify::new(),
+            closing: Notify::new(),
             receiver: AtomicWaker::new(),
             handles: AtomicUsize::new(1),
         })
@@ -164,6 +167,7 @@ impl Outbox {
             }
             queue.state = State::Closing;
             self.work.notify_one();
+            self.closing.notify_one();
             self.room.notify_waiters();
             self.receiver.wake();
         }
@@ -261,19 +265,32 @@ pub(crate) struct Writer<Out> {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) frames: FrameSender,
     pub(crate) times: WriteTimes,
+    /// The connection counts for as long as its socket is open.
+    pub(crate) permit: Option<Arc<Permit>>,
     pub(crate) messages: PhantomData<fn(Out)>,
 }
 
 impl<Out: Wire> Writer<Out> {
-    /// Writes until the outbox ends or the stream fails.
+    /// Writes until the outbox ends or the stream fails. Once the connection is closing, a peer that
+    /// takes a little now and then cannot keep socket and queue for longer than one write timeout.
     pub(crate) async fn run(mut self) {
-        let end = match self.write_all().await {
+        let (outbox, write_timeout) = (Arc::clone(&self.outbox), self.times.write_timeout);
+        let overdue = async {
+            outbox.closing.notified().await;
+            sleep(write_timeout).await;
+        };
+        let end = tokio::select! {
+            end = self.write_all() => end,
+            () = overdue => Err(End::TimedOut),
+        };
+        let end = match end {
             Ok(()) => {
-                let closed = timeout(self.times.write_timeout, self.frames.close()).await;
+                let closed = timeout(write_timeout, self.frames.close()).await;
                 ended(closed).err().unwrap_or(End::Closed)
             }
             Err(end) => end,
         };
+        drop(self.permit);
         self.outbox.end(end);
     }
 

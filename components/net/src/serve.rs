@@ -102,7 +102,15 @@ impl Listener {
         F: Future<Output = ()> + Send + 'static,
     {
         let Self { listener, identity, config } = self;
-        let gate = Arc::new(Gate::new(config.limits.clone()));
+        let limits = config.limits.clone().within(open_files());
+        if limits.connections < config.limits.connections {
+            log::warn!(
+                "at most {} connections are served, half of the files that this process may open; \
+                 raise that limit (LimitNOFILE of systemd, ulimit -n) to serve more",
+                limits.connections
+            );
+        }
+        let gate = Arc::new(Gate::new(limits));
         let house = Arc::new(House { identity, config, authorise, handler });
         let mut tasks = JoinSet::new();
         let mut refusals = Refusals::new();
@@ -122,7 +130,7 @@ impl Listener {
                     },
                     Err(error) => tokio::select! {
                         () = shutdown.as_mut() => return,
-                        () = recover(&error) => {}
+                        () = recover(&error, &gate) => {}
                     },
                 },
             }
@@ -249,6 +257,16 @@ impl Gate {
         Ok(Permit { id: admitted.id, gate: Arc::clone(self) })
     }
 
+    /// Ends the older half of the half-open connections.
+    fn make_room(&self) {
+        let mut counts = self.lock();
+        let evicted = counts.admission.handle_exhausted();
+        let tasks: Vec<_> =
+            evicted.iter().filter_map(|id| counts.half_open.remove(id).flatten()).collect();
+        drop(counts);
+        tasks.iter().for_each(AbortHandle::abort);
+    }
+
     /// Names the task of a connection, which may already be past this or gone.
     fn set_task(&self, id: ConnectionId, task: AbortHandle) {
         if let Some(place) = self.lock().half_open.get_mut(&id) {
@@ -308,8 +326,8 @@ impl Refusals {
 }
 
 /// A failed accept is either that one connection's, or the system is out of something (files,
-/// memory), which waiting mends; neither is a reason to stop.
-async fn recover(error: &io::Error) {
+/// memory), which letting go of half-open connections and waiting mends; neither is a reason to stop.
+async fn recover(error: &io::Error, gate: &Gate) {
     let gone = [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,
@@ -318,8 +336,16 @@ async fn recover(error: &io::Error) {
     ];
     if !gone.contains(&error.kind()) {
         log::warn!("cannot accept a connection, waiting: {error}");
+        gate.make_room();
         sleep(ACCEPT_PAUSE).await;
     }
+}
+
+/// How many files this process may have open, where the system says so and there is a limit.
+fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 const TELL_EVERY: Duration = Duration::from_mins(1);
@@ -332,6 +358,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn being_out_of_files_is_waited_for_and_a_lost_connection_is_not() {
         const EMFILE: i32 = 24;
+        let gate = Gate::new(Limits::default());
         for (error, waits) in [
             (io::Error::from_raw_os_error(EMFILE), true),
             (io::Error::from(io::ErrorKind::OutOfMemory), true),
@@ -339,9 +366,26 @@ mod tests {
             (io::Error::from(io::ErrorKind::Interrupted), false),
         ] {
             let start = Instant::now();
-            recover(&error).await;
+            recover(&error, &gate).await;
             assert_eq!(ACCEPT_PAUSE <= start.elapsed(), waits, "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn being_out_of_files_ends_half_open_connections() {
+        let gate = Arc::new(Gate::new(Limits::default()));
+        let silent = gate.admit(([127, 0, 0, 1], 1).into()).unwrap();
+        let task = tokio::spawn(std::future::pending::<()>());
+        gate.set_task(silent.id, task.abort_handle());
+        recover(&io::Error::from(io::ErrorKind::OutOfMemory), &gate).await;
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_limit_of_open_files_is_read() {
+        assert!(std::fs::read_to_string("/proc/self/limits").unwrap().contains("Max open files"));
+        assert_ne!(open_files(), Some(0));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! No input or output, no clock, no randomness. The shell tells it what happened (`handle_*`) and
 //! then carries out every effect in order ([`Broker::next_effect`]). All operations cost the
-//! logarithm of what is there, except that ending a connection costs its circuits.
+//! logarithm of what is there, except that ending a connection costs its circuits, and that a look at
+//! all connections finds the one that is closed when too much waits in all.
 //!
 //! ```text
 //!   opener              broker               listener
@@ -26,7 +27,10 @@ mod accounts;
 mod invariants;
 mod reason;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
+};
 
 use offset_crypto::PublicKey;
 use offset_proto::{
@@ -70,7 +74,8 @@ pub struct Broker {
     offers: BTreeSet<(Timestamp, End)>,
     circuits: usize,
     waiting_bytes: usize,
-    /// Connections for which too much waits; they are closed before a `handle_*` returns.
+    /// Connections for which too much waits; they are closed before a `handle_*` returns, as are those
+    /// for which most waits when it is too much in all.
     not_reading: Vec<ConnectionId>,
     effects: VecDeque<Effect>,
     inputs_unchecked: u32,
@@ -79,14 +84,42 @@ pub struct Broker {
 #[derive(Debug)]
 struct Connection {
     key: PublicKey,
+    /// Where it comes from, unless from this computer.
+    address: Option<IpAddr>,
     ends: BTreeMap<CircuitId, Leg>,
     /// How many of the ends are offered.
     pending: usize,
+    /// Those by who opened them; no entry is 0.
+    pending_by: BTreeMap<Source, usize>,
     /// The number of the last circuit that was offered to this client.
     last_offered: u32,
     /// The highest number of a circuit that this client opened.
     highest_opened: u32,
     waiting_bytes: usize,
+}
+
+/// Who opens circuits: keys cost nothing, so wherever there is an address it is that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Address(IpAddr),
+    Key(PublicKey),
+}
+
+impl Connection {
+    fn source(&self) -> Source {
+        self.address.map_or(Source::Key(self.key), Source::Address)
+    }
+
+    /// A circuit that was offered is no longer.
+    fn offer_ended(&mut self, by: Source) {
+        self.pending -= 1;
+        if let Some(pending) = self.pending_by.get_mut(&by) {
+            *pending -= 1;
+            if *pending == 0 {
+                self.pending_by.remove(&by);
+            }
+        }
+    }
 }
 
 /// One end of a circuit.
@@ -110,7 +143,7 @@ enum Phase {
     /// Waits for the other end to accept.
     Opening,
     /// To be accepted by this end in time.
-    Offered(Timestamp),
+    Offered(Timestamp, Source),
     Open,
 }
 
@@ -133,15 +166,24 @@ impl Broker {
         }
     }
 
-    /// A client that proved `key` is connected. A key may have several connections.
-    pub fn handle_connected(&mut self, id: ConnectionId, key: PublicKey, now: Timestamp) {
+    /// A client that proved `key` is connected, from `address` (for IPv6 the block that one party
+    /// usually holds), or from this computer (None). A key may have several connections.
+    pub fn handle_connected(
+        &mut self,
+        id: ConnectionId,
+        key: PublicKey,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) {
         assert!(!self.connections.contains_key(&id), "the shell uses a number once");
         match self.accounts.connected(key, &self.limits, now) {
             Ok(()) => {
                 let connection = Connection {
                     key,
+                    address,
                     ends: BTreeMap::new(),
                     pending: 0,
+                    pending_by: BTreeMap::new(),
                     last_offered: 0,
                     highest_opened: 0,
                     waiting_bytes: 0,
@@ -282,8 +324,9 @@ impl Broker {
         destination: PublicKey,
         now: Timestamp,
     ) -> Result<(), CloseReason> {
-        let source = self.connection(opener.connection).key;
-        if !self.accounts.take_open(source, now) {
+        let from = self.connection(opener.connection);
+        let (source, address, by) = (from.key, from.address, from.source());
+        if !self.accounts.take_open(source, address, now) {
             return Err(CloseReason::Limit);
         }
         let to = *self.listeners.get(&destination).ok_or(CloseReason::NotListening)?;
@@ -294,10 +337,11 @@ impl Broker {
         let number = listener.last_offered.checked_add(2).ok_or(CloseReason::Limit)?;
         listener.last_offered = number;
         listener.pending += 1;
+        *listener.pending_by.entry(by).or_default() += 1;
 
         let deadline = now.plus_ms(self.limits.accept_timeout_ms);
         let offered = End { connection: to, circuit: CircuitId(number) };
-        self.link(opener, offered, deadline);
+        self.link(opener, offered, Phase::Offered(deadline, by));
         self.send(to, RelayToClient::Incoming { circuit: offered.circuit, source });
         Ok(())
     }
@@ -315,6 +359,10 @@ impl Broker {
         let same_key = new_ends(from.key == listener.key);
         self.circuits < limits.max_circuits
             && listener.pending < limits.max_pending_per_listener
+            && listener
+                .pending_by
+                .get(&from.source())
+                .is_none_or(|pending| *pending < limits.max_pending_per_source)
             && [from, listener].into_iter().all(|side| {
                 side.ends.len() + same_connection <= limits.max_circuits_per_connection
                     && self.accounts.circuit_ends(side.key) + same_key
@@ -324,11 +372,11 @@ impl Broker {
 
     fn accept(&mut self, end: End) -> Result<(), Violation> {
         let Some(leg) = self.leg(end)? else { return Ok(()) };
-        let Phase::Offered(deadline) = leg.phase else { return Err(Violation::WrongState) };
+        let Phase::Offered(deadline, by) = leg.phase else { return Err(Violation::WrongState) };
         leg.phase = Phase::Open;
         let other = leg.other;
         self.offers.remove(&(deadline, end));
-        self.connection(end.connection).pending -= 1;
+        self.connection(end.connection).offer_ended(by);
         self.existing_leg(other).phase = Phase::Open;
         self.send(other.connection, RelayToClient::Connected { circuit: other.circuit });
         Ok(())
@@ -336,7 +384,7 @@ impl Broker {
 
     fn reject(&mut self, end: End) -> Result<(), Violation> {
         let Some(leg) = self.leg(end)? else { return Ok(()) };
-        let Phase::Offered(_) = leg.phase else { return Err(Violation::WrongState) };
+        let Phase::Offered(..) = leg.phase else { return Err(Violation::WrongState) };
         let other = leg.other;
         self.unlink(end);
         self.send_close(other, CloseReason::Rejected);
@@ -388,7 +436,7 @@ impl Broker {
     fn close(&mut self, end: End) -> Result<(), Violation> {
         let Some(leg) = self.leg(end)? else { return Ok(()) };
         let reason = match leg.phase {
-            Phase::Offered(_) => CloseReason::Rejected,
+            Phase::Offered(..) => CloseReason::Rejected,
             Phase::Opening | Phase::Open => CloseReason::Closed,
         };
         let other = leg.other;
@@ -422,9 +470,9 @@ impl Broker {
         self.accounts.disconnected(key, now);
     }
 
-    /// Closes whoever does not read, until nobody is left who must be told.
+    /// Closes whoever does not read, until nobody is left who must be told, and not too much waits.
     fn settle(&mut self, now: Timestamp) {
-        while let Some(id) = self.not_reading.pop() {
+        while let Some(id) = self.not_reading.pop().or_else(|| self.too_much_for()) {
             if self.connections.contains_key(&id) {
                 self.disconnect(id, Reason::NotReading, now);
             }
@@ -434,6 +482,16 @@ impl Broker {
             self.inputs_unchecked = 0;
             self.check_invariants();
         }
+    }
+
+    /// The connection for which most waits, when too much waits in all: who fills the relay's memory
+    /// pays for it, not whoever sends next.
+    fn too_much_for(&self) -> Option<ConnectionId> {
+        if self.waiting_bytes <= self.limits.max_waiting_bytes_total {
+            return None;
+        }
+        let most = self.connections.iter().max_by_key(|(_, connection)| connection.waiting_bytes);
+        most.map(|(id, _)| *id)
     }
 
     fn send_close(&mut self, end: End, reason: CloseReason) {
@@ -456,21 +514,19 @@ impl Broker {
     fn fits(&self, to: ConnectionId, cost: usize) -> bool {
         let waiting = self.connections.get(&to).map_or(0, |connection| connection.waiting_bytes);
         waiting + cost <= self.limits.max_waiting_bytes
-            && self.waiting_bytes + cost <= self.limits.max_waiting_bytes_total
     }
 
-    fn link(&mut self, opener: End, offered: End, deadline: Timestamp) {
+    fn link(&mut self, opener: End, offered: End, offer: Phase) {
         let leg = |other, phase| Leg { other, phase, send_window_bytes: FIRST_WINDOW_BYTES };
-        for (end, leg) in [
-            (opener, leg(offered, Phase::Opening)),
-            (offered, leg(opener, Phase::Offered(deadline))),
-        ] {
+        for (end, leg) in [(opener, leg(offered, Phase::Opening)), (offered, leg(opener, offer))] {
             let connection = self.connection(end.connection);
             connection.ends.insert(end.circuit, leg);
             let key = connection.key;
             self.accounts.circuit_opened(key);
         }
-        self.offers.insert((deadline, offered));
+        if let Phase::Offered(deadline, _) = offer {
+            self.offers.insert((deadline, offered));
+        }
         self.circuits += 1;
     }
 
@@ -481,8 +537,8 @@ impl Broker {
             let connection = self.connection(each.connection);
             let removed = connection.ends.remove(&each.circuit).expect("ends are paired");
             let key = connection.key;
-            if let Phase::Offered(deadline) = removed.phase {
-                connection.pending -= 1;
+            if let Phase::Offered(deadline, by) = removed.phase {
+                connection.offer_ended(by);
                 self.offers.remove(&(deadline, each));
             }
             self.accounts.circuit_closed(key);

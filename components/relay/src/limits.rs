@@ -3,8 +3,8 @@
 /// The limits of a relay. Every field has a safe default ([`Limits::default`]); all of them are
 /// settings of the operator, because a relay for a village and one for a country differ.
 ///
-/// Limits per network address (connections, half-open handshakes, accepts per second) are the
-/// listener's and stand in its own configuration.
+/// Limits of connections per network address (how many, half-open handshakes, accepts per second) are
+/// the listener's and stand in its own configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Connections in all. One more is closed with the reason.
@@ -19,17 +19,23 @@ pub struct Limits {
     pub max_circuits_per_key: usize,
     /// Incoming circuits of one listener that wait to be accepted.
     pub max_pending_per_listener: usize,
+    /// Those of them that come from one address (or, from this computer itself, from one key), so
+    /// that a flood from one place leaves room for friends.
+    pub max_pending_per_source: usize,
     /// How long an incoming circuit waits to be accepted, in milliseconds (protocol, section 3).
     pub accept_timeout_ms: u64,
     /// Bytes that may wait to be written to one connection (protocol, section 3). What would be
     /// more closes the circuit that it belongs to.
     pub max_waiting_bytes: usize,
-    /// Bytes that may wait in all.
+    /// Bytes that may wait in all. When it is more, the connection for which most waits is closed.
     pub max_waiting_bytes_total: usize,
     /// The most window that one direction of a circuit may have been granted and not used.
     pub max_window_bytes: u32,
     /// Circuits that one key may open.
     pub opens_per_key: Allowance,
+    /// Circuits that all keys of one address may open: keys cost nothing. Not for those of this
+    /// computer itself, where proxies are.
+    pub opens_per_address: Allowance,
     /// Circuits that all keys together may open.
     pub opens_total: Allowance,
     /// Bytes that one key may send. Beyond it, reading from the client pauses.
@@ -56,11 +62,13 @@ impl Default for Limits {
             max_circuits_per_connection: 4_096,
             max_circuits_per_key: 4_096,
             max_pending_per_listener: 64,
+            max_pending_per_source: 16,
             accept_timeout_ms: 10_000,
             max_waiting_bytes: 4 * MIB as usize,
             max_waiting_bytes_total: 1024 * MIB as usize,
             max_window_bytes: 4 * MIB,
             opens_per_key: Allowance { per_second: 100, burst: 1_024 },
+            opens_per_address: Allowance { per_second: 200, burst: 2_048 },
             opens_total: Allowance { per_second: 5_000, burst: 20_000 },
             bytes_per_key: Allowance { per_second: 64 * MIB, burst: 64 * MIB },
             bytes_total: Allowance { per_second: 512 * MIB, burst: 512 * MIB },

@@ -13,6 +13,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    net::{IpAddr, Ipv6Addr},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -103,7 +104,7 @@ pub async fn run(
 
 /// What a connection's task tells the owner.
 enum Input {
-    Connected(ConnectionId, PublicKey, Arc<Line>),
+    Connected(ConnectionId, PublicKey, Option<IpAddr>, Arc<Line>),
     Message(ConnectionId, ClientToRelay),
     /// Enough was written that the broker should know.
     Written(ConnectionId),
@@ -162,14 +163,14 @@ impl Owner {
     fn handle(&mut self, input: Input) {
         let now = self.now();
         match input {
-            Input::Connected(id, key, line) => {
+            Input::Connected(id, key, address, line) => {
                 self.attended += 1;
                 if self.stopping {
                     line.say_goodbye(Reason::Stopping);
                     return;
                 }
                 self.lines.insert(id, line);
-                self.broker.handle_connected(id, key, now);
+                self.broker.handle_connected(id, key, address, now);
             }
             Input::Message(id, message) => self.broker.handle_message(id, message, now),
             Input::Written(id) => {
@@ -246,7 +247,8 @@ impl Desk {
         };
         let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let line = Arc::new(Line::default());
-        if self.inputs.send(Input::Connected(id, key, Arc::clone(&line))).await.is_err() {
+        let joined = Input::Connected(id, key, address_block(from.ip()), Arc::clone(&line));
+        if self.inputs.send(joined).await.is_err() {
             return;
         }
         log::debug!("client {} is {key:?} from {from}", id.0);
@@ -374,8 +376,12 @@ impl Line {
         std::mem::take(&mut self.lock().written_bytes)
     }
 
+    /// Nothing else is said from now on, so what waits is freed at once: the goodbye may take long.
     fn say_goodbye(&self, reason: Reason) {
-        self.lock().goodbye = Some(reason);
+        let mut state = self.lock();
+        state.goodbye = Some(reason);
+        state.outbox = Outbox::default();
+        drop(state);
         self.work.notify_one();
     }
 
@@ -398,6 +404,15 @@ impl Line {
     }
 }
 
+/// What one party usually holds, an IPv4 address or an IPv6 /64; None for this computer.
+fn address_block(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        local if local.is_loopback() => None,
+        v4 @ IpAddr::V4(_) => Some(v4),
+        IpAddr::V6(v6) => Some(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64))),
+    }
+}
+
 /// Waits for a moment of the broker's clock, for ever when there is none.
 async fn until(start: Instant, at: Option<Timestamp>) {
     match at {
@@ -417,3 +432,31 @@ const REPORT_WHEN_EMPTY_BYTES: usize = 8 * 1024;
 
 /// How long clients have to take their goodbye at a stop.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use offset_proto::relay::CircuitId;
+
+    use super::*;
+
+    #[test]
+    fn blocks_of_addresses() {
+        let block = |text: &str| address_block(text.parse().unwrap()).map(|ip| ip.to_string());
+        assert_eq!(block("10.1.2.3").unwrap(), "10.1.2.3");
+        assert_eq!(block("::ffff:10.1.2.3").unwrap(), "10.1.2.3");
+        assert_eq!(block("2001:db8:1:2:3:4:5:6").unwrap(), "2001:db8:1:2::");
+        assert_eq!(
+            [block("127.0.0.1"), block("::1"), block("::ffff:127.0.0.1")],
+            [None, None, None]
+        );
+    }
+
+    #[test]
+    fn a_goodbye_frees_what_waits() {
+        let line = Line::default();
+        line.push(RelayToClient::Data { circuit: CircuitId(1), bytes: vec![0; 1_000] });
+        line.say_goodbye(Reason::NotReading);
+        assert!(line.lock().outbox.pop().is_none());
+        assert!(matches!(line.next_task(), LineTask::Close(Reason::NotReading)));
+    }
+}

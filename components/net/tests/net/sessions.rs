@@ -10,7 +10,7 @@ use offset_proto::{
 };
 use offset_secure_channel::{FrameReceiver, FrameSender, accept};
 use tokio::{
-    io::DuplexStream,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     time::{Instant, sleep},
 };
 
@@ -186,6 +186,37 @@ async fn a_peer_that_takes_nothing_is_given_up() {
     sender.closed().await;
     assert!(!sender.is_open());
     drop(theirs);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_a_little_cannot_keep_what_is_closed() {
+    let (me, you, config) = (identity(2), identity(1), NetConfig::default());
+    let ((client, proxy_in), (proxy_out, server)) = (pipe(), pipe());
+    let (mut from_client, mut to_client) = tokio::io::split(proxy_in);
+    let (mut from_server, mut to_server) = tokio::io::split(proxy_out);
+    tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+    // The client's line takes 4 KiB every half second: never nothing for as long as the timeout.
+    tokio::spawn(async move {
+        let mut bytes = vec![0; 4096];
+        while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
+            if to_client.write_all(&bytes[..read]).await.is_err() {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let (client, server) = tokio::join!(
+        connect_over::<Note, Note>(client, &me, you.public_key(), &config),
+        accept_over::<Note, Note>(server, &you, &config, |_| true)
+    );
+    let (mut client, server) = (client.unwrap(), server.unwrap());
+    tokio::spawn(async move { while client.recv().await.is_ok() {} });
+    while server.try_send(Note(1, vec![0; 60_000])).is_ok() {}
+    sleep(Duration::from_secs(5)).await;
+    server.close("reads too slowly");
+    let start = Instant::now();
+    server.sender().closed().await;
+    assert!(start.elapsed() <= 2 * config.write_timeout, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,18 +1,29 @@
-//! What each key and all keys together use of the relay.
+//! What each key, each address and all together use of the relay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use offset_crypto::PublicKey;
 use offset_proto::Timestamp;
 
 use super::Reason;
-use crate::{limits::Limits, rate::TokenBucket};
+use crate::{
+    limits::{Allowance, Limits},
+    rate::TokenBucket,
+};
 
-/// Counts and token buckets, per key and in total. A key without connections is remembered until
-/// its buckets are full again, so that connecting anew gives nobody a fresh allowance.
+/// Counts and token buckets, per key, per address and in total. A key without connections is
+/// remembered until its buckets are full again, so that connecting anew gives nobody a fresh
+/// allowance; an address likewise, as keys cost nothing.
 #[derive(Debug)]
 pub(super) struct Accounts {
     keys: BTreeMap<PublicKey, Account>,
+    addresses: BTreeMap<IpAddr, TokenBucket>,
+    opens_per_address: Allowance,
+    /// Addresses are looked through for full buckets when there are so many.
+    sweep_at: usize,
     /// When accounts without connections are forgotten.
     forget: BTreeSet<(Timestamp, PublicKey)>,
     connections: usize,
@@ -33,6 +44,9 @@ impl Accounts {
     pub(super) fn new(limits: &Limits, now: Timestamp) -> Self {
         Self {
             keys: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            opens_per_address: limits.opens_per_address,
+            sweep_at: SWEEP_AT,
             forget: BTreeSet::new(),
             connections: 0,
             opens: TokenBucket::new(limits.opens_total, now),
@@ -96,9 +110,25 @@ impl Accounts {
         self.keys.get(&key).map_or(0, |account| account.circuit_ends)
     }
 
-    /// Whether `key` may try to open a circuit now.
-    pub(super) fn take_open(&mut self, key: PublicKey, now: Timestamp) -> bool {
-        self.account(key).opens.take(now) && self.opens.take(now)
+    /// Whether `key`, connected from `address`, may try to open a circuit now.
+    pub(super) fn take_open(
+        &mut self,
+        key: PublicKey,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> bool {
+        self.account(key).opens.take(now)
+            && address.is_none_or(|address| self.take_open_from(address, now))
+            && self.opens.take(now)
+    }
+
+    fn take_open_from(&mut self, address: IpAddr, now: Timestamp) -> bool {
+        if self.sweep_at <= self.addresses.len() {
+            self.addresses.retain(|_, bucket| now < bucket.full_at(now));
+            self.sweep_at = SWEEP_AT.max(2 * self.addresses.len());
+        }
+        let fresh = || TokenBucket::new(self.opens_per_address, now);
+        self.addresses.entry(address).or_insert_with(fresh).take(now)
     }
 
     /// Charges received bytes; the milliseconds for which reading from the key should pause.
@@ -144,7 +174,15 @@ impl Accounts {
         assert!(self.forget.len() <= self.keys.len(), "nothing goes twice");
     }
 
+    #[cfg(test)]
+    pub(super) fn addresses_known(&self) -> usize {
+        self.addresses.len()
+    }
+
     fn account(&mut self, key: PublicKey) -> &mut Account {
         self.keys.get_mut(&key).expect("a connected key has an account")
     }
 }
+
+/// Fewer addresses are not worth looking through.
+const SWEEP_AT: usize = 1_024;

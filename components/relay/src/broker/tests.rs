@@ -44,7 +44,7 @@ impl Relay {
     }
 
     fn connect(&mut self, id: ConnectionId, key: PublicKey) -> Vec<Effect> {
-        self.broker.handle_connected(id, key, self.now);
+        self.broker.handle_connected(id, key, None, self.now);
         self.effects()
     }
 
@@ -302,8 +302,8 @@ fn limits_of_circuits() {
         Limits { max_circuits_per_connection: 2, ..few() },
         Limits { max_circuits_per_key: 2, ..few() },
         Limits { max_pending_per_listener: 2, ..few() },
+        Limits { max_pending_per_source: 2, ..few() },
         Limits { max_waiting_bytes: 3 * MESSAGE_COST_BYTES, ..few() },
-        Limits { max_waiting_bytes_total: 3 * MESSAGE_COST_BYTES, ..few() },
         Limits { opens_per_key: Allowance { per_second: 1, burst: 2 }, ..few() },
         Limits { opens_total: Allowance { per_second: 1, burst: 2 }, ..few() },
     ];
@@ -324,6 +324,38 @@ fn limits_of_circuits() {
 }
 
 #[test]
+fn many_keys_of_one_address_are_one_source() {
+    let address = |last| Some(IpAddr::from([10, 0, 0, last]));
+    for limits in [
+        Limits { max_pending_per_source: 2, ..Limits::default() },
+        Limits { opens_per_address: Allowance { per_second: 1, burst: 2 }, ..Limits::default() },
+    ] {
+        let mut relay = Relay::with(limits, &[B]);
+        assert_eq!(relay.says(B, ClientToRelay::Listen), [listening(B)]);
+        let mut opens = |id, address| {
+            let id = ConnectionId(id);
+            relay.broker.handle_connected(id, key(id), address, Timestamp(0));
+            let effects = relay.says(id, connect(1, B));
+            effects != [closed(id, 1, CloseReason::Limit)]
+        };
+        assert_eq!([10, 11, 12].map(|id| opens(id, address(1))), [true, true, false]);
+        assert!(opens(13, address(2)), "a friend elsewhere");
+        assert!(opens(14, None) && opens(15, None), "this computer");
+    }
+}
+
+#[test]
+fn a_flood_of_addresses_is_forgotten() {
+    let mut accounts = Accounts::new(&Limits::default(), Timestamp(0));
+    accounts.connected(key(A), &Limits::default(), Timestamp(0)).unwrap();
+    for last in 0..5_000_u32 {
+        let address = Some(IpAddr::from((0x0a00_0000 + last).to_be_bytes()));
+        accounts.take_open(key(A), address, Timestamp(u64::from(last) * 100));
+    }
+    assert!(accounts.addresses_known() <= 1_024);
+}
+
+#[test]
 fn data_beyond_what_may_wait_closes_its_circuit() {
     let limits = Limits { max_waiting_bytes: 2_000, ..Limits::default() };
     let mut relay = Relay::with_circuit(limits);
@@ -333,6 +365,29 @@ fn data_beyond_what_may_wait_closes_its_circuit() {
     assert_eq!(relay.says(A, data(1, &[1; 1_800])), [passed(B, 2, &[1; 1_800])]);
     let full = [closed(B, 2, CloseReason::Limit), closed(A, 1, CloseReason::Limit)];
     assert_eq!(relay.says(A, data(1, b"x")), full);
+}
+
+#[test]
+fn who_fills_the_relay_is_closed_and_not_who_sends_next() {
+    let mut relay =
+        Relay::with_circuit(Limits { max_waiting_bytes_total: 10_000, ..Limits::default() });
+    let hog = ConnectionId(4);
+    for id in [C, hog] {
+        assert_eq!(relay.connect(id, key(id)), []);
+    }
+    assert_eq!(relay.says(hog, ClientToRelay::Listen), [listening(hog)]);
+    assert_eq!(relay.says(C, connect(1, hog)), [incoming(hog, 2, C)]);
+    assert_eq!(relay.says(hog, accept(2)), [connected(C, 1)]);
+    // The hog reads nothing of what its accomplice sends.
+    assert_eq!(relay.says(C, data(1, &[1; 8_000])), [passed(hog, 2, &[1; 8_000])]);
+    let effects = relay.says(A, data(1, &[1; 2_000]));
+    let expected = [
+        passed(B, 2, &[1; 2_000]),
+        Effect::Disconnect(hog, Reason::NotReading),
+        closed(C, 1, CloseReason::Gone),
+    ];
+    assert_eq!(effects, expected);
+    assert_eq!(relay.says(A, data(1, &[1; 2_000])), [passed(B, 2, &[1; 2_000])]);
 }
 
 #[test]

@@ -229,7 +229,7 @@ fn two_nodes_exchange_every_byte_in_order() {
             nodes: [Mux::default(), Mux::default()],
         };
         for node in 0..2 {
-            world.broker.handle_connected(ConnectionId(node), key(node), Timestamp(0));
+            world.broker.handle_connected(ConnectionId(node), key(node), None, Timestamp(0));
         }
         world.nodes[1].listen();
         world.step(1, 9);
