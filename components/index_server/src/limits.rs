@@ -97,7 +97,7 @@ pub struct SearchLimits {
     pub max_edges: usize,
     /// Searches at a time. 2.
     pub at_once: usize,
-    /// Searches that wait for their turn; further requests are refused as too many. 256.
+    /// Searches that wait for their turn; of more, the newest of whoever has most is refused. 256.
     pub waiting: usize,
     /// A request that has waited this long is refused: its node has given up. 2 s.
     pub patience: Duration,
