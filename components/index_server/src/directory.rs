@@ -91,7 +91,7 @@ pub enum Refusal {
     /// It reports a line of the node with itself.
     #[error("the update names a line of the node with itself")]
     OwnLine,
-    /// No room for another node, another currency, or more bytes.
+    /// No room for another node, another currency, or more bytes where no other node has more.
     #[error("this server is full")]
     Full,
 }
@@ -122,6 +122,8 @@ pub struct Directory {
     /// How many lines of all tables are in each currency.
     currencies: BTreeMap<Currency, usize>,
     stored_bytes: usize,
+    /// The nodes by what is stored of them, one entry each.
+    by_size: BTreeSet<(usize, PublicKey)>,
     changes: Vec<LineChange>,
 }
 
@@ -183,6 +185,7 @@ impl Directory {
             forget: BTreeSet::new(),
             currencies: BTreeMap::new(),
             stored_bytes: 0,
+            by_size: BTreeSet::new(),
             changes: Vec::new(),
         }
     }
@@ -344,7 +347,9 @@ impl Directory {
             let sum: usize = entry.chain.iter().map(|update| update_bytes(update.update())).sum();
             assert_eq!(sum, entry.chain_bytes);
             bytes += sum;
+            assert!(self.by_size.contains(&(sum, *node)));
         }
+        assert_eq!(self.by_size.len(), self.nodes.len());
         assert_eq!(bytes, self.stored_bytes);
         let mut currencies = BTreeMap::<Currency, usize>::new();
         for (_, currency) in self.nodes.values().flat_map(|entry| entry.table.keys()) {
@@ -406,16 +411,24 @@ impl Directory {
         if self.limits.max_lines_per_node < lines + added_lines(&body.kind, entry) {
             return Ok(Verdict::Refused(Refusal::TooManyLines));
         }
+        let kept = entry.map_or(0, |entry| entry.chain_bytes) - freed;
         let bytes = self.stored_bytes - freed + update_bytes(update);
+        let no_room = self.limits.max_stored_bytes < bytes
+            && self.larger_than(kept + update_bytes(update), &body.node).is_none();
         let nodes = self.nodes.len() + usize::from(entry.is_none());
         let currencies = self.currencies.len() + self.new_currencies(&body.kind);
-        if self.limits.max_stored_bytes < bytes
-            || self.limits.max_nodes < nodes
-            || self.limits.max_currencies < currencies
-        {
+        if no_room || self.limits.max_nodes < nodes || self.limits.max_currencies < currencies {
             return Ok(Verdict::Refused(Refusal::Full));
         }
         Err(fresh)
+    }
+
+    /// The node of which most is stored, if that is more than so many bytes: it gives way to a smaller
+    /// one when there is no room. Honest nodes are seldom as large, and many small ones cost an
+    /// attacker more connections than few large ones.
+    fn larger_than(&self, bytes: usize, but: &PublicKey) -> Option<PublicKey> {
+        let mut largest_first = self.by_size.iter().rev().filter(|(_, node)| node != but);
+        largest_first.next().filter(|(size, _)| bytes < *size).map(|(_, node)| *node)
     }
 
     /// How many currencies an update names that nobody else reports a line in.
@@ -448,6 +461,7 @@ impl Directory {
                 deadline,
             }
         });
+        self.by_size.remove(&(entry.chain_bytes, node));
         let mut changed = BTreeSet::new();
         if let UpdateKind::Snapshot(_) = &body.kind {
             self.stored_bytes -= entry.chain_bytes;
@@ -499,6 +513,13 @@ impl Directory {
         entry.chain.push_back(update);
         entry.chain_bytes += bytes;
         self.stored_bytes += bytes;
+        self.by_size.insert((entry.chain_bytes, node));
+        if self.limits.max_stored_bytes < self.stored_bytes
+            && let Some(largest) = self.larger_than(0, &node)
+            && let Some(newest) = self.version(&largest)
+        {
+            self.remove(now, &largest, newest, None);
+        }
         let entry = &self.nodes[&node];
         differs || self.refresh_bytes(entry) < entry.chain_bytes
     }
@@ -517,6 +538,7 @@ impl Directory {
     ) {
         let Some(entry) = self.nodes.remove(node) else { return };
         self.deadlines.remove(&(entry.deadline, *node));
+        self.by_size.remove(&(entry.chain_bytes, *node));
         self.stored_bytes -= entry.chain_bytes;
         for (_, currency) in entry.table.keys() {
             uncount(&mut self.currencies, currency);
@@ -815,6 +837,29 @@ pub(crate) mod tests {
         assert_eq!(dir.handle_update(NOW, snapshot(3, 5), true), full);
         let delta = update(1, EPOCH, 3, UpdateKind::Delta(vec![set(2, 1)]));
         assert_eq!(dir.handle_update(NOW, delta, true), full);
+    }
+
+    #[test]
+    fn the_largest_node_gives_way_to_a_smaller_one() {
+        let limits = DirectoryLimits { max_stored_bytes: 2_700, ..DirectoryLimits::default() };
+        let mut dir = Directory::new(limits);
+        let snapshot = |node, counter, lines: u8| {
+            let sets = (100..100 + lines).map(|friend| set(friend, 1)).collect();
+            update(node, EPOCH, counter, UpdateKind::Snapshot(sets))
+        };
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, 3), true), APPLIED);
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 1, 9), true), APPLIED);
+        let _ = dir.take_changes();
+        assert_eq!(dir.handle_update(NOW, snapshot(3, 1, 3), true), APPLIED);
+        assert_eq!(dir.table(&key(2)), None, "nine lines make room for three");
+        let gone = dir.take_changes().into_iter().filter(|change| change.line.is_none());
+        assert_eq!(gone.count(), 9);
+        let full = Verdict::Refused(Refusal::Full);
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 2, 9), true), full, "and do not come back");
+        assert_eq!(dir.handle_update(NOW, snapshot(4, 1, 1), true), APPLIED);
+        let grows = update(1, EPOCH, 2, UpdateKind::Delta((110..118).map(|f| set(f, 1)).collect()));
+        assert_eq!(dir.handle_update(NOW, grows, true), full);
+        dir.check_invariants();
     }
 
     #[test]

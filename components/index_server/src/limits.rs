@@ -36,7 +36,8 @@ pub struct DirectoryLimits {
     /// The most currencies of all nodes together; lines in further ones are refused. 65,536.
     pub max_currencies: usize,
     /// The most bytes of stored updates of all nodes together, as estimated; tables and graph take
-    /// about twice as much again. 512 MiB.
+    /// about twice as much again. When it is more, the node of which most is stored gives way to a
+    /// smaller one. 512 MiB.
     pub max_stored_bytes: usize,
     /// Bytes of updates that may be stored of any node, besides four times its table, before a new
     /// snapshot is wanted of it; at twice as much its updates are dropped until it comes. 64 KiB.
