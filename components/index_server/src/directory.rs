@@ -85,8 +85,8 @@ pub enum Refusal {
     /// Its epoch is more than a day ahead of this server's clock.
     #[error("the update's epoch is more than a day ahead: check the clocks of node and server")]
     Epoch,
-    /// The node reports more lines than are kept of one node.
-    #[error("the node reports more lines than this server keeps of one node")]
+    /// The node reports more lines than are kept of one node, or in too many currencies.
+    #[error("the node reports more lines or currencies than this server keeps of one node")]
     TooManyLines,
     /// It reports a line of the node with itself.
     #[error("the update names a line of the node with itself")]
@@ -133,6 +133,8 @@ struct Entry {
     chain: VecDeque<VerifiedUpdate>,
     chain_bytes: usize,
     table: IndexTable,
+    /// How many lines of the table are in each currency.
+    currencies: BTreeMap<Currency, usize>,
     /// When the table's hash was last compared with what the node says.
     compared_at: Timestamp,
     life: Life,
@@ -342,6 +344,8 @@ impl Directory {
                 assert_eq!(update.update().body.node, *node, "chain");
             }
             assert!(entry.table.len() <= self.limits.max_lines_per_node, "bounds");
+            assert_eq!(entry.currencies.values().sum::<usize>(), entry.table.len());
+            assert!(entry.currencies.len() <= self.limits.max_currencies_per_node, "bounds");
             assert!(self.deadlines.contains(&(entry.deadline, *node)));
             assert!(!self.gone.contains_key(node), "a node is here or gone");
             let sum: usize = entry.chain.iter().map(|update| update_bytes(update.update())).sum();
@@ -411,6 +415,9 @@ impl Directory {
         if self.limits.max_lines_per_node < lines + added_lines(&body.kind, entry) {
             return Ok(Verdict::Refused(Refusal::TooManyLines));
         }
+        if self.limits.max_currencies_per_node < currencies_after(&body.kind, entry) {
+            return Ok(Verdict::Refused(Refusal::TooManyLines));
+        }
         let kept = entry.map_or(0, |entry| entry.chain_bytes) - freed;
         let bytes = self.stored_bytes - freed + update_bytes(update);
         let no_room = self.limits.max_stored_bytes < bytes
@@ -456,6 +463,7 @@ impl Directory {
                 chain: VecDeque::new(),
                 chain_bytes: 0,
                 table: IndexTable::new(),
+                currencies: BTreeMap::new(),
                 compared_at: Timestamp(0),
                 life: Life::Staged,
                 deadline,
@@ -471,6 +479,7 @@ impl Directory {
             for (_, currency) in &changed {
                 uncount(&mut self.currencies, currency);
             }
+            entry.currencies.clear();
         }
         for mutation in mutations(&body.kind) {
             let (friend, currency) = line_of(mutation);
@@ -479,11 +488,13 @@ impl Directory {
                 UpdateMutation::Set { line, .. } => {
                     if entry.table.insert(key.clone(), *line).is_none() {
                         *self.currencies.entry(currency.clone()).or_default() += 1;
+                        *entry.currencies.entry(currency.clone()).or_default() += 1;
                     }
                 }
                 UpdateMutation::Remove { .. } => {
                     if entry.table.remove(&key).is_some() {
                         uncount(&mut self.currencies, currency);
+                        uncount(&mut entry.currencies, currency);
                     }
                 }
             }
@@ -607,6 +618,20 @@ fn added_lines(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
     sets.count()
 }
 
+/// In how many currencies at most the entry has lines after an update.
+fn currencies_after(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
+    let kept = match kind {
+        UpdateKind::Delta(_) | UpdateKind::Alive { .. } => entry,
+        UpdateKind::Snapshot(_) => None,
+    };
+    let is_kept = |currency| kept.is_some_and(|entry| entry.currencies.contains_key(currency));
+    let new = mutations(kind).iter().filter_map(|mutation| match mutation {
+        UpdateMutation::Set { currency, .. } => (!is_kept(currency)).then_some(currency),
+        UpdateMutation::Remove { .. } => None,
+    });
+    kept.map_or(0, |entry| entry.currencies.len()) + new.collect::<BTreeSet<_>>().len()
+}
+
 /// One line less in a currency.
 fn uncount(currencies: &mut BTreeMap<Currency, usize>, currency: &Currency) {
     if let Some(lines) = currencies.get_mut(currency) {
@@ -678,6 +703,7 @@ pub(crate) mod tests {
             max_nodes: 3,
             max_lines_per_node: 3,
             max_currencies: 2,
+            max_currencies_per_node: 2,
             max_stored_bytes: 64 << 10,
             min_chain_bytes: 2_000,
         })
@@ -785,7 +811,11 @@ pub(crate) mod tests {
 
     #[test]
     fn currencies_are_bounded() {
-        let mut dir = directory();
+        let mut dir = Directory::new(DirectoryLimits {
+            max_currencies: 2,
+            max_currencies_per_node: 3,
+            ..DirectoryLimits::default()
+        });
         let line_in = |currency: &str| UpdateMutation::Set {
             friend: key(9),
             currency: currency.parse().unwrap(),
@@ -802,6 +832,17 @@ pub(crate) mod tests {
         assert_eq!(dir.handle_update(NOW, snapshot(2, 1, &["b"]), true), APPLIED);
         assert_eq!(dir.handle_update(NOW, snapshot(1, 2, &["b"]), true), APPLIED);
         assert_eq!(dir.handle_update(NOW, snapshot(2, 2, &["b", "c"]), true), APPLIED);
+        let mut dir = Directory::new(DirectoryLimits {
+            max_currencies_per_node: 2,
+            ..DirectoryLimits::default()
+        });
+        let many = Verdict::Refused(Refusal::TooManyLines);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, &["a", "b", "c"]), true), many);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, &["a", "b"]), true), APPLIED);
+        let third = update(1, EPOCH, 2, UpdateKind::Delta(vec![line_in("c")]));
+        assert_eq!(dir.handle_update(NOW, third, true), many);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 2, &["c", "d"]), true), APPLIED);
+        dir.check_invariants();
     }
 
     #[test]

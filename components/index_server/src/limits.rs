@@ -35,6 +35,8 @@ pub struct DirectoryLimits {
     pub max_lines_per_node: usize,
     /// The most currencies of all nodes together; lines in further ones are refused. 65,536.
     pub max_currencies: usize,
+    /// The most currencies in which one node reports lines. 512.
+    pub max_currencies_per_node: usize,
     /// The most bytes of stored updates of all nodes together, as estimated; tables and graph take
     /// about twice as much again. When it is more, the node of which most is stored gives way to a
     /// smaller one. 512 MiB.
@@ -50,6 +52,7 @@ impl Default for DirectoryLimits {
             max_nodes: 100_000,
             max_lines_per_node: 65_536,
             max_currencies: 65_536,
+            max_currencies_per_node: 512,
             max_stored_bytes: 512 << 20,
             min_chain_bytes: 64 << 10,
         }
