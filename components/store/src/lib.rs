@@ -1,1 +1,90 @@
-//! The durable state of a node.
+//! The durable state of a node: the rows of [`offset_funder::state::State`] in a SQLite database.
+//!
+//! It applies the funder's changes to its tables, one transaction a batch, and loads them back. It
+//! deliberately does not decide anything about money, does not repair what it finds damaged, and
+//! does not know the network.
+//!
+//! ```text
+//! core task                     writer thread                   disk
+//!    | submit(ticket, changes)       |                            |
+//!    |------------------------------>|  one transaction, synced   |
+//!    |   (handles the next inputs)   |--------------------------->|
+//!    |           done(Ok(ticket))    |<---------------------------|
+//!    |<------------------------------|
+//!    | performs the effects          |
+//! ```
+//!
+//! The core hands its batches to a [`Writer`] and goes on; what a batch led to leaves the node when
+//! `done` names the batch's ticket. Batches that wait while one is synced are committed together.
+//! Ended payments and invoices stay in the database, out of the state, and are looked up with
+//! [`Writer::payment`] and [`Writer::invoice`].
+//!
+//! Invariants:
+//! - *Durable on return*: [`Store::commit`] returns after the sync, and a batch is in the database
+//!   as a whole or not at all.
+//! - *Stop at the first failure*: after a failed commit nothing is written again; what the system
+//!   says about a second sync would mean nothing.
+//! - *Store equals state*: the changes applied to a [`offset_funder::state::State`] and the changes
+//!   committed and loaded give the same rows.
+//! - *Whole or refused*: every row carries a checksum, sums are recomputed, and a database that is
+//!   not as it was written is not opened.
+//! - *One process, one identity*: the database is locked and belongs to one key.
+
+mod column;
+mod error;
+mod json;
+mod lock;
+mod reader;
+mod rows;
+mod sqlite;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use offset_crypto::{InvoiceId, PaymentId};
+use offset_funder::{
+    Change,
+    state::{InvoiceRow, PaymentRow, State},
+};
+
+pub use crate::{
+    error::Error,
+    reader::Reader,
+    sqlite::{SqliteStore, init},
+    writer::{QUEUED_BATCHES, Rejected, Writer},
+};
+
+/// What keeps a node's state: a database, or in simulations a model of one that can crash.
+pub trait Store {
+    /// Everything that the node must remember.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    fn load(&self) -> Result<State, Error>;
+
+    /// Applies changes as a whole or not at all; they are durable when this returns.
+    ///
+    /// # Errors
+    /// After the first one nothing is written again.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), Error>;
+
+    /// A payment of our own, ended or not.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, Error>;
+
+    /// A registered invoice of our own, ended or not.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    fn invoice(&self, id: &InvoiceId) -> Result<Option<InvoiceRow>, Error>;
+
+    /// A fresh epoch for telling index servers of this node: above every earlier one, at least
+    /// `at_least`, and durable when this returns (protocol, section 9).
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, Error>;
+}

@@ -1,0 +1,656 @@
+//! How each row of the state lies in its table: the one place that knows.
+//!
+//! Each table has a `write` that gives a row's values in the order of its columns and a `read` that
+//! takes them in the same order and checks what can be checked within the row.
+
+use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
+use offset_funder::{
+    Side, Sided,
+    credit::Numbers,
+    state::{
+        Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, PaymentRow, Pending, Phase,
+        QueuedOp, SetKey, SetRow, Settings, Stage,
+    },
+};
+use offset_proto::{
+    Credits, Currency, Name, Rate, ServerAddress,
+    app::PaymentFailure,
+    friend::{Request, Response},
+    payment::{Invoice, Receipt},
+};
+use std::sync::Arc;
+
+use crate::{
+    column::{Reading, Values},
+    table::Table,
+};
+
+type Read<T> = Result<T, String>;
+
+pub(crate) mod node {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("node", 1, &["one", "public_key"]);
+
+    pub(crate) fn write(public_key: &PublicKey) -> Values {
+        Values::default().put(&1u32).put(public_key)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<PublicKey> {
+        row.take::<u32>()?;
+        row.take()
+    }
+}
+
+pub(crate) mod index_epoch {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("index_epoch", 1, &["one", "epoch"]);
+
+    pub(crate) fn write(epoch: u64) -> Values {
+        Values::default().put(&1u32).put(&epoch)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<u64> {
+        row.take::<u32>()?;
+        row.take()
+    }
+}
+
+pub(crate) mod settings {
+    use super::*;
+
+    pub(crate) static TABLE: Table =
+        Table::new("settings", 1, &["one", "default_currency", "accepts_spontaneous"]);
+
+    pub(crate) fn write(row: &Settings) -> Values {
+        let Settings { default_currency, accepts_spontaneous } = row;
+        Values::default().put(&1u32).put(default_currency).put(accepts_spontaneous)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<Settings> {
+        row.take::<u32>()?;
+        Ok(Settings { default_currency: row.take()?, accepts_spontaneous: row.take()? })
+    }
+}
+
+pub(crate) mod relay {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("relays", 1, &["name", "public_key", "address"]);
+
+    pub(crate) fn write(name: &Name, relay: &ServerAddress) -> Values {
+        let ServerAddress { public_key, address } = relay;
+        Values::default().put(name).put(public_key).put(address)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(Name, ServerAddress)> {
+        Ok((row.take()?, ServerAddress { public_key: row.take()?, address: row.take()? }))
+    }
+}
+
+pub(crate) mod index_server {
+    use super::*;
+
+    pub(crate) static TABLE: Table =
+        Table::new("index_servers", 1, &["name", "public_key", "address", "position"]);
+
+    pub(crate) fn write(name: &Name, row: &IndexServer) -> Values {
+        let IndexServer { server: ServerAddress { public_key, address }, position } = row;
+        Values::default().put(name).put(public_key).put(address).put(position)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(Name, IndexServer)> {
+        let name = row.take()?;
+        let server = ServerAddress { public_key: row.take()?, address: row.take()? };
+        Ok((name, IndexServer { server, position: row.take()? }))
+    }
+}
+
+pub(crate) mod friend {
+    use super::*;
+
+    pub(crate) static TABLE: Table =
+        Table::new("friends", 1, &["public_key", "name", "enabled", "relays", "previous_relays"]);
+
+    pub(crate) fn write(key: &PublicKey, row: &FriendInfo) -> Values {
+        let FriendInfo { name, enabled, relays, previous_relays } = row;
+        Values::default().put(key).put(name).put(enabled).put(relays).put(previous_relays)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, FriendInfo)> {
+        let key = row.take()?;
+        let info = FriendInfo {
+            name: row.take()?,
+            enabled: row.take()?,
+            relays: row.take()?,
+            previous_relays: row.take()?,
+        };
+        Ok((key, info))
+    }
+}
+
+pub(crate) mod channel {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "channels",
+        1,
+        &[
+            "friend",
+            "inconsistent",
+            "epoch",
+            "counter",
+            "token_id",
+            "last_sent",
+            "relays_sent",
+            "relays_confirmed",
+        ],
+    );
+
+    pub(crate) fn write(key: &PublicKey, row: &Channel) -> Values {
+        let Channel {
+            inconsistent,
+            epoch,
+            counter,
+            token_id,
+            last_sent,
+            relays_sent,
+            relays_confirmed,
+        } = row;
+        Values::default()
+            .put(key)
+            .put(inconsistent)
+            .put(epoch)
+            .put(counter)
+            .put(token_id)
+            .put(last_sent)
+            .put(relays_sent)
+            .put(relays_confirmed)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Channel)> {
+        let key = row.take()?;
+        let channel = Channel {
+            inconsistent: row.take()?,
+            epoch: row.take()?,
+            counter: row.take()?,
+            token_id: row.take()?,
+            last_sent: row.take()?,
+            relays_sent: row.take()?,
+            relays_confirmed: row.take()?,
+        };
+        Ok((key, channel))
+    }
+}
+
+pub(crate) mod line {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "lines",
+        2,
+        &[
+            "friend",
+            "currency",
+            "wanted",
+            "rate_ppm",
+            "rate_add",
+            "local_proposal",
+            "remote_proposal",
+            "balance",
+            "local_pending_debt",
+            "remote_pending_debt",
+            "local_max_debt",
+            "remote_max_debt",
+            "local_requests_open",
+            "remote_requests_open",
+        ],
+    );
+
+    pub(crate) fn write(friend: &PublicKey, currency: &Currency, row: &LineRow) -> Values {
+        let LineRow { wanted, rate: Rate { ppm, add }, local_proposal, remote_proposal, numbers } =
+            row;
+        let values = Values::default()
+            .put(friend)
+            .put(currency)
+            .put(wanted)
+            .put(ppm)
+            .put(add)
+            .put(local_proposal)
+            .put(remote_proposal);
+        let of = |take: fn(&Numbers) -> Sided<Credits>| numbers.as_ref().map(take);
+        let debt = of(|numbers| numbers.pending_debt);
+        let max = of(|numbers| numbers.max_debt);
+        let open = numbers.as_ref().map(|numbers| numbers.requests_open);
+        values
+            .put(&numbers.as_ref().map(|numbers| numbers.balance))
+            .put(&debt.map(|debt| debt.local))
+            .put(&debt.map(|debt| debt.remote))
+            .put(&max.map(|max| max.local))
+            .put(&max.map(|max| max.remote))
+            .put(&open.map(|open| open.local))
+            .put(&open.map(|open| open.remote))
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Currency, LineRow)> {
+        let (friend, currency) = (row.take()?, row.take()?);
+        let line = LineRow {
+            wanted: row.take()?,
+            rate: Rate { ppm: row.take()?, add: row.take()? },
+            local_proposal: row.take()?,
+            remote_proposal: row.take()?,
+            numbers: read_numbers(row)?,
+        };
+        Ok((friend, currency, line))
+    }
+
+    fn read_numbers(row: &mut Reading<'_>) -> Read<Option<Numbers>> {
+        let Some(balance) = row.take()? else {
+            return Ok(None);
+        };
+        Ok(Some(Numbers {
+            balance,
+            pending_debt: Sided { local: row.take()?, remote: row.take()? },
+            max_debt: Sided { local: row.take()?, remote: row.take()? },
+            requests_open: Sided { local: row.take()?, remote: row.take()? },
+        }))
+    }
+}
+
+pub(crate) mod pending {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "pending",
+        4,
+        &[
+            "friend",
+            "currency",
+            "sender",
+            "request_id",
+            "src_hashed_lock",
+            "route",
+            "dest_payment",
+            "total_dest_payment",
+            "invoice_id",
+            "left_fees",
+            "spontaneous",
+            "hold_seconds",
+            "stage",
+            "released",
+            "response",
+            "src_plain_lock",
+            "link",
+            "closing",
+            "since",
+        ],
+    );
+
+    /// What names a pending request.
+    pub(crate) type Key = (PublicKey, Currency, Side, RequestId);
+
+    pub(crate) fn key(friend: &PublicKey, currency: &Currency, sender: Side) -> Values {
+        Values::default().put(friend).put(currency).put(&sender)
+    }
+
+    /// `key` without the request id, which is the row's own.
+    pub(crate) fn write(key: Values, row: &Pending) -> Values {
+        let Pending { request, stage, released, response, src_plain_lock, link, closing, since } =
+            row;
+        let Request {
+            request_id,
+            src_hashed_lock,
+            route,
+            dest_payment,
+            total_dest_payment,
+            invoice_id,
+            left_fees,
+            spontaneous,
+            hold_seconds,
+        } = request.as_ref();
+        key.put(request_id)
+            .put(src_hashed_lock)
+            .put(route)
+            .put(dest_payment)
+            .put(total_dest_payment)
+            .put(invoice_id)
+            .put(left_fees)
+            .put(spontaneous)
+            .put(hold_seconds)
+            .put(stage)
+            .put(released)
+            .put(response)
+            .put(src_plain_lock)
+            .put(link)
+            .put(closing)
+            .put(since)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(Key, Pending)> {
+        let (friend, currency, sender) = (row.take()?, row.take()?, row.take()?);
+        let request = Request {
+            request_id: row.take()?,
+            src_hashed_lock: row.take()?,
+            route: row.take()?,
+            dest_payment: row.take()?,
+            total_dest_payment: row.take()?,
+            invoice_id: row.take()?,
+            left_fees: row.take()?,
+            spontaneous: row.take()?,
+            hold_seconds: row.take()?,
+        };
+        let id = request.request_id;
+        let pending = Pending {
+            request: request.into(),
+            stage: row.take()?,
+            released: row.take()?,
+            response: row.take::<Option<Arc<Response>>>()?,
+            src_plain_lock: row.take()?,
+            link: row.take()?,
+            closing: row.take()?,
+            since: row.take()?,
+        };
+        check(&pending)?;
+        Ok(((friend, currency, sender, id), pending))
+    }
+
+    fn check(row: &Pending) -> Read<()> {
+        if row.request.frozen().is_none() {
+            return Err("the amount that it freezes is out of range".to_owned());
+        }
+        if row.response.is_some() != (row.stage != Stage::Requested) {
+            return Err("its stage and its response contradict each other".to_owned());
+        }
+        if row.src_plain_lock.is_some() != (row.stage == Stage::Committed) {
+            return Err("its stage and its lock contradict each other".to_owned());
+        }
+        match &row.src_plain_lock {
+            Some(lock) if !lock.opens(&row.request.src_hashed_lock) => {
+                Err("its lock does not open".to_owned())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+pub(crate) mod queued {
+    use super::*;
+
+    pub(crate) static TABLE: Table =
+        Table::new("queued", 2, &["friend", "position", "currency", "op", "link", "since"]);
+
+    pub(crate) fn write(friend: &PublicKey, position: u64, row: &QueuedOp) -> Values {
+        let QueuedOp { currency, op, link, since } = row;
+        Values::default().put(friend).put(&position).put(currency).put(op).put(link).put(since)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, u64, QueuedOp)> {
+        let (friend, position) = (row.take()?, row.take()?);
+        let op = QueuedOp {
+            currency: row.take()?,
+            op: row.take()?,
+            link: row.take()?,
+            since: row.take()?,
+        };
+        Ok((friend, position, op))
+    }
+}
+
+pub(crate) mod invoice {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "invoices",
+        1,
+        &[
+            "invoice_id",
+            "status",
+            "registered",
+            "currency",
+            "dest_public_key",
+            "dest_payment",
+            "description",
+            "created_at",
+            "expires_at",
+            "hold_until",
+            "nonce",
+        ],
+    );
+    /// The rows that are part of the state, in the words of the table's partial index.
+    pub(crate) const NOT_ENDED: &str = "status IN ('open', 'committed')";
+
+    pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
+        let InvoiceRow { invoice, status } = row;
+        let Invoice {
+            registered,
+            currency,
+            dest_public_key,
+            dest_payment,
+            description,
+            created_at,
+            expires_at,
+            hold_until,
+            nonce,
+        } = invoice;
+        Values::default()
+            .put(id)
+            .put(status)
+            .put(registered)
+            .put(currency)
+            .put(dest_public_key)
+            .put(dest_payment)
+            .put(description)
+            .put(created_at)
+            .put(expires_at)
+            .put(hold_until)
+            .put(nonce)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
+        let (id, status) = (row.take()?, row.take()?);
+        let invoice = Invoice {
+            registered: row.take()?,
+            currency: row.take()?,
+            dest_public_key: row.take()?,
+            dest_payment: row.take()?,
+            description: row.take()?,
+            created_at: row.take()?,
+            expires_at: row.take()?,
+            hold_until: row.take()?,
+            nonce: row.take()?,
+        };
+        if invoice.id() != id {
+            return Err("its terms do not give its id".to_owned());
+        }
+        Ok((id, InvoiceRow { invoice, status }))
+    }
+}
+
+pub(crate) mod set {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "sets",
+        2,
+        &[
+            "invoice_id",
+            "src_hashed_lock",
+            "currency",
+            "total",
+            "spontaneous",
+            "since",
+            "parts",
+            "src_plain_lock",
+            "accepted",
+        ],
+    );
+
+    pub(crate) fn key(key: &SetKey) -> Values {
+        let SetKey { invoice_id, src_hashed_lock } = key;
+        Values::default().put(invoice_id).put(src_hashed_lock)
+    }
+
+    pub(crate) fn write(set: &SetKey, row: &SetRow) -> Values {
+        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted } = row;
+        key(set)
+            .put(currency)
+            .put(total)
+            .put(spontaneous)
+            .put(since)
+            .put(parts)
+            .put(src_plain_lock)
+            .put(accepted)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
+        let key = SetKey { invoice_id: row.take()?, src_hashed_lock: row.take()? };
+        let set = SetRow {
+            currency: row.take()?,
+            total: row.take()?,
+            spontaneous: row.take()?,
+            since: row.take()?,
+            parts: row.take()?,
+            src_plain_lock: row.take()?,
+            accepted: row.take()?,
+        };
+        Ok((key, set))
+    }
+}
+
+pub(crate) mod payment {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "payments",
+        1,
+        &[
+            "payment_id",
+            "phase",
+            "receipt",
+            "fee",
+            "failure",
+            "contents",
+            "invoice_id",
+            "spontaneous",
+            "destination",
+            "currency",
+            "amount",
+            "expires_at",
+            "max_fee",
+            "created_at",
+            "deadline",
+            "note",
+            "exclude",
+            "attempt",
+            "last_failure",
+        ],
+    );
+    /// The rows that are part of the state, in the words of the table's partial index.
+    pub(crate) const NOT_ENDED: &str = "phase IN ('routing', 'requesting', 'committed')";
+
+    pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
+        let PaymentRow {
+            contents,
+            invoice_id,
+            spontaneous,
+            destination,
+            currency,
+            amount,
+            expires_at,
+            max_fee,
+            created_at,
+            deadline,
+            note,
+            exclude,
+            attempt,
+            last_failure,
+            phase,
+        } = row;
+        write_phase(Values::default().put(id), phase)
+            .put(contents)
+            .put(invoice_id)
+            .put(spontaneous)
+            .put(destination)
+            .put(currency)
+            .put(amount)
+            .put(expires_at)
+            .put(max_fee)
+            .put(created_at)
+            .put(deadline)
+            .put(note)
+            .put(exclude)
+            .put(attempt)
+            .put(last_failure)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
+        let id = row.take()?;
+        let phase = read_phase(row)?;
+        let payment = PaymentRow {
+            phase,
+            contents: row.take()?,
+            invoice_id: row.take()?,
+            spontaneous: row.take()?,
+            destination: row.take()?,
+            currency: row.take()?,
+            amount: row.take()?,
+            expires_at: row.take()?,
+            max_fee: row.take()?,
+            created_at: row.take()?,
+            deadline: row.take()?,
+            note: row.take()?,
+            exclude: row.take()?,
+            attempt: row.take()?,
+            last_failure: row.take()?,
+        };
+        Ok((id, payment))
+    }
+
+    fn write_phase(values: Values, phase: &Phase) -> Values {
+        let (word, paid, failure) = match phase {
+            Phase::Routing => ("routing", None, None),
+            Phase::Requesting => ("requesting", None, None),
+            Phase::Committed => ("committed", None, None),
+            Phase::Succeeded { receipt, fee } => ("succeeded", Some((receipt, fee)), None),
+            Phase::Failed(failure) => ("failed", None, Some(failure)),
+            Phase::Cancelled => ("cancelled", None, None),
+            Phase::Unknown => ("unknown", None, None),
+        };
+        values
+            .put(&word.to_owned())
+            .put(&paid.map(|(receipt, _)| receipt.clone()))
+            .put(&paid.map(|(_, fee)| *fee))
+            .put(&failure.cloned())
+    }
+
+    fn read_phase(row: &mut Reading<'_>) -> Read<Phase> {
+        let word: String = row.take()?;
+        let (receipt, fee) = (row.take::<Option<Box<Receipt>>>()?, row.take::<Option<Credits>>()?);
+        let failure = row.take::<Option<PaymentFailure>>()?;
+        Ok(match (word.as_str(), receipt, fee, failure) {
+            ("routing", None, None, None) => Phase::Routing,
+            ("requesting", None, None, None) => Phase::Requesting,
+            ("committed", None, None, None) => Phase::Committed,
+            ("succeeded", Some(receipt), Some(fee), None) => Phase::Succeeded { receipt, fee },
+            ("failed", None, None, Some(failure)) => Phase::Failed(failure),
+            ("cancelled", None, None, None) => Phase::Cancelled,
+            ("unknown", None, None, None) => Phase::Unknown,
+            _ => return Err(format!("its phase \"{word}\" does not fit its receipt or failure")),
+        })
+    }
+}
+
+pub(crate) mod settled {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("settled", 1, &["id"]);
+
+    pub(crate) fn write(id: &HashResult) -> Values {
+        Values::default().put(id)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<HashResult> {
+        row.take()
+    }
+}

@@ -1,0 +1,187 @@
+-- The database of an Offset node, schema version 1.
+--
+-- Keys, hashes, ids and signatures are base64url, amounts and balances decimal text (they have up to
+-- 39 digits), times milliseconds since 1970 UTC, lists and nested values JSON.
+-- `row_check` is the checksum of the row; a row that does not match it keeps the node from starting.
+
+-- Whose database this is.
+CREATE TABLE node (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    public_key TEXT NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- The last epoch in which this node told index servers of itself.
+CREATE TABLE index_epoch (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch INTEGER NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- Absent until something is changed from its default.
+CREATE TABLE settings (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    default_currency TEXT NOT NULL,
+    accepts_spontaneous INTEGER NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- Where this node listens.
+CREATE TABLE relays (
+    name TEXT PRIMARY KEY,
+    public_key TEXT NOT NULL,
+    address TEXT NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE index_servers (
+    name TEXT PRIMARY KEY,
+    public_key TEXT NOT NULL,
+    address TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE friends (
+    public_key TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    enabled INTEGER NOT NULL,
+    relays TEXT NOT NULL,
+    previous_relays TEXT NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- The token channel of each friend.
+CREATE TABLE channels (
+    friend TEXT PRIMARY KEY REFERENCES friends ON DELETE CASCADE,
+    inconsistent TEXT,
+    epoch INTEGER NOT NULL,
+    counter INTEGER NOT NULL,
+    token_id TEXT NOT NULL,
+    last_sent TEXT,
+    relays_sent TEXT,
+    relays_confirmed TEXT,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- One currency with one friend. Everything from `balance` on is null until the currency is active.
+CREATE TABLE lines (
+    friend TEXT NOT NULL REFERENCES friends ON DELETE CASCADE,
+    currency TEXT NOT NULL,
+    wanted TEXT,
+    rate_ppm INTEGER NOT NULL,
+    rate_add INTEGER NOT NULL,
+    local_proposal TEXT,
+    remote_proposal TEXT,
+    balance TEXT,
+    local_pending_debt TEXT,
+    remote_pending_debt TEXT,
+    local_max_debt TEXT,
+    remote_max_debt TEXT,
+    local_requests_open INTEGER,
+    remote_requests_open INTEGER,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (friend, currency)
+) STRICT;
+
+-- Requests whose credits are frozen; `sender` is local or remote.
+CREATE TABLE pending (
+    friend TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    src_hashed_lock TEXT NOT NULL,
+    route TEXT NOT NULL,
+    dest_payment TEXT NOT NULL,
+    total_dest_payment TEXT NOT NULL,
+    invoice_id TEXT NOT NULL,
+    left_fees TEXT NOT NULL,
+    spontaneous INTEGER NOT NULL,
+    hold_seconds INTEGER NOT NULL,
+    stage TEXT NOT NULL,
+    released INTEGER NOT NULL,
+    response TEXT,
+    src_plain_lock TEXT,
+    link TEXT NOT NULL,
+    closing INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (friend, currency, sender, request_id),
+    FOREIGN KEY (friend, currency) REFERENCES lines ON DELETE CASCADE
+) STRICT;
+
+-- Operations that wait for the token.
+CREATE TABLE queued (
+    friend TEXT NOT NULL REFERENCES friends ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    op TEXT NOT NULL,
+    link TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (friend, position)
+) STRICT;
+
+-- Registered invoices of this node, ended ones included.
+CREATE TABLE invoices (
+    invoice_id TEXT PRIMARY KEY,
+    status TEXT NOT NULL,
+    registered INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    dest_public_key TEXT NOT NULL,
+    dest_payment TEXT NOT NULL,
+    description TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    hold_until INTEGER,
+    nonce TEXT NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+CREATE INDEX invoices_not_ended ON invoices (invoice_id) WHERE status IN ('open', 'committed');
+
+-- Parts of payments to this node that belong together.
+CREATE TABLE sets (
+    invoice_id TEXT NOT NULL,
+    src_hashed_lock TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    total TEXT NOT NULL,
+    spontaneous INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    parts TEXT NOT NULL,
+    src_plain_lock TEXT,
+    accepted INTEGER NOT NULL,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (invoice_id, src_hashed_lock)
+) STRICT;
+
+-- Payments of this node, ended ones included.
+CREATE TABLE payments (
+    payment_id TEXT PRIMARY KEY,
+    phase TEXT NOT NULL,
+    receipt TEXT,
+    fee TEXT,
+    failure TEXT,
+    contents TEXT NOT NULL,
+    invoice_id TEXT NOT NULL,
+    spontaneous INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    expires_at INTEGER,
+    max_fee TEXT,
+    created_at INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    exclude TEXT NOT NULL,
+    attempt TEXT,
+    last_failure TEXT,
+    row_check TEXT NOT NULL
+) STRICT;
+CREATE INDEX payments_not_ended ON payments (payment_id)
+    WHERE phase IN ('routing', 'requesting', 'committed');
+
+-- What was collected here, so that nothing is taken twice.
+CREATE TABLE settled (
+    id TEXT PRIMARY KEY,
+    row_check TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,122 @@
+//! Tables by name: the statements that write, delete and read their rows, each row with its checksum.
+
+use std::{path::Path, sync::OnceLock};
+
+use rusqlite::{Connection, params_from_iter, types::ValueRef};
+
+use crate::{
+    Error,
+    column::{Reading, Values, row_check},
+};
+
+/// A table of the schema. Its columns begin with its key; `row_check` follows them.
+pub(crate) struct Table {
+    name: &'static str,
+    key: usize,
+    columns: &'static [&'static str],
+    upsert: OnceLock<String>,
+}
+
+impl Table {
+    /// A table whose first `key` columns are its key.
+    pub(crate) const fn new(
+        name: &'static str,
+        key: usize,
+        columns: &'static [&'static str],
+    ) -> Self {
+        Self { name, key, columns, upsert: OnceLock::new() }
+    }
+
+    /// Writes a row, new or not. Rows that belong to it stay.
+    pub(crate) fn put(&self, db: &Connection, values: Values) -> rusqlite::Result<()> {
+        let check = row_check(self.name, values.0.iter().map(ValueRef::from));
+        let values = values.put(&check);
+        let sql = self.upsert.get_or_init(|| self.upsert_sql());
+        db.prepare_cached(sql)?.execute(params_from_iter(values.0))?;
+        Ok(())
+    }
+
+    /// Deletes the rows whose key begins with `key`, with everything that belongs to them.
+    pub(crate) fn delete(&self, db: &Connection, key: Values) -> rusqlite::Result<()> {
+        let sql = format!("DELETE FROM {} WHERE {}", self.name, self.key_condition(key.0.len()));
+        db.prepare_cached(&sql)?.execute(params_from_iter(key.0))?;
+        Ok(())
+    }
+
+    /// The row with this key.
+    pub(crate) fn find<T>(
+        &self,
+        (db, path): (&Connection, &Path),
+        key: Values,
+        read: fn(&mut Reading<'_>) -> Result<T, String>,
+    ) -> Result<Option<T>, Error> {
+        let condition = self.key_condition(key.0.len());
+        let mut found = None;
+        self.each((db, path), &condition, key, |row| {
+            found = Some(read(row)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Gives every row that fits the condition to `each`.
+    pub(crate) fn each(
+        &self,
+        (db, path): (&Connection, &Path),
+        condition: &str,
+        parameters: Values,
+        mut each: impl FnMut(&mut Reading<'_>) -> Result<(), String>,
+    ) -> Result<(), Error> {
+        let sqlite = |error| Error::sqlite(path, error);
+        let columns = self.columns.join(", ");
+        let sql = format!("SELECT {columns}, row_check FROM {} WHERE {condition}", self.name);
+        let mut statement = db.prepare_cached(&sql).map_err(sqlite)?;
+        let mut rows = statement.query(params_from_iter(parameters.0)).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            let checked = self.check(row).and_then(|()| each(&mut Reading::new(row)));
+            checked.map_err(|why| Error::DamagedRow {
+                path: path.to_owned(),
+                table: self.name,
+                row: self.row_name(row),
+                why,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, row: &rusqlite::Row<'_>) -> Result<(), String> {
+        let values = (0..self.columns.len()).map(|at| row.get_ref(at).unwrap_or(ValueRef::Null));
+        let check = row_check(self.name, values);
+        match row.get_ref(self.columns.len()).ok().and_then(|stored| stored.as_str().ok()) {
+            Some(stored) if stored == check => Ok(()),
+            Some(_) | None => Err("its contents do not match its checksum".to_owned()),
+        }
+    }
+
+    fn row_name(&self, row: &rusqlite::Row<'_>) -> String {
+        let part = |at| match row.get_ref(at) {
+            Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).escape_debug().to_string(),
+            Ok(ValueRef::Integer(number)) => number.to_string(),
+            Ok(ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_)) | Err(_) => "?".to_owned(),
+        };
+        (0..self.key).map(part).collect::<Vec<_>>().join("/")
+    }
+
+    fn key_condition(&self, columns: usize) -> String {
+        let equal = |column: &&str| format!("{column} = ?");
+        self.columns[..columns].iter().map(equal).collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn upsert_sql(&self) -> String {
+        let set = |column: &&str| format!("{column} = excluded.{column}");
+        let sets: Vec<_> = self.columns[self.key..].iter().chain([&"row_check"]).map(set).collect();
+        format!(
+            "INSERT INTO {} ({}, row_check) VALUES ({}?) ON CONFLICT ({}) DO UPDATE SET {}",
+            self.name,
+            self.columns.join(", "),
+            "?, ".repeat(self.columns.len()),
+            self.columns[..self.key].join(", "),
+            sets.join(", "),
+        )
+    }
+}

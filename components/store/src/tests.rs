@@ -1,0 +1,69 @@
+//! Tests of the whole crate, and what they share.
+
+mod changes;
+mod generator;
+mod killed;
+mod opening;
+mod tampered;
+mod writing;
+
+use std::path::PathBuf;
+
+use offset_crypto::{Identity, PublicKey, Seed};
+use offset_funder::{Change, Side, state::State};
+use tempfile::TempDir;
+
+use crate::{SqliteStore, init};
+
+/// The key of the node in most tests.
+fn node() -> PublicKey {
+    key(0)
+}
+
+fn key(number: u8) -> PublicKey {
+    Identity::from_seed(Seed::from_bytes([number; 32])).public_key()
+}
+
+/// A directory with an empty database.
+fn made() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.db");
+    init(&path, &node()).unwrap();
+    (directory, path)
+}
+
+fn open(path: &std::path::Path) -> SqliteStore {
+    SqliteStore::open(path, &node()).unwrap()
+}
+
+/// The rows of a state, in order: what can be compared.
+fn rows_of(state: &State) -> Vec<Change> {
+    let mut rows = vec![Change::Settings(state.settings.clone())];
+    for (name, relay) in &state.relays {
+        rows.push(Change::Relay(name.clone(), Some(relay.clone())));
+    }
+    for (name, row) in &state.index_servers {
+        rows.push(Change::IndexServer(name.clone(), Some(row.clone())));
+    }
+    for (key, friend) in &state.friends {
+        rows.push(Change::NewFriend(*key, friend.info.clone(), friend.channel.clone()));
+        for (currency, line) in &friend.lines {
+            rows.push(Change::Line(*key, currency.clone(), Some(line.row())));
+            let Some(credit) = &line.credit else { continue };
+            for side in Side::BOTH {
+                for (id, row) in credit.pending(side) {
+                    let row = Some(row.clone());
+                    rows.push(Change::Pending(*key, currency.clone(), side, *id, row));
+                }
+            }
+        }
+        for (at, op) in &friend.queue {
+            rows.push(Change::Queued(*key, *at, Some(op.clone())));
+        }
+    }
+    rows.extend(state.invoices.iter().map(|(id, row)| Change::Invoice(*id, row.clone())));
+    rows.extend(state.sets.iter().map(|(key, row)| Change::Set(*key, Some(row.clone()))));
+    rows.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
+    rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
+    rows
+}

@@ -1,0 +1,84 @@
+//! The store holds what the state holds.
+
+use std::collections::BTreeMap;
+
+use offset_crypto::SeededRng;
+use offset_funder::{Change, Side, state::State};
+use proptest::prelude::*;
+
+use super::{generator::Generator, made, node, open, rows_of};
+use crate::Store as _;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Random changes, applied to a state and committed, give equal rows, however often the
+    /// database is opened in between; what has ended is still found.
+    #[test]
+    fn store_equals_state(seed: u64, sizes in prop::collection::vec((1usize..12, any::<bool>()), 1..12)) {
+        let (_directory, path) = made();
+        let mut store = open(&path);
+        let mut state = State::default();
+        let mut generator = Generator(SeededRng::new(seed));
+        let (mut payments, mut invoices) = (BTreeMap::new(), BTreeMap::new());
+        for (size, reopen) in sizes {
+            let mut batch = Vec::new();
+            for _ in 0..size {
+                let changes = generator.batch(&state);
+                for change in &changes {
+                    state.apply(node(), change).unwrap();
+                }
+                batch.extend(changes);
+            }
+            store.commit(&batch).unwrap();
+            for change in batch {
+                if let Change::Payment(id, row) = change {
+                    payments.insert(id, row);
+                } else if let Change::Invoice(id, row) = change {
+                    invoices.insert(id, row);
+                }
+            }
+            if reopen {
+                drop(store);
+                store = open(&path);
+            }
+            let loaded = store.load().unwrap();
+            prop_assert_eq!(rows_of(&loaded), rows_of(&state));
+            prop_assert_eq!(roots(&loaded), roots(&state));
+            for (id, row) in &payments {
+                prop_assert_eq!(store.payment(id).unwrap(), Some(row.clone()));
+            }
+            for (id, row) in &invoices {
+                prop_assert_eq!(store.invoice(id).unwrap(), Some(row.clone()));
+            }
+        }
+    }
+}
+
+/// The pending roots, which are signed and so must survive.
+fn roots(state: &State) -> Vec<offset_crypto::HashResult> {
+    let lines = state.friends.values().flat_map(|friend| friend.lines.values());
+    lines.filter_map(|line| Some(line.credit.as_ref()?.pending_root())).collect()
+}
+
+/// The generator reaches every table, so that the property means something.
+#[test]
+fn every_table_is_reached() {
+    let mut state = State::default();
+    let mut generator = Generator(SeededRng::new(1));
+    let mut reached = [false; 4];
+    for _ in 0..3_000 {
+        for change in generator.batch(&state) {
+            state.apply(node(), &change).unwrap();
+        }
+        for friend in state.friends.values() {
+            reached[0] |= !friend.queue.is_empty();
+            for credit in friend.lines.values().filter_map(|line| line.credit.as_ref()) {
+                reached[1] |= Side::BOTH.iter().all(|side| !credit.pending(*side).is_empty());
+            }
+        }
+        reached[2] |= !state.sets.is_empty() && !state.settled.is_empty();
+        reached[3] |= !state.payments.is_empty() && !state.invoices.is_empty();
+    }
+    assert_eq!(reached, [true; 4]);
+}

@@ -1,0 +1,487 @@
+//! Random changes that fit a state, with every kind of row, value and ending.
+
+use offset_crypto::{
+    HashResult, HashedLock, InvoiceId, Nonce, PaymentId, PlainLock, PublicKey, RequestId, Rng as _,
+    SeededRng, Signature,
+};
+use offset_funder::{
+    Change, Side,
+    credit::Numbers,
+    state::{
+        Attempt, Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, Link, Part, PartState,
+        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, Stage, State,
+    },
+};
+use offset_proto::{
+    Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
+    app::{InvoiceStatus, PaymentFailure},
+    friend::{
+        Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, FriendOp, MoveToken,
+        MoveTokenBody, Proposal, Release, Request, Response,
+    },
+    index::Edge,
+    payment::{Invoice, Receipt},
+};
+
+use super::key;
+
+pub(super) struct Generator(pub(super) SeededRng);
+
+impl Generator {
+    /// A batch of changes that fits the state: what belongs together comes together.
+    pub(super) fn batch(&mut self, state: &State) -> Vec<Change> {
+        let friends: Vec<_> = state.friends.keys().copied().collect();
+        let mut changes = Vec::new();
+        match self.below(16) {
+            0 => changes.push(self.settings()),
+            1 => {
+                let relay = self.maybe(Self::server);
+                changes.push(Change::Relay(self.name(), relay));
+            }
+            2 => changes.push(self.index_server(state)),
+            3 => {
+                let key = key(1 + u8::try_from(self.below(4)).unwrap());
+                let (info, channel) = (self.info(&key), self.channel());
+                changes.push(Change::NewFriend(key, info, channel));
+            }
+            4 => changes.push(Change::Invoice(InvoiceId::from_bytes([0; 32]), self.invoice())),
+            5 => {
+                let set = self.maybe(Self::set);
+                changes.push(Change::Set(self.set_key(), set));
+            }
+            6 => {
+                let id = PaymentId::from_bytes([self.byte(4); 16]);
+                changes.push(Change::Payment(id, self.payment()));
+            }
+            7 => changes.push(Change::Settled(HashResult::from_bytes([self.byte(9); 32]))),
+            _ if friends.is_empty() => {}
+            kind => {
+                let friend = self.pick(&friends);
+                self.of_friend(kind, state, friend, &mut changes);
+            }
+        }
+        for change in &mut changes {
+            if let Change::Invoice(id, row) = change {
+                *id = row.invoice.id();
+            }
+        }
+        changes
+    }
+
+    fn of_friend(&mut self, kind: u64, state: &State, key: PublicKey, changes: &mut Vec<Change>) {
+        match kind {
+            8 => changes.push(Change::Friend(key, self.info(&key))),
+            9 => changes.push(Change::Channel(key, self.channel())),
+            10 => {
+                let op = self.maybe(|some| QueuedOp {
+                    currency: some.currency(),
+                    op: some.op(),
+                    link: some.link(),
+                    since: some.time(),
+                });
+                changes.push(Change::Queued(key, self.below(5), op));
+            }
+            11 => {
+                let row = self.maybe(|some| some.line(None));
+                changes.push(Change::Line(key, self.currency(), row));
+            }
+            _ => {
+                let currency = self.currency();
+                let line = state.friends[&key].lines.get(&currency);
+                let Some(credit) = line.and_then(|line| line.credit.as_ref()) else {
+                    let row = self.line(Some(Numbers::default()));
+                    changes.push(Change::Line(key, currency, Some(row)));
+                    return;
+                };
+                self.pending_change(key, &currency, credit, changes);
+            }
+        }
+    }
+
+    /// A pending row that comes, changes or goes, and the line with its new sum.
+    fn pending_change(
+        &mut self,
+        key: PublicKey,
+        currency: &Currency,
+        credit: &offset_funder::credit::MutualCredit,
+        changes: &mut Vec<Change>,
+    ) {
+        let sender = self.pick(&Side::BOTH);
+        let id = RequestId::from_bytes([self.byte(4); 16]);
+        let mut numbers = *credit.numbers();
+        let debt = &mut numbers.pending_debt[sender];
+        if let Some(row) = credit.pending(sender).get(&id) {
+            *debt = debt.checked_sub(row.request.frozen().unwrap()).unwrap();
+        }
+        let row = self.maybe(|some| some.pending(id));
+        if let Some(row) = &row {
+            let debt = &mut numbers.pending_debt[sender];
+            *debt = debt.checked_add(row.request.frozen().unwrap()).unwrap();
+        }
+        numbers.balance = self.balance();
+        let line = self.line(Some(numbers));
+        changes.push(Change::Pending(key, currency.clone(), sender, id, row));
+        changes.push(Change::Line(key, currency.clone(), Some(line)));
+    }
+
+    fn settings(&mut self) -> Change {
+        Change::Settings(Settings {
+            default_currency: self.currency(),
+            accepts_spontaneous: self.coin(),
+        })
+    }
+
+    fn index_server(&mut self, state: &State) -> Change {
+        let name = self.name();
+        let position = state.index_servers.get(&name).map_or_else(
+            || 1 + state.index_servers.values().map(|row| row.position).max().unwrap_or(0),
+            |row| row.position,
+        );
+        let row = self.maybe(|some| IndexServer { server: some.server(), position });
+        Change::IndexServer(name, row)
+    }
+
+    fn info(&mut self, key: &PublicKey) -> FriendInfo {
+        FriendInfo {
+            name: format!("friend ünd {key}").parse().unwrap(),
+            enabled: self.coin(),
+            relays: self.list(Self::server),
+            previous_relays: self.list(Self::server),
+        }
+    }
+
+    fn channel(&mut self) -> Channel {
+        Channel {
+            inconsistent: self.maybe(|_| Text::cut("it \"cannot\" be explained")),
+            epoch: self.below(3),
+            counter: self.number(),
+            token_id: self.fixed().into(),
+            last_sent: self.maybe(|some| some.token().into()),
+            relays_sent: self.maybe(|some| some.list(Self::server)),
+            relays_confirmed: self.maybe(|some| some.list(Self::server)),
+        }
+    }
+
+    fn token(&mut self) -> MoveToken {
+        let body = MoveTokenBody {
+            epoch: self.below(3),
+            counter: self.number(),
+            prev_token: self.fixed().into(),
+            currency_terms: self.list(|some| CurrencyTerms {
+                currency: some.currency(),
+                enabled: some.coin(),
+                proposal: some.proposal(),
+            }),
+            currency_ops: self
+                .list(|some| CurrencyOps { currency: some.currency(), ops: some.list(Self::op) }),
+            relays: self.maybe(|some| some.list(Self::server)),
+            state_hash: self.fixed().into(),
+        };
+        MoveToken { body, signature: self.signature() }
+    }
+
+    fn line(&mut self, numbers: Option<Numbers>) -> LineRow {
+        LineRow {
+            wanted: self.maybe(Self::proposal),
+            rate: Rate { ppm: u32::MAX - u32::from(self.byte(9)), add: self.number() },
+            local_proposal: self.maybe(Self::proposal),
+            remote_proposal: self.maybe(Self::proposal),
+            numbers: numbers.map(|mut numbers| {
+                for side in Side::BOTH {
+                    numbers.max_debt[side] = self.credits();
+                    numbers.requests_open[side] = self.coin();
+                }
+                numbers
+            }),
+        }
+    }
+
+    fn proposal(&mut self) -> Proposal {
+        Proposal {
+            opening_balance: self.balance(),
+            max_debt: self.credits(),
+            requests_open: self.coin(),
+        }
+    }
+
+    fn pending(&mut self, id: RequestId) -> Pending {
+        let lock = PlainLock::from_bytes(self.fixed());
+        let request = Request { src_hashed_lock: lock.hashed(), ..self.request(id) };
+        let stage = self.pick(&[Stage::Requested, Stage::Responded, Stage::Committed]);
+        Pending {
+            request: request.into(),
+            stage,
+            released: self.coin(),
+            response: (stage != Stage::Requested).then(|| self.response().into()),
+            src_plain_lock: (stage == Stage::Committed).then_some(lock),
+            link: self.link(),
+            closing: self.coin(),
+            since: self.time(),
+        }
+    }
+
+    fn request(&mut self, request_id: RequestId) -> Request {
+        Request {
+            request_id,
+            src_hashed_lock: self.fixed().into(),
+            route: self.list(|some| key(some.byte(9))),
+            dest_payment: Credits(u128::from(self.number()) << 60),
+            total_dest_payment: self.credits(),
+            invoice_id: self.fixed().into(),
+            left_fees: Credits(u128::from(self.number())),
+            spontaneous: self.coin(),
+            hold_seconds: self.number(),
+        }
+    }
+
+    fn response(&mut self) -> Response {
+        Response {
+            request_id: self.id(),
+            dest_hashed_lock: self.fixed().into(),
+            is_complete: self.coin(),
+            response_hash: self.fixed().into(),
+            signature: self.signature(),
+        }
+    }
+
+    fn op(&mut self) -> FriendOp {
+        let (request_id, src_plain_lock) = (self.id(), PlainLock::from_bytes(self.fixed()));
+        match self.below(6) {
+            0 => FriendOp::Request(self.request(request_id)),
+            1 => FriendOp::Response(self.response()),
+            2 => FriendOp::Commit(Commit { request_id, src_plain_lock }),
+            3 => {
+                let dest_plain_lock = self.fixed().into();
+                FriendOp::Collect(Collect { request_id, src_plain_lock, dest_plain_lock })
+            }
+            4 => FriendOp::Cancel(Cancel {
+                request_id,
+                reason: self.reason(),
+                reporter: self.maybe(|some| key(some.byte(9))),
+            }),
+            _ => FriendOp::Release(Release { request_id }),
+        }
+    }
+
+    fn reason(&mut self) -> CancelReason {
+        self.pick(&[
+            CancelReason::NoRoute,
+            CancelReason::NoRoom,
+            CancelReason::FeeTooLow,
+            CancelReason::Offline,
+            CancelReason::UnknownInvoice,
+            CancelReason::Expired,
+            CancelReason::AlreadyPaid,
+            CancelReason::Busy,
+            CancelReason::Declined,
+            CancelReason::Released,
+        ])
+    }
+
+    fn link(&mut self) -> Link {
+        let (friend, id) = (key(self.byte(9)), self.id());
+        let payment = PaymentId::from_bytes([self.byte(9); 16]);
+        self.pick(&[
+            Link::None,
+            Link::Downstream(friend, id),
+            Link::Destination,
+            Link::Upstream(friend, id),
+            Link::Payment(payment),
+        ])
+    }
+
+    /// One of a few, so that the same invoice comes in many states.
+    fn invoice(&mut self) -> InvoiceRow {
+        let number = self.byte(4);
+        let invoice = Invoice {
+            registered: true,
+            currency: Currency::fallback(),
+            dest_public_key: key(0),
+            dest_payment: Credits(u128::MAX - u128::from(number)),
+            description: Text::cut("soup; 'quoted' \u{1F35C}"),
+            created_at: Timestamp(1),
+            expires_at: Timestamp(u64::MAX),
+            hold_until: (number == 1).then_some(Timestamp(5)),
+            nonce: Nonce::from_bytes([number; 16]),
+        };
+        let status = self.pick(&[
+            InvoiceStatus::Open,
+            InvoiceStatus::Committed,
+            InvoiceStatus::Collected,
+            InvoiceStatus::Cancelled,
+            InvoiceStatus::Expired,
+        ]);
+        InvoiceRow { invoice, status }
+    }
+
+    fn set_key(&mut self) -> SetKey {
+        SetKey {
+            invoice_id: InvoiceId::from_bytes([self.byte(2); 32]),
+            src_hashed_lock: HashedLock::from_bytes([self.byte(3); 32]),
+        }
+    }
+
+    fn set(&mut self) -> SetRow {
+        SetRow {
+            currency: self.currency(),
+            total: self.credits(),
+            spontaneous: self.coin(),
+            since: self.time(),
+            parts: self.list(|some| (key(some.byte(9)), some.id())),
+            src_plain_lock: self.maybe(|some| some.fixed().into()),
+            accepted: self.coin(),
+        }
+    }
+
+    fn payment(&mut self) -> PaymentRow {
+        PaymentRow {
+            contents: self.fixed().into(),
+            invoice_id: self.fixed().into(),
+            spontaneous: self.coin(),
+            destination: key(self.byte(9)),
+            currency: self.currency(),
+            amount: self.credits(),
+            expires_at: self.maybe(Self::time),
+            max_fee: self.maybe(Self::credits),
+            created_at: self.time(),
+            deadline: self.time(),
+            note: Text::cut("a note"),
+            exclude: self.list(|some| Edge { from: key(some.byte(9)), to: key(some.byte(9)) }),
+            attempt: self.maybe(|some| Attempt {
+                src_plain_lock: some.fixed().into(),
+                parts: some.list(Self::part),
+            }),
+            last_failure: self.maybe(Self::failure),
+            phase: self.phase(),
+        }
+    }
+
+    fn part(&mut self) -> Part {
+        let response = Box::new(self.response());
+        Part {
+            route: self.list(|some| key(some.byte(9))),
+            request_id: self.id(),
+            amount: self.credits(),
+            fee: self.credits(),
+            state: self.pick(&[
+                PartState::Requested,
+                PartState::Responded(response),
+                PartState::Cancelled,
+                PartState::Collected,
+            ]),
+        }
+    }
+
+    fn phase(&mut self) -> Phase {
+        let receipt = Box::new(Receipt {
+            response_hash: self.fixed().into(),
+            invoice_id: self.fixed().into(),
+            currency: self.currency(),
+            src_plain_lock: self.fixed().into(),
+            dest_plain_lock: self.fixed().into(),
+            is_complete: self.coin(),
+            dest_payment: self.credits(),
+            total_dest_payment: self.credits(),
+            signature: self.signature(),
+        });
+        let phases = [
+            Phase::Routing,
+            Phase::Requesting,
+            Phase::Committed,
+            Phase::Succeeded { receipt, fee: self.credits() },
+            Phase::Failed(self.failure()),
+            Phase::Cancelled,
+            Phase::Unknown,
+        ];
+        self.pick(&phases)
+    }
+
+    fn failure(&mut self) -> PaymentFailure {
+        let failures = [
+            PaymentFailure::NoRoom { available: self.credits() },
+            PaymentFailure::FriendsOffline,
+            PaymentFailure::NoIndexServer,
+            PaymentFailure::NoRoute,
+            PaymentFailure::FeeTooHigh { fee: self.credits() },
+            PaymentFailure::Refused {
+                reason: self.reason(),
+                reporter: self.maybe(|some| key(some.byte(9))),
+            },
+            PaymentFailure::Deadline,
+            PaymentFailure::Expired,
+        ];
+        self.pick(&failures)
+    }
+
+    fn server(&mut self) -> ServerAddress {
+        ServerAddress {
+            public_key: key(self.byte(9)),
+            address: format!("[::1]:{}", 1 + self.below(9)).parse().unwrap(),
+        }
+    }
+
+    fn name(&mut self) -> Name {
+        self.pick(&["a", "b 'quoted\"", "ç"]).parse().unwrap()
+    }
+
+    fn currency(&mut self) -> Currency {
+        self.pick(&["EUR", "FST1"]).parse().unwrap()
+    }
+
+    fn balance(&mut self) -> Balance {
+        let values = [0, -1, i128::MAX, -i128::MAX, 10_000_000_000_000_000_000_000];
+        Balance::new(self.pick(&values)).unwrap()
+    }
+
+    fn credits(&mut self) -> Credits {
+        Credits(self.pick(&[0, 1, u128::MAX, 18_446_744_073_709_551_616]))
+    }
+
+    fn time(&mut self) -> Timestamp {
+        Timestamp(self.number())
+    }
+
+    fn number(&mut self) -> u64 {
+        self.pick(&[0, 1, 1_800_000_000_000, 1 << 63, u64::MAX])
+    }
+
+    fn id(&mut self) -> RequestId {
+        RequestId::random(&mut self.0)
+    }
+
+    fn signature(&mut self) -> Signature {
+        let mut bytes = [0; 64];
+        self.0.fill(&mut bytes);
+        bytes.into()
+    }
+
+    fn fixed(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.0.fill(&mut bytes);
+        bytes
+    }
+
+    fn list<T>(&mut self, item: impl Fn(&mut Self) -> T) -> Vec<T> {
+        (0..self.below(3)).map(|_| item(self)).collect()
+    }
+
+    fn maybe<T>(&mut self, item: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.below(3) == 0 { None } else { Some(item(self)) }
+    }
+
+    fn pick<T: Clone>(&mut self, items: &[T]) -> T {
+        items[usize::try_from(self.below(items.len().try_into().unwrap())).unwrap()].clone()
+    }
+
+    fn coin(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    fn byte(&mut self, bound: u64) -> u8 {
+        u8::try_from(self.below(bound)).unwrap()
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+}

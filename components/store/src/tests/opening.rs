@@ -1,0 +1,188 @@
+//! Making and opening: every refusal, and what an open database promises.
+
+use std::{fs, path::Path};
+
+use rusqlite::Connection;
+
+use super::{key, made, node, open};
+use crate::{
+    Error, SqliteStore, Store as _, init,
+    lock::lock_path,
+    sqlite::{APPLICATION_ID, SCHEMA_VERSION},
+};
+
+fn refusal(path: &Path) -> Error {
+    SqliteStore::open(path, &node()).unwrap_err()
+}
+
+/// Changes a database as another program would.
+fn tamper(path: &Path, sql: &str) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(sql).unwrap();
+}
+
+#[test]
+fn a_new_database_is_empty_and_private() {
+    let (_directory, path) = made();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let state = open(&path).load().unwrap();
+    assert_eq!(super::rows_of(&state).len(), 1, "only the settings' defaults");
+}
+
+#[test]
+fn init_never_overwrites() {
+    let (_directory, path) = made();
+    let before = fs::read(&path).unwrap();
+    let error = init(&path, &key(1)).unwrap_err();
+    assert!(matches!(error, Error::Exists(_)), "{error}");
+    assert!(error.to_string().contains("never overwritten"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn init_leaves_one_file_or_none() {
+    let (directory, _) = made();
+    let files = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(files, 1);
+    let error = init(&directory.path().join("missing/node.db"), &node()).unwrap_err();
+    assert!(matches!(error, Error::Path { .. }), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.db");
+    let error = refusal(&path);
+    assert!(matches!(error, Error::Path { .. }), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    let error = refusal(directory.path());
+    assert!(matches!(error, Error::Path { .. }), "{error}");
+}
+
+#[test]
+fn other_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = directory.path().join("text");
+    fs::write(&text, "nothing like a database, but long enough to have a header".repeat(99))
+        .unwrap();
+    assert!(matches!(refusal(&text), Error::NotADatabase(_)));
+
+    let empty = directory.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    assert!(matches!(refusal(&empty), Error::NotOurs(_)));
+
+    let other = directory.path().join("other");
+    tamper(&other, "CREATE TABLE bookmarks (url TEXT)");
+    let error = refusal(&other);
+    assert!(matches!(error, Error::NotOurs(_)));
+    assert!(error.to_string().contains("stmgr init-node-db"), "{error}");
+}
+
+#[test]
+fn another_identity_is_refused_with_both_keys() {
+    let (_directory, path) = made();
+    let error = SqliteStore::open(&path, &key(1)).unwrap_err().to_string();
+    assert!(error.contains(&node().to_string()) && error.contains(&key(1).to_string()), "{error}");
+    drop(open(&path));
+}
+
+#[test]
+fn a_newer_schema_is_refused_with_both_versions() {
+    let (_directory, path) = made();
+    tamper(&path, "PRAGMA user_version = 7");
+    let error = refusal(&path);
+    assert!(matches!(error, Error::NewerSchema { found: 7, known: SCHEMA_VERSION, .. }), "{error}");
+    assert!(error.to_string().contains("schema version 7"), "{error}");
+
+    tamper(&path, "PRAGMA user_version = 0");
+    assert!(matches!(refusal(&path), Error::NotOurs(_)));
+}
+
+#[test]
+fn a_second_opening_names_the_first_process() {
+    let (directory, path) = made();
+    let first = open(&path);
+    let error = refusal(&path);
+    let pid = std::process::id();
+    assert!(matches!(&error, Error::Locked { pid: Some(found), .. } if *found == pid), "{error}");
+    assert!(error.to_string().contains(&format!("pid {pid}")), "{error}");
+
+    #[cfg(unix)]
+    {
+        let link = directory.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(refusal(&link), Error::Locked { .. }), "by another name");
+    }
+
+    fs::write(lock_path(&path.canonicalize().unwrap()), "").unwrap();
+    assert!(matches!(refusal(&path), Error::Locked { pid: None, .. }));
+    drop(first);
+    drop(open(&path));
+    drop(directory);
+}
+
+#[cfg(unix)]
+#[test]
+fn unreachable_files_are_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_directory, path) = made();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    // Permissions do not bind the superuser.
+    if fs::OpenOptions::new().write(true).open(&path).is_err() {
+        let error = refusal(&path);
+        assert!(matches!(error, Error::ReadOnly(_)), "{error}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let lock = lock_path(&path.canonicalize().unwrap());
+    drop(fs::remove_file(&lock));
+    fs::create_dir(&lock).unwrap();
+    let error = refusal(&path);
+    assert!(matches!(&error, Error::Path { path, .. } if *path == lock), "{error}");
+}
+
+#[test]
+fn an_open_database_is_durable() {
+    let (_directory, path) = made();
+    let store = open(&path);
+    let ask = |pragma: &str| {
+        let value: rusqlite::types::Value =
+            store.db().pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+        value
+    };
+    assert_eq!(ask("synchronous"), 2.into());
+    assert_eq!(ask("journal_mode"), "wal".to_owned().into());
+    assert_eq!(ask("foreign_keys"), 1.into());
+    assert_eq!(ask("application_id"), APPLICATION_ID.into());
+    assert_eq!(ask("wal_autocheckpoint"), 1000.into());
+}
+
+/// The partial indexes are used: loading does not read what has ended.
+#[test]
+fn only_what_has_not_ended_is_loaded() {
+    let (_directory, path) = made();
+    let store = open(&path);
+    for (table, condition) in [
+        ("payments", crate::rows::payment::NOT_ENDED),
+        ("invoices", crate::rows::invoice::NOT_ENDED),
+    ] {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE {condition}");
+        let plan: String = store.db().query_row(&sql, [], |row| row.get(3)).unwrap();
+        assert!(plan.contains(&format!("USING INDEX {table}_not_ended")), "{plan}");
+    }
+}
+
+#[test]
+fn index_epochs_only_rise() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    assert_eq!(store.next_index_epoch(100).unwrap(), 100);
+    assert_eq!(store.next_index_epoch(100).unwrap(), 101);
+    drop(store);
+    let mut store = open(&path);
+    assert_eq!(store.next_index_epoch(50).unwrap(), 102);
+    assert_eq!(store.next_index_epoch(200).unwrap(), 200);
+}

@@ -1,0 +1,200 @@
+//! A database that is not as it was written is refused, with what, where and what to do.
+
+use std::{
+    fs,
+    io::{Seek as _, SeekFrom, Write as _},
+    path::Path,
+};
+
+use offset_crypto::SeededRng;
+use offset_funder::state::State;
+use rusqlite::Connection;
+
+use super::{generator::Generator, made, node, open};
+use crate::{Error, SqliteStore, Store as _, column::row_check};
+
+/// Puts something in every table, and closes the database, so that its file is all of it.
+fn filled(path: &Path) {
+    let mut store = open(path);
+    let mut state = State::default();
+    let mut generator = Generator(SeededRng::new(7));
+    let full = |state: &State| {
+        let friends = || state.friends.values();
+        let mut credits = friends().flat_map(|friend| friend.lines.values());
+        let pending = credits.any(|line| {
+            let credit = line.credit.as_ref();
+            credit.is_some_and(|credit| !credit.pending(offset_funder::Side::Local).is_empty())
+        });
+        pending
+            && friends().any(|friend| !friend.queue.is_empty())
+            && !state.relays.is_empty()
+            && 2 <= state.index_servers.len()
+            && 2 <= state.friends.len()
+            && !state.invoices.is_empty()
+            && !state.sets.is_empty()
+            && !state.payments.is_empty()
+            && !state.settled.is_empty()
+    };
+    while !full(&state) {
+        let batch = generator.batch(&state);
+        for change in &batch {
+            state.apply(node(), change).unwrap();
+        }
+        store.commit(&batch).unwrap();
+    }
+}
+
+/// What opening and loading says after another program ran `sql`.
+fn refusal(original: &Path, sql: &str) -> Error {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.db");
+    fs::copy(original, &path).unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(&format!(
+        "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; {sql}"
+    ))
+    .unwrap();
+    recheck(&db);
+    drop(db);
+    SqliteStore::open(&path, &node()).and_then(|store| store.load().map(drop)).unwrap_err()
+}
+
+/// Gives rows that were marked with `row_check = ''` a right checksum, so that what they say is
+/// judged and not only that they changed.
+fn recheck(db: &Connection) {
+    let tables: Vec<String> = db
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for table in tables {
+        let mut statement =
+            db.prepare(&format!("SELECT * FROM {table} WHERE row_check = ''")).unwrap();
+        let columns = statement.column_count() - 1;
+        let names: Vec<_> = statement.column_names().map(str::to_owned).collect();
+        let mut rows = statement.query([]).unwrap();
+        let mut checks = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            let values = (0..columns).map(|at| row.get_ref(at).unwrap());
+            let check = row_check(&table, values);
+            let values: Vec<rusqlite::types::Value> =
+                (0..columns).map(|at| row.get(at).unwrap()).collect();
+            checks.push((check, values));
+        }
+        drop(rows);
+        for (check, values) in checks {
+            let mut clauses = Vec::new();
+            for name in &names[..columns] {
+                clauses.push(format!("{name} IS ?"));
+            }
+            let sql =
+                format!("UPDATE {table} SET row_check = '{check}' WHERE {}", clauses.join(" AND "));
+            db.execute(&sql, rusqlite::params_from_iter(values)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_changed_row_is_found() {
+    let (_directory, path) = made();
+    filled(&path);
+    for (table, column, value) in [
+        ("settings", "accepts_spontaneous", "1 - accepts_spontaneous"),
+        ("relays", "address", "'127.0.0.1:7'"),
+        ("index_servers", "position", "position + 77"),
+        ("friends", "enabled", "1 - enabled"),
+        ("channels", "counter", "counter / 2 + 7"),
+        ("lines", "rate_ppm", "5"),
+        ("pending", "hold_seconds", "77"),
+        ("queued", "since", "77"),
+        ("invoices", "created_at", "77"),
+        ("sets", "since", "77"),
+        ("payments", "deadline", "77"),
+        ("settled", "row_check", "'AAAAAAAAAAAAAAAA'"),
+        ("node", "row_check", "'AAAAAAAAAAAAAAAA'"),
+    ] {
+        let error = refusal(&path, &format!("UPDATE {table} SET {column} = {value}"));
+        let text = error.to_string();
+        assert!(
+            matches!(&error, Error::DamagedRow { table: found, .. } if *found == table),
+            "{text}"
+        );
+        assert!(text.contains("node.db is damaged: in table"), "{text}");
+        assert!(text.contains("do not match its checksum"), "{text}");
+        assert!(text.contains("do not put an older copy in its place"), "{text}");
+    }
+}
+
+/// Rows with a right checksum are still judged by what they say.
+#[test]
+fn rows_that_make_no_sense_are_refused() {
+    let (_directory, path) = made();
+    filled(&path);
+    for (sql, says) in [
+        ("UPDATE pending SET stage = 'requested', response = '{}', row_check = ''", "missing"),
+        ("UPDATE pending SET stage = 'lost', row_check = ''", "cannot be \"lost\""),
+        (
+            "UPDATE pending SET stage = 'responded', response = NULL, src_plain_lock = NULL, row_check = ''",
+            "its stage and its response",
+        ),
+        (
+            "UPDATE pending SET stage = 'requested', response = NULL, src_plain_lock = src_hashed_lock, row_check = ''",
+            "its stage and its lock",
+        ),
+        (
+            "UPDATE pending SET dest_payment = '340282366920938463463374607431768211455', row_check = ''",
+            "out of range",
+        ),
+        (
+            "UPDATE pending SET dest_payment = '1', left_fees = '6', row_check = ''",
+            "is not the sum",
+        ),
+        ("DELETE FROM pending", "is not the sum"),
+        (
+            "UPDATE lines SET balance = 'much', row_check = '' WHERE balance IS NOT NULL",
+            "column balance: not a balance",
+        ),
+        (
+            "UPDATE lines SET local_max_debt = NULL, row_check = '' WHERE balance IS NOT NULL",
+            "column local_max_debt",
+        ),
+        ("UPDATE lines SET balance = NULL, row_check = ''", "is not active"),
+        ("UPDATE friends SET name = 'one', row_check = ''", "two friends are called"),
+        ("UPDATE index_servers SET position = 1, row_check = ''", "two index servers"),
+        ("DELETE FROM channels", "has no token channel"),
+        ("DELETE FROM friends", "is not there"),
+        ("UPDATE invoices SET dest_payment = '5', row_check = ''", "its terms do not give its id"),
+        (
+            "UPDATE payments SET phase = 'committed', fee = '5', row_check = ''",
+            "does not fit its receipt",
+        ),
+        ("UPDATE friends SET relays = '[', row_check = ''", "column relays"),
+        (
+            "UPDATE friends SET relays = '[{\"public_key\": 5}]', row_check = ''",
+            "\"public_key\": expected a text",
+        ),
+        ("UPDATE queued SET op = '{\"kind\": \"gift\"}', row_check = ''", "no operation \"gift\""),
+        ("UPDATE queued SET link = '{\"kind\": \"gift\"}', row_check = ''", "no link \"gift\""),
+        ("UPDATE settings SET accepts_spontaneous = 2, row_check = ''", "expected 0 or 1"),
+        ("DELETE FROM node", "not the database of an Offset node"),
+    ] {
+        let text = refusal(&path, sql).to_string();
+        assert!(text.contains(says), "{sql}: {text}");
+    }
+}
+
+/// Damage below the rows.
+#[test]
+fn a_broken_file_is_refused() {
+    let (_directory, path) = made();
+    filled(&path);
+    let length = fs::metadata(&path).unwrap().len();
+    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(4096)).unwrap();
+    file.write_all(&vec![0xa5; usize::try_from(length - 4096).unwrap()]).unwrap();
+    drop(file);
+    let error = SqliteStore::open(&path, &node()).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+}

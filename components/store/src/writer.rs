@@ -1,0 +1,248 @@
+//! The thread that writes: batches in, in order; word of their durability out, in order.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use offset_crypto::{InvoiceId, PaymentId};
+use offset_funder::{
+    Change,
+    state::{InvoiceRow, PaymentRow},
+};
+
+use crate::{Error, Reader, Store};
+
+/// How many batches may wait while one is being committed.
+pub const QUEUED_BATCHES: usize = 4;
+
+/// Hands batches to a thread of their own that commits them. `T` is the caller's name for a batch.
+#[derive(Debug)]
+pub struct Writer<T> {
+    queue: SyncSender<Job<T>>,
+    thread: JoinHandle<()>,
+    reader: Reader,
+    /// Jobs accepted so far.
+    accepted: u64,
+    /// Jobs durable so far.
+    durable: Arc<AtomicU64>,
+    /// What ended in batches that may not be durable yet, by job: neither state nor reader has it.
+    ended: VecDeque<(u64, Vec<Change>)>,
+}
+
+/// Why a batch was not taken. It is given back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Rejected<B> {
+    /// [`QUEUED_BATCHES`] wait already: try again when one is durable.
+    Full(B),
+    /// The thread has stopped after a failure, which it reported.
+    Stopped(B),
+}
+
+enum Job<T> {
+    Batch(T, Vec<Change>),
+    IndexEpoch(u64, Box<dyn FnOnce(u64) + Send>),
+}
+
+impl<T> Job<T> {
+    fn into_batch(self) -> (T, Vec<Change>) {
+        match self {
+            Self::Batch(ticket, changes) => (ticket, changes),
+            Self::IndexEpoch(..) => unreachable!("only a batch was sent"),
+        }
+    }
+}
+
+impl<T: Send + 'static> Writer<T> {
+    /// Starts the thread. It calls `done` for every batch, in order, once the batch is durable; or
+    /// once with the error that stopped it, after which nothing is written and the node must stop.
+    /// `done` must not block. `reader` looks into the same database as `store`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn spawn<S: Store + Send + 'static>(
+        store: S,
+        reader: Reader,
+        done: impl FnMut(Result<T, Error>) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (queue, jobs) = sync_channel(QUEUED_BATCHES);
+        let durable = Arc::new(AtomicU64::new(0));
+        let mut worker = Worker { store, done, durable: durable.clone() };
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            if let Err(error) = worker.run(&jobs) {
+                // Later callers must see that nobody takes their batches.
+                drop(jobs);
+                (worker.done)(Err(error));
+            }
+        })?;
+        Ok(Self { queue, thread, reader, accepted: 0, durable, ended: VecDeque::new() })
+    }
+
+    /// Hands over a batch. It becomes durable as a whole or not at all, after all earlier ones.
+    ///
+    /// # Errors
+    /// Gives the batch back, see [`Rejected`].
+    pub fn submit(
+        &mut self,
+        ticket: T,
+        changes: Vec<Change>,
+    ) -> Result<(), Rejected<(T, Vec<Change>)>> {
+        let ended: Vec<_> = changes.iter().filter(|change| is_end(change)).cloned().collect();
+        match self.queue.try_send(Job::Batch(ticket, changes)) {
+            Ok(()) => {
+                self.accepted = self.accepted.saturating_add(1);
+                self.forget_durable();
+                if !ended.is_empty() {
+                    self.ended.push_back((self.accepted, ended));
+                }
+                Ok(())
+            }
+            Err(TrySendError::Full(job)) => Err(Rejected::Full(job.into_batch())),
+            Err(TrySendError::Disconnected(job)) => Err(Rejected::Stopped(job.into_batch())),
+        }
+    }
+
+    /// Asks for a fresh epoch for index servers (see [`Store::next_index_epoch`]), after the batches
+    /// before it. `done` is called on the thread and must not block.
+    ///
+    /// # Errors
+    /// See [`Rejected`].
+    pub fn next_index_epoch(
+        &mut self,
+        at_least: u64,
+        done: impl FnOnce(u64) + Send + 'static,
+    ) -> Result<(), Rejected<()>> {
+        match self.queue.try_send(Job::IndexEpoch(at_least, Box::new(done))) {
+            Ok(()) => {
+                self.accepted = self.accepted.saturating_add(1);
+                Ok(())
+            }
+            Err(TrySendError::Full(_)) => Err(Rejected::Full(())),
+            Err(TrySendError::Disconnected(_)) => Err(Rejected::Stopped(())),
+        }
+    }
+
+    /// A payment of our own that was submitted as ended, durable or not yet. (One that has not ended
+    /// is in the state, which is to be asked first.)
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, Error> {
+        for change in self.recent() {
+            if let Change::Payment(found, row) = change
+                && found == id
+            {
+                return Ok(Some(row.clone()));
+            }
+        }
+        self.reader.payment(id)
+    }
+
+    /// A registered invoice of our own that was submitted as ended, durable or not yet.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn invoice(&self, id: &InvoiceId) -> Result<Option<InvoiceRow>, Error> {
+        for change in self.recent() {
+            if let Change::Invoice(found, row) = change
+                && found == id
+            {
+                return Ok(Some(row.clone()));
+            }
+        }
+        self.reader.invoice(id)
+    }
+
+    /// Waits until everything submitted is durable, or the thread has failed, and `done` was told;
+    /// then closes the database.
+    pub fn close(self) {
+        drop(self.queue);
+        // A panic of the thread has ended it, which is all that is waited for.
+        drop(self.thread.join());
+    }
+
+    /// What ended and may not be in the database yet, newest first.
+    fn recent(&self) -> impl Iterator<Item = &Change> {
+        self.ended.iter().rev().flat_map(|(_, changes)| changes.iter().rev())
+    }
+
+    fn forget_durable(&mut self) {
+        let durable = self.durable.load(Ordering::Acquire);
+        while self.ended.front().is_some_and(|(number, _)| *number <= durable) {
+            self.ended.pop_front();
+        }
+    }
+}
+
+struct Worker<S, F> {
+    store: S,
+    done: F,
+    durable: Arc<AtomicU64>,
+}
+
+impl<S: Store, F> Worker<S, F> {
+    /// Until the queue is closed and empty, or something fails.
+    fn run<T>(&mut self, jobs: &Receiver<Job<T>>) -> Result<(), Error>
+    where
+        F: FnMut(Result<T, Error>),
+    {
+        let mut next = jobs.recv().ok();
+        while let Some(job) = next.take() {
+            match job {
+                Job::IndexEpoch(at_least, done) => {
+                    let epoch = self.store.next_index_epoch(at_least)?;
+                    self.durable.fetch_add(1, Ordering::Release);
+                    done(epoch);
+                }
+                Job::Batch(ticket, mut changes) => {
+                    let mut tickets = vec![ticket];
+                    // All that waits shares one transaction and one sync.
+                    while tickets.len() <= QUEUED_BATCHES {
+                        match jobs.try_recv() {
+                            Ok(Job::Batch(ticket, more)) => {
+                                tickets.push(ticket);
+                                changes.extend(more);
+                            }
+                            Ok(epoch @ Job::IndexEpoch(..)) => {
+                                next = Some(epoch);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.store.commit(&changes)?;
+                    for ticket in tickets {
+                        self.durable.fetch_add(1, Ordering::Release);
+                        (self.done)(Ok(ticket));
+                    }
+                }
+            }
+            next = next.or_else(|| jobs.recv().ok());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a change takes something out of the state that the database keeps.
+fn is_end(change: &Change) -> bool {
+    match change {
+        Change::Payment(_, row) => row.phase.is_final(),
+        Change::Invoice(_, row) => row.is_final(),
+        Change::Settings(_)
+        | Change::Relay(..)
+        | Change::IndexServer(..)
+        | Change::NewFriend(..)
+        | Change::Friend(..)
+        | Change::Channel(..)
+        | Change::Line(..)
+        | Change::Pending(..)
+        | Change::Queued(..)
+        | Change::Set(..)
+        | Change::Settled(_) => false,
+    }
+}
