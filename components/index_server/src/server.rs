@@ -32,7 +32,7 @@ use crate::{
     limits::Limits,
     pace::{Buckets, address_block},
     peers::{Dialled, Dialling, Peers},
-    searcher::{Answer, Asker, Searcher, SharedGraph},
+    searcher::{Answer, Asker, Party, Searcher, SharedGraph},
     sessions::{Desk, Event, PeerConnection, SessionNumber, now, serve_client, welcome_peer},
     trusted::{Trusted, TrustedDirectory, watch_directory},
 };
@@ -329,11 +329,18 @@ impl Owner {
         let now = now();
         let address = self.clients.get(&asker.key).and_then(|client| client.address);
         // Programs of this computer and those behind a proxy on it share an address.
+        let block = address.map(address_block).filter(|address| !address.is_loopback());
         let allowed = self.requests_by_key.take(asker.key, now)
-            && address.is_none_or(|address| {
-                address.is_loopback() || self.requests_by_address.take(address_block(address), now)
-            });
-        if !allowed || !self.searcher.ask(asker, query) {
+            && block.is_none_or(|block| self.requests_by_address.take(block, now));
+        let refusal = if allowed {
+            let party = block.map_or(Party::Key(asker.key), Party::Address);
+            self.searcher.ask(party, asker, query)
+        } else {
+            Some(asker)
+        };
+        if let Some(asker) = refusal
+            && self.is_client(&asker.key, asker.session)
+        {
             self.send(&asker.key, refused(asker.request_id));
         }
     }
