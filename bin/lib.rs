@@ -15,3 +15,5 @@
 //! ```
 
 pub mod manners;
+pub mod stmgr;
+pub mod stregister;
