@@ -15,5 +15,8 @@
 //! ```
 
 pub mod manners;
+pub mod stindex;
 pub mod stmgr;
+pub mod stnode;
 pub mod stregister;
+pub mod strelay;
