@@ -15,6 +15,7 @@
 //! ```
 
 pub mod manners;
+pub mod stctrl;
 pub mod stindex;
 pub mod stmgr;
 pub mod stnode;
