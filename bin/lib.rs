@@ -18,6 +18,7 @@ pub mod manners;
 pub mod stctrl;
 pub mod stindex;
 pub mod stmgr;
+pub mod stnet;
 pub mod stnode;
 pub mod stregister;
 pub mod strelay;
