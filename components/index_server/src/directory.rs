@@ -249,6 +249,26 @@ impl Directory {
         self.debug_check();
     }
 
+    /// This computer's clock was set: it showed `before` when it was found to show `now`. Signs of
+    /// life are as old as they were, so that a clock set forward drops nobody, and one set back keeps
+    /// nobody who is gone.
+    pub fn handle_clock_set(&mut self, before: Timestamp, now: Timestamp) {
+        let moved = |at: Timestamp| Timestamp(at.0.saturating_add(now.0).saturating_sub(before.0));
+        for entry in self.nodes.values_mut() {
+            entry.deadline = moved(entry.deadline);
+            entry.compared_at = moved(entry.compared_at);
+            if let Life::Alive { heard_at } = &mut entry.life {
+                *heard_at = moved(*heard_at);
+            }
+        }
+        self.deadlines = self.nodes.iter().map(|(node, entry)| (entry.deadline, *node)).collect();
+        for gone in self.gone.values_mut() {
+            gone.deadline = moved(gone.deadline);
+        }
+        self.forget = self.gone.iter().map(|(node, gone)| (gone.deadline, *node)).collect();
+        self.debug_check();
+    }
+
     /// When something may be too old.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
@@ -878,6 +898,32 @@ pub(crate) mod tests {
         assert_eq!(dir.handle_update(NOW, snapshot(3, 5), true), full);
         let delta = update(1, EPOCH, 3, UpdateKind::Delta(vec![set(2, 1)]));
         assert_eq!(dir.handle_update(NOW, delta, true), full);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_no_age() {
+        let hours = |n: u64| n * 60 * MINUTE;
+        for (before, now) in [
+            (NOW.plus_ms(MINUTE), NOW.plus_ms(hours(30))),
+            (NOW.plus_ms(MINUTE), Timestamp(NOW.0 - hours(30))),
+        ] {
+            let mut dir = directory();
+            let snapshot = |node| update(node, EPOCH, 1, UpdateKind::Snapshot(vec![set(9, 1)]));
+            for node in [1, 2] {
+                assert_eq!(dir.handle_update(NOW, snapshot(node), true), APPLIED);
+            }
+            let down = NodeDown::sign(key(2), EPOCH, 1, &identity(HOME));
+            assert!(dir.handle_node_down(NOW, down));
+            dir.handle_clock_set(before, now);
+            dir.handle_timeout(now.plus_ms(14 * MINUTE - 1));
+            assert_eq!(dir.node_count(), 1);
+            dir.handle_timeout(now.plus_ms(14 * MINUTE));
+            assert_eq!(dir.node_count(), 0);
+            dir.handle_timeout(now.plus_ms(hours(24) - MINUTE - 1));
+            assert_eq!(dir.version(&key(2)), Some((EPOCH, 1)));
+            dir.handle_timeout(now.plus_ms(hours(24) - MINUTE));
+            assert_eq!(dir.version(&key(2)), None);
+        }
     }
 
     #[test]
