@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{Daemon, Sandbox, eventually};
+use support::{Daemon, Port, Sandbox, eventually};
 
 const KEY: &str = "TiTqXCEMBDoAyseEiw8t6r3L7do_k0iXOU1_rk4ERqw";
 
@@ -236,6 +236,17 @@ fn nodes_that_are_not_there() {
     let line = format!("stmgr node-ticket -i app.ident -a {address} -o wrong.ticket");
     sandbox.run(&line).success();
     sandbox.run("stctrl -T wrong.ticket info friends").failure(1, &["node", "ticket"]);
+}
+
+#[test]
+fn a_node_that_is_just_starting_is_waited_for() {
+    let sandbox = files();
+    let port = Port::free().number;
+    sandbox.run(&format!("stmgr node-ticket -i a.ident -a 127.0.0.1:{port} -o n.ticket")).success();
+    let node = format!("exec stnode -i a.ident -l 127.0.0.1:{port} -d node.db -t trusted");
+    let app = "stctrl -I app.ident -T n.ticket info friends";
+    let line = format!("(sleep 0.3; {node}) >/dev/null & {app}; code=$?; kill $!; exit $code");
+    assert_eq!(sandbox.run(&line).success(), "No configured friends.\n");
 }
 
 #[test]

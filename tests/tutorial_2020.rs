@@ -44,9 +44,10 @@ fn tree(root: &Path) -> Vec<String> {
     files
 }
 
-fn end(player: &mut Player) {
+/// Ends the daemons, as a system does (`TERM`) or a user (`INT`).
+fn end(player: &mut Player, signal: &str) {
     for daemon in player.daemons.drain(..) {
-        assert!(daemon.terminate().success(), "daemons end cleanly");
+        assert!(daemon.signal(signal).success(), "daemons end cleanly");
     }
 }
 
@@ -77,7 +78,7 @@ fn node() {
     assert_eq!(daemon.lines, [format!("listening on 0.0.0.0:{}", ports[0].number)]);
     let friends = "stctrl -I app/app.ident -T node/node.ticket info friends";
     assert_eq!(player.sandbox.run(friends).success(), "No configured friends.\n");
-    end(&mut player);
+    end(&mut player, "TERM");
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn relay() {
     assert_eq!(tree(player.sandbox.path()), ["relay/relay.ident", "relay/relay.relay"]);
     let daemon = &player.daemons[0];
     assert_eq!(daemon.lines, [format!("listening on 0.0.0.0:{}", ports[0].number)]);
-    end(&mut player);
+    end(&mut player, "INT");
 }
 
 #[test]
@@ -117,5 +118,5 @@ fn index() {
         assert!(daemon.addresses[i].ip().is_loopback());
         assert!(daemon.lines[i].ends_with(&format!(" ({what})")), "{:?}", daemon.lines);
     }
-    end(&mut player);
+    end(&mut player, "INT");
 }

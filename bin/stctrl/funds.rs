@@ -18,7 +18,7 @@ use offset_proto::{
 use serde_json::json;
 
 use super::{CurrencyChoice, Session};
-use crate::manners::{Access, Answer, OutputFile, answer::say, inputs};
+use crate::manners::{Access, Answer, OutputFile, answer::say, daemon::signals, inputs};
 
 /// The commands of `stctrl funds`.
 #[derive(Debug, Subcommand)]
@@ -116,11 +116,21 @@ async fn pay(
         note: terms.note,
     };
     let id = request.payment_id;
-    let result = if io::stderr().is_terminal() {
-        say(&format!("payment {}", request.payment_id));
-        pay_with_progress(&client, request).await
-    } else {
-        client.pay(request).await
+    let stop = signals().context("cannot handle signals")?;
+    let paying = async {
+        if io::stderr().is_terminal() {
+            say(&format!("payment {id}"));
+            pay_with_progress(&client, request).await
+        } else {
+            client.pay(request).await
+        }
+    };
+    let result = tokio::select! {
+        result = paying => result,
+        () = stop => bail!(
+            "stopped waiting; payment {id} goes on without this command, look at the balance \
+             before you pay again"
+        ),
     };
     client.close().await;
     match result {

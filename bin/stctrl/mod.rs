@@ -116,3 +116,13 @@ Examples:
   export OFFSET_IDFILE=app/app.ident OFFSET_TICKET=node/node.ticket
   stctrl info balance
   stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StctrlArguments::command().debug_assert();
+    }
+}

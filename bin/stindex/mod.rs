@@ -69,3 +69,13 @@ const EXAMPLES: &str = "\
 Example:
   stindex --idfile index/index.ident --lclient 0.0.0.0:3456 --lserver 0.0.0.0:6543 \\
         --trusted index/trusted";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StindexArguments::command().debug_assert();
+    }
+}

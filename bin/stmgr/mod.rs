@@ -114,3 +114,13 @@ Examples:
   stmgr app-ticket --idfile app/app.ident --pbuyer --pseller --pconfig --proutes \\
         --output node/trusted/app.ticket
   stmgr show node/node.ticket";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StmgrArguments::command().debug_assert();
+    }
+}

@@ -83,3 +83,13 @@ Examples:
   stnet up --dir my_net --topology ring:5 &
   stnet status --dir my_net
   stnet down --dir my_net";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StnetArguments::command().debug_assert();
+    }
+}

@@ -63,3 +63,13 @@ const EXAMPLES: &str = "\
 Example:
   stnode --idfile node/node.ident --laddr 127.0.0.1:9876 --database node/node.db \\
         --trusted node/trusted";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StnodeArguments::command().debug_assert();
+    }
+}

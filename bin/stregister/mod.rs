@@ -146,3 +146,13 @@ const EXAMPLES: &str = "\
 Examples:
   stregister gen-invoice -a 60 -p TiTqXCEMBDoAyseEiw8t6r3L7do_k0iXOU1_rk4ERqw -o bananas.invoice
   stregister verify-receipt -i bananas.invoice -r bananas.receipt";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StregisterArguments::command().debug_assert();
+    }
+}

@@ -56,3 +56,13 @@ fn run(arguments: StrelayArguments) -> anyhow::Result<Answer> {
 const EXAMPLES: &str = "\
 Example:
   strelay --idfile relay/relay.ident --laddr 0.0.0.0:4567";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StrelayArguments::command().debug_assert();
+    }
+}
