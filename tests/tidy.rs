@@ -99,9 +99,8 @@ fn dependencies_come_from_the_registry_under_known_licences() {
             LICENCES.contains(&term.trim().trim_matches(|c| c == '(' || c == ')').trim())
         };
         // One alternative of an OR suffices; every part of an AND is needed.
-        let fits = licence
-            .split(" AND ")
-            .all(|part| part.replace('/', " OR ").split(" OR ").any(allowed));
+        let fits =
+            licence.split(" AND ").all(|part| part.replace('/', " OR ").split(" OR ").any(allowed));
         assert!(fits, "{name} has licence {licence:?}");
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     destination::app_error,
     dirty::Key,
     funder::Funder,
+    side::Side,
     state::{Channel, Friend, FriendInfo, IndexServer, Line},
 };
 
@@ -250,14 +251,15 @@ impl Funder {
             if line.credit.is_some() && line.wanted.is_some() {
                 return Ok(());
             }
-            if line.credit.is_some() {
-                return Err(app_error(
-                    ErrorCode::Refused,
-                    "this currency is being removed; add it again when it is gone",
-                ));
-            }
-            let before = line.wanted.unwrap_or_default();
-            line.wanted = Some(Proposal { opening_balance: opening, ..before });
+            line.wanted = Some(match &line.credit {
+                // A removal that could not be sent yet is taken back: the line stays as it is.
+                Some(credit) => Proposal {
+                    opening_balance: Balance::ZERO,
+                    max_debt: credit.numbers().max_debt[Side::Remote],
+                    requests_open: credit.numbers().requests_open[Side::Local],
+                },
+                None => Proposal { opening_balance: opening, ..line.wanted.unwrap_or_default() },
+            });
         } else {
             let count =
                 friend.lines.values().filter(|line| is_shared(line) || line.wanted.is_some());

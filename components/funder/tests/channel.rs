@@ -503,3 +503,23 @@ fn a_disabled_friend_has_no_session() {
     lab.connect(0);
     assert!(lab.funder_report().friends[0].online);
 }
+
+#[test]
+fn a_removal_that_cannot_be_sent_can_be_taken_back() {
+    // The node withdraws its proposal while the friend's acceptance is under way.
+    let mut lab = Lab::new(1);
+    add_currency(&mut lab, 0, &other(), 30);
+    lab.fetch_token(0);
+    lab.puppets[0].silent = true;
+    assert_eq!(remove_currency(&mut lab, 0, &other()), Ok(()));
+    lab.puppets[0].silent = false;
+    lab.declare(0, &other(), -30, 5, true);
+    assert!(is_active(&lab, 0, &other()), "with a balance, so it cannot be disabled");
+    let (friend, currency) = (friend_name(0), Some(other()));
+    let limit = ConfigRequest::SetMaxDebt { friend, currency, max_debt: Credits(40) };
+    let refused = lab.ask(offset_funder::api::Command::Config(limit.clone()));
+    assert_eq!(refused.unwrap_err().code, ErrorCode::NotFound);
+    add_currency(&mut lab, 0, &other(), 0);
+    lab.set(limit);
+    assert_eq!(lab.puppets[0].lines[&other()].active.as_ref().unwrap().max_debt[0], 40);
+}

@@ -128,7 +128,7 @@ fn backward_operations_fit_their_stages() {
                 _ => (cancel(&forwarded, CancelReason::Declined, None), true),
             };
             if allowed {
-                lab.send(1, &[op.clone()]);
+                lab.send(1, std::slice::from_ref(&op));
                 assert_eq!(lab.inconsistent(1), None, "{at:?} {op:?}");
                 let passed = lab.got_one(0);
                 let same = std::mem::discriminant(&passed) == std::mem::discriminant(&op);

@@ -395,3 +395,42 @@ fn a_buyer_that_collects_or_disables_by_itself_breaks_the_channel() {
     let why = "terms disable a currency whose balance is not 0 or with requests pending";
     assert_eq!(lab.inconsistent(0).as_deref(), Some(why));
 }
+
+#[test]
+fn parts_of_one_set_agree_in_total_and_kind_and_are_bounded() {
+    let mut lab = Lab::new(2);
+    let total = Credits(200);
+    let first = Request { total_dest_payment: total, ..lab.request(&[]).0 };
+    assert_eq!(ask(&mut lab, 0, &first), Ok(false));
+    let next = |lab: &mut Lab, amount: u128| Request {
+        invoice_id: first.invoice_id,
+        src_hashed_lock: first.src_hashed_lock,
+        total_dest_payment: total,
+        dest_payment: Credits(amount),
+        ..lab.request(&[]).0
+    };
+    let other = Request { total_dest_payment: Credits(300), ..next(&mut lab, 1) };
+    assert_eq!(ask(&mut lab, 1, &other), Err(CancelReason::UnknownInvoice));
+    let other = Request { spontaneous: false, ..next(&mut lab, 1) };
+    assert_eq!(ask(&mut lab, 1, &other), Err(CancelReason::UnknownInvoice));
+    for _ in 1..64 {
+        let part = next(&mut lab, 1);
+        assert_eq!(ask(&mut lab, 1, &part), Ok(false));
+    }
+    let part = next(&mut lab, 1);
+    assert_eq!(ask(&mut lab, 1, &part), Err(CancelReason::UnknownInvoice), "64 parts");
+}
+
+#[test]
+fn a_request_released_in_its_own_token_leaves_nothing() {
+    let mut lab = Lab::new(2);
+    let seller = lab.puppets[1].key();
+    for route in [vec![], vec![seller]] {
+        let request = lab.request(&route).0;
+        lab.send(0, &[FriendOp::Request(request.clone()), release(&request)]);
+        let last = lab.got(0).pop();
+        assert!(matches!(last, Some(FriendOp::Cancel(c)) if c.reason == CancelReason::Released));
+        assert_eq!((lab.got(1), lab.frozen(0), lab.frozen(1)), (Vec::new(), (0, 0), (0, 0)));
+    }
+    assert!(lab.funder.state().sets.is_empty());
+}

@@ -59,6 +59,16 @@ struct Session {
     last_update: Timestamp,
 }
 
+impl Session {
+    /// A clock that was set back must not silence the node until it is where it was: the index server
+    /// would drop it after 15 minutes.
+    fn not_after(&mut self, now: Timestamp) {
+        self.last_update = self.last_update.min(now);
+        self.last_snapshot = self.last_snapshot.map(|last| last.min(now));
+        self.last_delta = self.last_delta.map(|last| last.min(now));
+    }
+}
+
 /// A server claims to know an epoch that is too far ahead: its clock, this node's clock, or the epoch
 /// that this node once used is wrong, and the server will not take this node's updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -166,6 +176,9 @@ impl Reporter {
     /// The updates that are due.
     #[must_use]
     pub fn take_updates(&mut self, now: Timestamp) -> Vec<UpdateBody> {
+        if let Some(session) = &mut self.session {
+            session.not_after(now);
+        }
         let due = self.next_timeout().is_some_and(|due| due <= now);
         let Some(session) = self.session.as_mut().filter(|_| due) else { return Vec::new() };
         let home = session.home;
@@ -438,6 +451,25 @@ mod tests {
         let bodies = reporter.take_updates(after(ALIVE_EVERY_MS));
         assert_eq!(kinds(&bodies), [UpdateKind::Alive { table: index_table_hash(&table) }]);
         assert_eq!(reporter.next_timeout(), Some(after(2 * ALIVE_EVERY_MS)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_nothing() {
+        let hour_ago = |ms| Timestamp(NOW.0 - 3_600_000 + ms);
+        let mut reporter = reporting();
+        reporter.handle_lines(vec![set(2, 90, 90)]);
+        assert_eq!(reporter.take_updates(hour_ago(0)), vec![]);
+        assert_eq!(reporter.take_updates(hour_ago(DELTA_EVERY_MS)).len(), 1);
+        assert_eq!(reporter.take_updates(hour_ago(DELTA_EVERY_MS + ALIVE_EVERY_MS)).len(), 1);
+        let mut reporter = reporting();
+        reporter.handle_snapshot_wanted();
+        assert_eq!(reporter.take_updates(hour_ago(0)), vec![]);
+        assert_eq!(reporter.take_updates(hour_ago(SNAPSHOT_EVERY_MS)).len(), 1);
+        reporter.handle_lines(vec![set(2, 40, 40)]);
+        assert_eq!(reporter.take_updates(hour_ago(SNAPSHOT_EVERY_MS + URGENT_EVERY_MS)).len(), 1);
+        reporter.handle_lines(vec![set(2, 10, 10)]);
+        assert_eq!(reporter.take_updates(hour_ago(0)), vec![]);
+        assert_eq!(reporter.take_updates(hour_ago(URGENT_EVERY_MS)).len(), 1);
     }
 
     #[test]

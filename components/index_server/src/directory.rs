@@ -85,13 +85,13 @@ pub enum Refusal {
     /// Its epoch is more than a day ahead of this server's clock.
     #[error("the update's epoch is more than a day ahead: check the clocks of node and server")]
     Epoch,
-    /// The node reports more lines than are kept of one node.
-    #[error("the node reports more lines than this server keeps of one node")]
+    /// The node reports more lines than are kept of one node, or in too many currencies.
+    #[error("the node reports more lines or currencies than this server keeps of one node")]
     TooManyLines,
     /// It reports a line of the node with itself.
     #[error("the update names a line of the node with itself")]
     OwnLine,
-    /// No room for another node, another currency, or more bytes.
+    /// No room for another node, another currency, or more bytes where no other node has more.
     #[error("this server is full")]
     Full,
 }
@@ -122,6 +122,8 @@ pub struct Directory {
     /// How many lines of all tables are in each currency.
     currencies: BTreeMap<Currency, usize>,
     stored_bytes: usize,
+    /// The nodes by what is stored of them, one entry each.
+    by_size: BTreeSet<(usize, PublicKey)>,
     changes: Vec<LineChange>,
 }
 
@@ -131,6 +133,8 @@ struct Entry {
     chain: VecDeque<VerifiedUpdate>,
     chain_bytes: usize,
     table: IndexTable,
+    /// How many lines of the table are in each currency.
+    currencies: BTreeMap<Currency, usize>,
     /// When the table's hash was last compared with what the node says.
     compared_at: Timestamp,
     life: Life,
@@ -183,6 +187,7 @@ impl Directory {
             forget: BTreeSet::new(),
             currencies: BTreeMap::new(),
             stored_bytes: 0,
+            by_size: BTreeSet::new(),
             changes: Vec::new(),
         }
     }
@@ -241,6 +246,26 @@ impl Directory {
             }
             self.forget(deadline, &node);
         }
+        self.debug_check();
+    }
+
+    /// This computer's clock was set: it showed `before` when it was found to show `now`. Signs of
+    /// life are as old as they were, so that a clock set forward drops nobody, and one set back keeps
+    /// nobody who is gone.
+    pub fn handle_clock_set(&mut self, before: Timestamp, now: Timestamp) {
+        let moved = |at: Timestamp| Timestamp(at.0.saturating_add(now.0).saturating_sub(before.0));
+        for entry in self.nodes.values_mut() {
+            entry.deadline = moved(entry.deadline);
+            entry.compared_at = moved(entry.compared_at);
+            if let Life::Alive { heard_at } = &mut entry.life {
+                *heard_at = moved(*heard_at);
+            }
+        }
+        self.deadlines = self.nodes.iter().map(|(node, entry)| (entry.deadline, *node)).collect();
+        for gone in self.gone.values_mut() {
+            gone.deadline = moved(gone.deadline);
+        }
+        self.forget = self.gone.iter().map(|(node, gone)| (gone.deadline, *node)).collect();
         self.debug_check();
     }
 
@@ -339,12 +364,16 @@ impl Directory {
                 assert_eq!(update.update().body.node, *node, "chain");
             }
             assert!(entry.table.len() <= self.limits.max_lines_per_node, "bounds");
+            assert_eq!(entry.currencies.values().sum::<usize>(), entry.table.len());
+            assert!(entry.currencies.len() <= self.limits.max_currencies_per_node, "bounds");
             assert!(self.deadlines.contains(&(entry.deadline, *node)));
             assert!(!self.gone.contains_key(node), "a node is here or gone");
             let sum: usize = entry.chain.iter().map(|update| update_bytes(update.update())).sum();
             assert_eq!(sum, entry.chain_bytes);
             bytes += sum;
+            assert!(self.by_size.contains(&(sum, *node)));
         }
+        assert_eq!(self.by_size.len(), self.nodes.len());
         assert_eq!(bytes, self.stored_bytes);
         let mut currencies = BTreeMap::<Currency, usize>::new();
         for (_, currency) in self.nodes.values().flat_map(|entry| entry.table.keys()) {
@@ -406,16 +435,27 @@ impl Directory {
         if self.limits.max_lines_per_node < lines + added_lines(&body.kind, entry) {
             return Ok(Verdict::Refused(Refusal::TooManyLines));
         }
+        if self.limits.max_currencies_per_node < currencies_after(&body.kind, entry) {
+            return Ok(Verdict::Refused(Refusal::TooManyLines));
+        }
+        let kept = entry.map_or(0, |entry| entry.chain_bytes) - freed;
         let bytes = self.stored_bytes - freed + update_bytes(update);
+        let no_room = self.limits.max_stored_bytes < bytes
+            && self.larger_than(kept + update_bytes(update), &body.node).is_none();
         let nodes = self.nodes.len() + usize::from(entry.is_none());
         let currencies = self.currencies.len() + self.new_currencies(&body.kind);
-        if self.limits.max_stored_bytes < bytes
-            || self.limits.max_nodes < nodes
-            || self.limits.max_currencies < currencies
-        {
+        if no_room || self.limits.max_nodes < nodes || self.limits.max_currencies < currencies {
             return Ok(Verdict::Refused(Refusal::Full));
         }
         Err(fresh)
+    }
+
+    /// The node of which most is stored, if that is more than so many bytes: it gives way to a smaller
+    /// one when there is no room. Honest nodes are seldom as large, and many small ones cost an
+    /// attacker more connections than few large ones.
+    fn larger_than(&self, bytes: usize, but: &PublicKey) -> Option<PublicKey> {
+        let mut largest_first = self.by_size.iter().rev().filter(|(_, node)| node != but);
+        largest_first.next().filter(|(size, _)| bytes < *size).map(|(_, node)| *node)
     }
 
     /// How many currencies an update names that nobody else reports a line in.
@@ -443,11 +483,13 @@ impl Directory {
                 chain: VecDeque::new(),
                 chain_bytes: 0,
                 table: IndexTable::new(),
+                currencies: BTreeMap::new(),
                 compared_at: Timestamp(0),
                 life: Life::Staged,
                 deadline,
             }
         });
+        self.by_size.remove(&(entry.chain_bytes, node));
         let mut changed = BTreeSet::new();
         if let UpdateKind::Snapshot(_) = &body.kind {
             self.stored_bytes -= entry.chain_bytes;
@@ -457,6 +499,7 @@ impl Directory {
             for (_, currency) in &changed {
                 uncount(&mut self.currencies, currency);
             }
+            entry.currencies.clear();
         }
         for mutation in mutations(&body.kind) {
             let (friend, currency) = line_of(mutation);
@@ -465,11 +508,13 @@ impl Directory {
                 UpdateMutation::Set { line, .. } => {
                     if entry.table.insert(key.clone(), *line).is_none() {
                         *self.currencies.entry(currency.clone()).or_default() += 1;
+                        *entry.currencies.entry(currency.clone()).or_default() += 1;
                     }
                 }
                 UpdateMutation::Remove { .. } => {
                     if entry.table.remove(&key).is_some() {
                         uncount(&mut self.currencies, currency);
+                        uncount(&mut entry.currencies, currency);
                     }
                 }
             }
@@ -499,6 +544,13 @@ impl Directory {
         entry.chain.push_back(update);
         entry.chain_bytes += bytes;
         self.stored_bytes += bytes;
+        self.by_size.insert((entry.chain_bytes, node));
+        if self.limits.max_stored_bytes < self.stored_bytes
+            && let Some(largest) = self.larger_than(0, &node)
+            && let Some(newest) = self.version(&largest)
+        {
+            self.remove(now, &largest, newest, None);
+        }
         let entry = &self.nodes[&node];
         differs || self.refresh_bytes(entry) < entry.chain_bytes
     }
@@ -517,6 +569,7 @@ impl Directory {
     ) {
         let Some(entry) = self.nodes.remove(node) else { return };
         self.deadlines.remove(&(entry.deadline, *node));
+        self.by_size.remove(&(entry.chain_bytes, *node));
         self.stored_bytes -= entry.chain_bytes;
         for (_, currency) in entry.table.keys() {
             uncount(&mut self.currencies, currency);
@@ -583,6 +636,20 @@ fn added_lines(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
         matches!(mutation, UpdateMutation::Set { .. }) && !known
     });
     sets.count()
+}
+
+/// In how many currencies at most the entry has lines after an update.
+fn currencies_after(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
+    let kept = match kind {
+        UpdateKind::Delta(_) | UpdateKind::Alive { .. } => entry,
+        UpdateKind::Snapshot(_) => None,
+    };
+    let is_kept = |currency| kept.is_some_and(|entry| entry.currencies.contains_key(currency));
+    let new = mutations(kind).iter().filter_map(|mutation| match mutation {
+        UpdateMutation::Set { currency, .. } => (!is_kept(currency)).then_some(currency),
+        UpdateMutation::Remove { .. } => None,
+    });
+    kept.map_or(0, |entry| entry.currencies.len()) + new.collect::<BTreeSet<_>>().len()
 }
 
 /// One line less in a currency.
@@ -656,6 +723,7 @@ pub(crate) mod tests {
             max_nodes: 3,
             max_lines_per_node: 3,
             max_currencies: 2,
+            max_currencies_per_node: 2,
             max_stored_bytes: 64 << 10,
             min_chain_bytes: 2_000,
         })
@@ -763,7 +831,11 @@ pub(crate) mod tests {
 
     #[test]
     fn currencies_are_bounded() {
-        let mut dir = directory();
+        let mut dir = Directory::new(DirectoryLimits {
+            max_currencies: 2,
+            max_currencies_per_node: 3,
+            ..DirectoryLimits::default()
+        });
         let line_in = |currency: &str| UpdateMutation::Set {
             friend: key(9),
             currency: currency.parse().unwrap(),
@@ -780,6 +852,17 @@ pub(crate) mod tests {
         assert_eq!(dir.handle_update(NOW, snapshot(2, 1, &["b"]), true), APPLIED);
         assert_eq!(dir.handle_update(NOW, snapshot(1, 2, &["b"]), true), APPLIED);
         assert_eq!(dir.handle_update(NOW, snapshot(2, 2, &["b", "c"]), true), APPLIED);
+        let mut dir = Directory::new(DirectoryLimits {
+            max_currencies_per_node: 2,
+            ..DirectoryLimits::default()
+        });
+        let many = Verdict::Refused(Refusal::TooManyLines);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, &["a", "b", "c"]), true), many);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, &["a", "b"]), true), APPLIED);
+        let third = update(1, EPOCH, 2, UpdateKind::Delta(vec![line_in("c")]));
+        assert_eq!(dir.handle_update(NOW, third, true), many);
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 2, &["c", "d"]), true), APPLIED);
+        dir.check_invariants();
     }
 
     #[test]
@@ -815,6 +898,55 @@ pub(crate) mod tests {
         assert_eq!(dir.handle_update(NOW, snapshot(3, 5), true), full);
         let delta = update(1, EPOCH, 3, UpdateKind::Delta(vec![set(2, 1)]));
         assert_eq!(dir.handle_update(NOW, delta, true), full);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_no_age() {
+        let hours = |n: u64| n * 60 * MINUTE;
+        for (before, now) in [
+            (NOW.plus_ms(MINUTE), NOW.plus_ms(hours(30))),
+            (NOW.plus_ms(MINUTE), Timestamp(NOW.0 - hours(30))),
+        ] {
+            let mut dir = directory();
+            let snapshot = |node| update(node, EPOCH, 1, UpdateKind::Snapshot(vec![set(9, 1)]));
+            for node in [1, 2] {
+                assert_eq!(dir.handle_update(NOW, snapshot(node), true), APPLIED);
+            }
+            let down = NodeDown::sign(key(2), EPOCH, 1, &identity(HOME));
+            assert!(dir.handle_node_down(NOW, down));
+            dir.handle_clock_set(before, now);
+            dir.handle_timeout(now.plus_ms(14 * MINUTE - 1));
+            assert_eq!(dir.node_count(), 1);
+            dir.handle_timeout(now.plus_ms(14 * MINUTE));
+            assert_eq!(dir.node_count(), 0);
+            dir.handle_timeout(now.plus_ms(hours(24) - MINUTE - 1));
+            assert_eq!(dir.version(&key(2)), Some((EPOCH, 1)));
+            dir.handle_timeout(now.plus_ms(hours(24) - MINUTE));
+            assert_eq!(dir.version(&key(2)), None);
+        }
+    }
+
+    #[test]
+    fn the_largest_node_gives_way_to_a_smaller_one() {
+        let limits = DirectoryLimits { max_stored_bytes: 2_700, ..DirectoryLimits::default() };
+        let mut dir = Directory::new(limits);
+        let snapshot = |node, counter, lines: u8| {
+            let sets = (100..100 + lines).map(|friend| set(friend, 1)).collect();
+            update(node, EPOCH, counter, UpdateKind::Snapshot(sets))
+        };
+        assert_eq!(dir.handle_update(NOW, snapshot(1, 1, 3), true), APPLIED);
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 1, 9), true), APPLIED);
+        let _ = dir.take_changes();
+        assert_eq!(dir.handle_update(NOW, snapshot(3, 1, 3), true), APPLIED);
+        assert_eq!(dir.table(&key(2)), None, "nine lines make room for three");
+        let gone = dir.take_changes().into_iter().filter(|change| change.line.is_none());
+        assert_eq!(gone.count(), 9);
+        let full = Verdict::Refused(Refusal::Full);
+        assert_eq!(dir.handle_update(NOW, snapshot(2, 2, 9), true), full, "and do not come back");
+        assert_eq!(dir.handle_update(NOW, snapshot(4, 1, 1), true), APPLIED);
+        let grows = update(1, EPOCH, 2, UpdateKind::Delta((110..118).map(|f| set(f, 1)).collect()));
+        assert_eq!(dir.handle_update(NOW, grows, true), full);
+        dir.check_invariants();
     }
 
     #[test]

@@ -79,6 +79,9 @@ struct Peer {
     digest_from: Option<DigestPlace>,
     /// Up to where the peer's digest was compared.
     compared: Option<PublicKey>,
+    /// The peer's digest has ended. There is one a connection: comparing looks at every node, so
+    /// nobody can ask for it as often as they like.
+    all_compared: bool,
     lacks: BTreeMap<PublicKey, Lack>,
     /// The node that was last told to its end: the next one's turn comes after it.
     turn: Option<PublicKey>,
@@ -244,9 +247,10 @@ impl Federation {
         last: bool,
     ) {
         let Some(peer) = self.peers.get_mut(peer) else { return };
-        if entries.is_empty() && !last {
+        if peer.all_compared || (entries.is_empty() && !last) {
             return;
         }
+        peer.all_compared = last;
         let theirs: BTreeMap<PublicKey, Version> =
             entries.iter().map(|entry| (entry.node, (entry.epoch, entry.counter))).collect();
         let end = if last { None } else { theirs.keys().next_back().copied() };
@@ -716,6 +720,23 @@ mod tests {
             let bytes = IndexPeerMessage::encode(&Packet::Message(message)).len();
             assert!(bytes <= IndexPeerMessage::PURPOSE.max_frame_bytes(), "{bytes}");
         }
+    }
+
+    #[test]
+    fn a_digest_is_compared_once() {
+        let mut world = World::new(1, 2, false);
+        world.nodes[0].home = Some(0);
+        world.snapshot(0);
+        world.connect((0, 1));
+        world.drain();
+        let peer = world.servers[1].key;
+        let Server { directory, federation, .. } = &mut world.servers[0];
+        let again = PeerInput::Digest { entries: Vec::new(), last: true };
+        federation.handle_message(NOW, directory, &peer, again.clone()).unwrap();
+        assert!(!federation.has_messages(&peer));
+        federation.handle_connected(peer);
+        federation.handle_message(NOW, directory, &peer, again).unwrap();
+        assert_eq!(federation.peers[&peer].lacks.len(), 1, "a new connection begins anew");
     }
 
     #[test]

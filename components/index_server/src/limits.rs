@@ -35,8 +35,11 @@ pub struct DirectoryLimits {
     pub max_lines_per_node: usize,
     /// The most currencies of all nodes together; lines in further ones are refused. 65,536.
     pub max_currencies: usize,
+    /// The most currencies in which one node reports lines. 512.
+    pub max_currencies_per_node: usize,
     /// The most bytes of stored updates of all nodes together, as estimated; tables and graph take
-    /// about twice as much again. 512 MiB.
+    /// about twice as much again. When it is more, the node of which most is stored gives way to a
+    /// smaller one. 512 MiB.
     pub max_stored_bytes: usize,
     /// Bytes of updates that may be stored of any node, besides four times its table, before a new
     /// snapshot is wanted of it; at twice as much its updates are dropped until it comes. 64 KiB.
@@ -49,6 +52,7 @@ impl Default for DirectoryLimits {
             max_nodes: 100_000,
             max_lines_per_node: 65_536,
             max_currencies: 65_536,
+            max_currencies_per_node: 512,
             max_stored_bytes: 512 << 20,
             min_chain_bytes: 64 << 10,
         }
@@ -97,7 +101,7 @@ pub struct SearchLimits {
     pub max_edges: usize,
     /// Searches at a time. 2.
     pub at_once: usize,
-    /// Searches that wait for their turn; further requests are refused as too many. 256.
+    /// Searches that wait for their turn; of more, the newest of whoever has most is refused. 256.
     pub waiting: usize,
     /// A request that has waited this long is refused: its node has given up. 2 s.
     pub patience: Duration,

@@ -4,10 +4,12 @@
 //! by itself would take no update. So searches run on the threads for blocking work and read the
 //! graph under a lock that the owner takes for writing. The owner then waits at most for the
 //! searches in hand, and those are few and bounded. The waiting ones are bounded too, and what has
-//! waited too long is refused, so that a flood of requests costs the newest ones and nothing else.
+//! waited too long is refused. Those who ask take turns, and when too many requests wait, the newest
+//! of whoever has most is refused: a flood costs the one it comes from.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
@@ -60,6 +62,14 @@ pub(crate) struct Asker {
     pub(crate) request_id: RouteRequestId,
 }
 
+/// Those among whom the searches are shared: keys cost nothing, so wherever there is an address it is
+/// that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Party {
+    Address(IpAddr),
+    Key(PublicKey),
+}
+
 /// A search that has ended.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -73,24 +83,46 @@ pub(crate) struct Answer {
 pub(crate) struct Searcher {
     limits: SearchLimits,
     graph: SharedGraph,
-    waiting: VecDeque<(Asker, RouteQuery, Instant)>,
+    /// Never holds an empty queue.
+    waiting: BTreeMap<Party, VecDeque<Waiting>>,
+    /// How many wait in all.
+    count: usize,
+    /// Those who wait, each once, in the order of their turns.
+    turns: VecDeque<Party>,
     running: JoinSet<Answer>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    asker: Asker,
+    query: RouteQuery,
+    asked_at: Instant,
 }
 
 impl Searcher {
     pub(crate) fn new(limits: SearchLimits, graph: SharedGraph) -> Self {
-        Self { limits, graph, waiting: VecDeque::new(), running: JoinSet::new() }
+        Self {
+            limits,
+            graph,
+            waiting: BTreeMap::new(),
+            count: 0,
+            turns: VecDeque::new(),
+            running: JoinSet::new(),
+        }
     }
 
-    /// Takes a search on; `false` when too many wait.
+    /// Takes a search on. Gives the one that is to be refused for it when too many wait, which may
+    /// be the same.
     #[must_use]
-    pub(crate) fn ask(&mut self, asker: Asker, query: RouteQuery) -> bool {
-        if self.limits.waiting <= self.waiting.len() {
-            return false;
+    pub(crate) fn ask(&mut self, party: Party, asker: Asker, query: RouteQuery) -> Option<Asker> {
+        let queue = self.waiting.entry(party).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(party);
         }
-        self.waiting.push_back((asker, query, Instant::now()));
+        queue.push_back(Waiting { asker, query, asked_at: Instant::now() });
+        self.count += 1;
         self.start();
-        true
+        if self.limits.waiting < self.count { self.refuse_one() } else { None }
     }
 
     /// The next answer; never when nothing was asked. Safe to cancel.
@@ -108,9 +140,35 @@ impl Searcher {
         }
     }
 
+    /// Takes out the newest request of the party that has most.
+    fn refuse_one(&mut self) -> Option<Asker> {
+        let (party, queue) = self.waiting.iter_mut().max_by_key(|(_, queue)| queue.len())?;
+        let (party, refused) = (*party, queue.pop_back()?);
+        self.count -= 1;
+        if queue.is_empty() {
+            self.waiting.remove(&party);
+            self.turns.retain(|turn| *turn != party);
+        }
+        Some(refused.asker)
+    }
+
+    /// The oldest request of the party whose turn it is.
+    fn take_turn(&mut self) -> Option<Waiting> {
+        let party = self.turns.pop_front()?;
+        let queue = self.waiting.get_mut(&party)?;
+        let next = queue.pop_front()?;
+        self.count -= 1;
+        if queue.is_empty() {
+            self.waiting.remove(&party);
+        } else {
+            self.turns.push_back(party);
+        }
+        Some(next)
+    }
+
     fn start(&mut self) {
         while self.running.len() < self.limits.at_once {
-            let Some((asker, query, asked_at)) = self.waiting.pop_front() else { return };
+            let Some(Waiting { asker, query, asked_at }) = self.take_turn() else { return };
             let (graph, max_edges) = (self.graph.clone(), self.limits.max_edges);
             let stale = self.limits.patience <= asked_at.elapsed();
             self.running.spawn_blocking(move || {
@@ -148,6 +206,30 @@ mod tests {
         Asker { key: key(1), session: 1, request_id: RouteRequestId(n) }
     }
 
+    const CROWD: Party = Party::Address(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn numbers(refused: impl IntoIterator<Item = Asker>) -> Vec<u64> {
+        refused.into_iter().map(|asker| asker.request_id.0).collect()
+    }
+
+    #[tokio::test]
+    async fn a_flood_costs_the_one_it_comes_from() {
+        let limits = SearchLimits { waiting: 4, at_once: 1, ..SearchLimits::default() };
+        let mut searcher = Searcher::new(limits, SharedGraph::default());
+        let flood = (0..10).filter_map(|n| searcher.ask(CROWD, asker(n), query()));
+        assert_eq!(numbers(flood), [5, 6, 7, 8, 9]);
+        // Two others come in at the cost of the crowd, and are served before what is left of it.
+        let other = |n| Party::Key(key(n));
+        assert_eq!(numbers(searcher.ask(other(2), asker(20), query())), [4]);
+        assert_eq!(numbers(searcher.ask(other(3), asker(30), query())), [3]);
+        let mut answered = Vec::new();
+        for _ in 0..5 {
+            answered.push(searcher.next().await.asker.request_id.0);
+        }
+        assert_eq!(answered, [0, 1, 20, 30, 2]);
+        assert!(searcher.turns.is_empty() && searcher.waiting.is_empty() && searcher.count == 0);
+    }
+
     #[tokio::test]
     async fn every_search_that_was_taken_on_is_answered() {
         let graph = SharedGraph::default();
@@ -160,7 +242,8 @@ mod tests {
         graph.apply(vec![change(1, 2), change(2, 1)]);
         let limits = SearchLimits { waiting: 5, at_once: 2, ..SearchLimits::default() };
         let mut searcher = Searcher::new(limits, graph);
-        let taken: Vec<u64> = (0..20).filter(|n| searcher.ask(asker(*n), query())).collect();
+        let taken: Vec<u64> =
+            (0..20).filter(|n| searcher.ask(CROWD, asker(*n), query()).is_none()).collect();
         assert!((5..20).contains(&taken.len()), "{taken:?}");
         let mut answered = Vec::new();
         for _ in &taken {
@@ -176,7 +259,7 @@ mod tests {
     async fn what_waited_too_long_is_not_searched() {
         let limits = SearchLimits { patience: Duration::ZERO, ..SearchLimits::default() };
         let mut searcher = Searcher::new(limits, SharedGraph::default());
-        assert!(searcher.ask(asker(1), query()));
+        assert_eq!(searcher.ask(CROWD, asker(1), query()), None);
         assert!(searcher.next().await.found.is_none());
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     limits::Limits,
     pace::{Buckets, address_block},
     peers::{Dialled, Dialling, Peers},
-    searcher::{Answer, Asker, Searcher, SharedGraph},
+    searcher::{Answer, Asker, Party, Searcher, SharedGraph},
     sessions::{Desk, Event, PeerConnection, SessionNumber, now, serve_client, welcome_peer},
     trusted::{Trusted, TrustedDirectory, watch_directory},
 };
@@ -144,6 +144,8 @@ struct Owner {
     trusted: watch::Receiver<Trusted>,
     requests_by_key: Buckets<PublicKey>,
     requests_by_address: Buckets<IpAddr>,
+    /// What the computer's clock showed, and when that was.
+    clock: (Timestamp, Instant),
 }
 
 struct Client {
@@ -177,6 +179,7 @@ impl Owner {
             trusted,
             requests_by_key: Buckets::new(limits.clients.requests_per_key),
             requests_by_address: Buckets::new(limits.clients.requests_per_address),
+            clock: (now(), Instant::now()),
         }
     }
 
@@ -187,7 +190,9 @@ impl Owner {
     ) {
         self.handle_trusted();
         loop {
-            match self.next_input(&mut inbox, shutdown.as_mut()).await {
+            let input = self.next_input(&mut inbox, shutdown.as_mut()).await;
+            self.look_at_clock();
+            match input {
                 Input::Event(event) => {
                     self.handle_event(event);
                     // What else waits is handled before anything is sent on.
@@ -226,6 +231,18 @@ impl Owner {
             answer = self.searcher.next() => Input::Answer(answer),
             dialled = self.peers.next_dialled() => Input::Dialled(dialled),
             () = sleep_until(wake_at) => Input::Timeout,
+        }
+    }
+
+    /// Notices when the computer's clock was set.
+    fn look_at_clock(&mut self) {
+        let (shown, at) = self.clock;
+        self.clock = (now(), Instant::now());
+        let passed = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let expected = shown.plus_ms(passed);
+        if CLOCK_SET_MS < expected.0.abs_diff(self.clock.0.0) {
+            log::warn!("the clock of this computer was set");
+            self.directory.handle_clock_set(expected, self.clock.0);
         }
     }
 
@@ -329,11 +346,18 @@ impl Owner {
         let now = now();
         let address = self.clients.get(&asker.key).and_then(|client| client.address);
         // Programs of this computer and those behind a proxy on it share an address.
+        let block = address.map(address_block).filter(|address| !address.is_loopback());
         let allowed = self.requests_by_key.take(asker.key, now)
-            && address.is_none_or(|address| {
-                address.is_loopback() || self.requests_by_address.take(address_block(address), now)
-            });
-        if !allowed || !self.searcher.ask(asker, query) {
+            && block.is_none_or(|block| self.requests_by_address.take(block, now));
+        let refusal = if allowed {
+            let party = block.map_or(Party::Key(asker.key), Party::Address);
+            self.searcher.ask(party, asker, query)
+        } else {
+            Some(asker)
+        };
+        if let Some(asker) = refusal
+            && self.is_client(&asker.key, asker.session)
+        {
             self.send(&asker.key, refused(asker.request_id));
         }
     }
@@ -427,6 +451,8 @@ fn refused(request_id: RouteRequestId) -> IndexToClient {
 const WAITING_EVENTS: usize = 256;
 /// The owner looks at its clock at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// A clock that is off by more than this from one look to the next was set; less is correction.
+const CLOCK_SET_MS: u64 = 10_000;
 const GOODBYE: &str = "the index server is shutting down";
 /// How long a shutdown waits for goodbyes to be taken.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);

@@ -38,7 +38,8 @@ impl TrustedDirectory {
     /// What the directory says now. A directory that is not there says that nobody is trusted.
     ///
     /// # Errors
-    /// When the directory cannot be listed.
+    /// When the directory cannot be listed, or this computer is out of files or memory: what a file
+    /// says then is not known, so nobody loses trust by it.
     pub(crate) fn read(&mut self) -> io::Result<Trusted> {
         let mut trusted = Trusted::new();
         let mut troubles = BTreeMap::new();
@@ -59,7 +60,8 @@ impl TrustedDirectory {
                 Ok(ticket) => {
                     trusted.insert(ticket.public_key, ticket.address);
                 }
-                Err(trouble) => {
+                Err(Trouble::Computer(error)) => return Err(error),
+                Err(Trouble::File(trouble)) => {
                     troubles.insert(path, trouble);
                 }
             }
@@ -73,22 +75,37 @@ impl TrustedDirectory {
         Ok(trusted)
     }
 
-    fn read_ticket(&self, path: &Path) -> Result<ServerAddress, String> {
+    fn read_ticket(&self, path: &Path) -> Result<ServerAddress, Trouble> {
         // Not a pipe or a device, which could block or never end.
-        let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-        if !metadata.is_file() {
-            return Err("not a regular file".into());
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(Trouble::File("not a regular file".into()));
         }
-        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
         let mut text = String::new();
-        file.take(MAX_FILE_BYTES as u64 + 1)
-            .read_to_string(&mut text)
-            .map_err(|error| error.to_string())?;
-        let IndexTicket(ticket) = IndexTicket::parse(&text).map_err(|error| error.to_string())?;
+        std::fs::File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
+        let ticket = IndexTicket::parse(&text);
+        let IndexTicket(ticket) = ticket.map_err(|error| Trouble::File(error.to_string()))?;
         if ticket.public_key == self.own_key {
-            return Err("it is this server's own ticket".into());
+            return Err(Trouble::File("it is this server's own ticket".into()));
         }
         Ok(ticket)
+    }
+}
+
+/// Why a ticket was not read.
+#[derive(Debug)]
+enum Trouble {
+    /// It is no ticket, or may not be read.
+    File(String),
+    /// This computer cannot read any file now.
+    Computer(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        // ENOMEM has a kind; that there are too many open files (ENFILE, EMFILE) has none.
+        let out = error.kind() == io::ErrorKind::OutOfMemory
+            || matches!(error.raw_os_error(), Some(23 | 24));
+        if out { Self::Computer(error) } else { Self::File(error.to_string()) }
     }
 }
 
@@ -166,6 +183,16 @@ mod tests {
         assert_eq!(trusted.read().unwrap().into_keys().collect::<Vec<_>>(), [key(2)]);
         drop(directory);
         assert_eq!(trusted.read().unwrap(), Trusted::new());
+    }
+
+    #[test]
+    fn being_out_of_files_says_nothing_of_a_ticket() {
+        for errno in [23, 24, 12] {
+            let trouble = Trouble::from(io::Error::from_raw_os_error(errno));
+            assert!(matches!(trouble, Trouble::Computer(_)), "{errno}");
+        }
+        let denied = Trouble::from(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(matches!(denied, Trouble::File(_)));
     }
 
     #[test]

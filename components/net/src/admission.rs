@@ -46,14 +46,20 @@ impl Limits {
 
 impl Limits {
     /// The same limits for a process that may have so many files open (None: as many as it likes):
-    /// half of them are left for everything that is no connection, and half-open connections are
-    /// never all that there are.
+    /// half of them are left for everything that is no connection, and neither half-open connections
+    /// nor those of one address or network are ever all that there are.
     #[must_use]
     pub(crate) fn within(self, open_files: Option<usize>) -> Self {
         let most = open_files.map_or(usize::MAX, |files| files / 2);
         let connections = self.connections.min(most);
-        let half_open = self.half_open.min((connections / 2).max(1));
-        Self { connections, half_open, ..self }
+        let part = |limit: usize, of: usize| limit.min((connections / of).max(1));
+        Self {
+            connections,
+            half_open: part(self.half_open, 2),
+            per_address: part(self.per_address, 8),
+            per_network: part(self.per_network, 4),
+            ..self
+        }
     }
 }
 
@@ -382,15 +388,16 @@ mod tests {
     fn connections_leave_files_for_others_and_for_each_other() {
         let limits = Limits { connections: 1_000, half_open: 100, ..Limits::default() };
         let rows = [
-            (None, 1_000, 100),
-            (Some(5_000), 1_000, 100),
-            (Some(1_024), 512, 100),
-            (Some(100), 50, 25),
-            (Some(0), 0, 1),
+            (None, [1_000, 100, 125, 250]),
+            (Some(5_000), [1_000, 100, 125, 250]),
+            (Some(1_024), [512, 100, 64, 128]),
+            (Some(100), [50, 25, 6, 12]),
+            (Some(0), [0, 1, 1, 1]),
         ];
-        for (files, connections, half_open) in rows {
-            let fitting = limits.clone().within(files);
-            assert_eq!((fitting.connections, fitting.half_open), (connections, half_open));
+        for (files, expected) in rows {
+            let Limits { connections, half_open, per_address, per_network, .. } =
+                limits.clone().within(files);
+            assert_eq!([connections, half_open, per_address, per_network], expected);
         }
     }
 

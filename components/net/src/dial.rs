@@ -1,11 +1,15 @@
 //! Dialling: from a server's address and key to a connection.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use offset_proto::{NetworkAddress, ServerAddress, session::Wire};
 use offset_secure_channel::{self as channel, Channel, ChannelIdentity};
 use tokio::{
     net::{TcpStream, lookup_host},
+    sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -48,9 +52,22 @@ pub async fn dial<Out: Wire, In: Wire>(
 }
 
 async fn resolve(address: &NetworkAddress) -> Result<Vec<SocketAddr>, Error> {
-    let found = lookup_host(address.host_and_port()).await;
-    let mut addresses: Vec<_> =
-        found.map_err(|error| unresolved(address, &error.to_string()))?.collect();
+    let (host, port) = address.host_and_port();
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    // A lookup occupies one of the runtime's threads for blocking work until the system gives up,
+    // long after whoever dials has. A friend who names relays that cannot be resolved must not take
+    // all of those threads, so the permit stays with the lookup and not with who waits for it.
+    let permit = LOOKUPS.acquire().await;
+    let host = host.to_owned();
+    let lookup = tokio::spawn(async move {
+        let found = lookup_host((host.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+        drop(permit);
+        found
+    });
+    let found = lookup.await.map_err(|error| unresolved(address, &error.to_string()))?;
+    let mut addresses = found.map_err(|error| unresolved(address, &error.to_string()))?;
     addresses.dedup();
     addresses.truncate(MAX_ADDRESSES);
     Ok(addresses)
@@ -77,5 +94,31 @@ fn unresolved(address: &NetworkAddress, reason: &str) -> Error {
     Error::Resolve { address: address.clone(), reason: reason.to_owned() }
 }
 
+/// Lookups of names at a time, half as many as there are threads for blocking work.
+static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
+
+const MAX_LOOKUPS: usize = 256;
+
 /// More addresses of one name than this are not tried.
 const MAX_ADDRESSES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn lookups_are_bounded_and_addresses_need_none() {
+        let all = LOOKUPS.acquire_many(256).await.unwrap();
+        for (address, expected) in [("127.0.0.1:5", "127.0.0.1:5"), ("[::1]:5", "[::1]:5")] {
+            let found = resolve(&address.parse().unwrap()).await.unwrap();
+            assert_eq!(found, [expected.parse().unwrap()]);
+        }
+        let name: NetworkAddress = "localhost:5".parse().unwrap();
+        assert!(timeout(Duration::from_secs(60), resolve(&name)).await.is_err(), "waits its turn");
+        drop(all);
+        assert!(!resolve(&name).await.unwrap().is_empty());
+        assert_eq!(LOOKUPS.available_permits(), MAX_LOOKUPS);
+    }
+}

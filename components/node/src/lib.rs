@@ -1,1 +1,276 @@
-//! A node: wires the funder, the store, friend sessions, index client and app server.
+//! A node: the shell around the funder.
+//!
+//! It wires the funder to the store, to friends over relays, to index servers and to applications. It
+//! does not decide anything about money (that is `offset-funder`), and does not read identity files,
+//! arguments or signals (that is the program `stnode`).
+//!
+//! ```text
+//!   apps --requests--> [ App server ]--.                        .--> [ store's thread ] --> disk
+//!                                      |                        |
+//!   friends --------> [ Keepers ] -----+--> inputs --> [ Core ]-+--> replies, messages, events
+//!      ^                               |    (bounded)           |       (never waits)
+//!      '-- relays --> [ Relays ] ------'                        '--> [ Index client ] --> servers
+//! ```
+//!
+//! The **core** is one task that owns the funder. It takes all inputs that wait, handles each, takes
+//! one batch, hands its changes to the store's thread, and goes on with the next while the first is
+//! being synced. A batch's effects leave when it is durable, in order.
+//!
+//! Invariants:
+//! - *durable first* (T1): nothing that follows from a change leaves before the change is durable.
+//! - *stop at the first failure* (D2): when the store fails, the node ends at once; what was not
+//!   durable was not sent.
+//! - *one answer*: every request of an application that was taken gets exactly one response, as long
+//!   as its connection stands.
+//! - *permission at execution* (P1, P2, P3): each request is checked against the tickets as they are
+//!   then; an application whose ticket is taken away is disconnected within a second.
+//! - *one session a friend*: of two, a rule keeps one on both sides; what comes out of the other is
+//!   dropped.
+//! - *bounded*: see [`limits`]. A friend or application that sends too much is not read; one that reads
+//!   too little is disconnected.
+
+mod apps;
+mod config;
+mod core;
+mod error;
+mod friends;
+mod input;
+pub mod limits;
+mod outside;
+mod relays;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use futures::stream::FuturesUnordered;
+use offset_crypto::Identity;
+use offset_funder::Funder;
+use offset_index_client::{Driver, IndexClient};
+use offset_net::{Listener, NetConfig, ServeConfig};
+use offset_proto::session::Purpose;
+use offset_relay::{ClientConfig, RelayClient};
+use offset_secure_channel::ChannelIdentity;
+use offset_store::{Reader, SqliteStore, Store, Writer};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+pub use crate::config::{Clock, Config};
+pub use crate::error::Error;
+
+use crate::{
+    apps::{Apps, Directory, Trusted},
+    core::Core,
+    friends::{Contacts, Friends},
+    input::Input,
+    outside::Outside,
+    relays::Relays,
+    view::View,
+};
+
+/// Runs a node until `shutdown` is done: then the batch in hand is finished, applications that wait
+/// are answered with `Stopping`, everyone is told goodbye, and the database is closed.
+///
+/// Applications connect to `listener`, which may be bound to port 0. The database was made with
+/// [`offset_store::init`] for this identity.
+///
+/// # Errors
+/// What keeps the node from starting, or the failure of its store, see [`Error`].
+pub async fn run(
+    config: Config,
+    identity: Arc<Identity>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let store = SqliteStore::open(&config.database, &identity.public_key())?;
+    let reader = store.reader()?;
+    run_on((store, reader), config, identity, (listener, shutdown)).await
+}
+
+/// As [`run`], with a store that is open.
+async fn run_on<S: Store + Send + 'static>(
+    (mut store, reader): (S, Reader),
+    config: Config,
+    identity: Arc<Identity>,
+    (listener, shutdown): (TcpListener, impl Future<Output = ()> + Send),
+) -> Result<(), Error> {
+    let now = config.clock.now();
+    let funder = Funder::new(Arc::clone(&identity), store.load()?, config.funder.clone(), now)?;
+    let mut directory = Directory::new(config.trusted.clone());
+    let trusted =
+        directory.scan().map_err(|error| Error::Trusted { path: config.trusted.clone(), error })?;
+    let epoch = store.next_index_epoch(0)?;
+    let (outside, inputs, shell) = Shell::build(&config, &identity, epoch, trusted);
+    if epoch < outside.index.epoch() {
+        // The client follows the clock; that too is durable before the first update leaves.
+        store.next_index_epoch(outside.index.epoch())?;
+    }
+    let (durable_sender, durable) = mpsc::channel(limits::WAITING_BATCHES + 1);
+    let done = move |result| {
+        // There is a place for each batch, and one for an error.
+        drop(durable_sender.try_send(result));
+    };
+    let writer = Writer::spawn(store, reader, done).map_err(Error::Thread)?;
+
+    let waiting = VecDeque::new();
+    let mut core =
+        Core { funder, clock: config.clock.clone(), writer, durable, inputs, outside, waiting };
+    let servers = shell.serve(&config, directory, listener);
+    let result = core.run(pin!(shutdown)).await;
+
+    let Core { writer, inputs, outside, .. } = core;
+    // Whoever wants to tell the core something hears that it is gone.
+    drop(inputs);
+    drop(outside);
+    servers.finish().await;
+    writer.close();
+    result
+}
+
+/// What runs beside the core, before it does.
+struct Shell {
+    friends: Friends,
+    contacts: watch::Receiver<Contacts>,
+    circuits: mpsc::Receiver<(offset_crypto::PublicKey, offset_relay::Circuit)>,
+    relays: Relays,
+    wanted_relays: watch::Receiver<Vec<offset_proto::ServerAddress>>,
+    index: Driver,
+    apps: apps::House,
+    trusted: watch::Sender<Trusted>,
+    identity: Arc<ChannelIdentity>,
+}
+
+impl Shell {
+    /// Everything around the core, and what the core holds of it.
+    fn build(
+        config: &Config,
+        identity: &Arc<Identity>,
+        epoch: u64,
+        trusted: Trusted,
+    ) -> (Outside, mpsc::Receiver<Input>, Self) {
+        let channel = Arc::new(ChannelIdentity::new(identity));
+        let (inputs, inputs_taken) = mpsc::channel(limits::WAITING_INPUTS);
+        let (contacts_sender, contacts) = watch::channel(Contacts::new());
+        let (relays_sender, wanted_relays) = watch::channel(Vec::new());
+        let (index_servers, index_servers_seen) = watch::channel(Vec::new());
+        let (trusted_sender, trusted) = watch::channel(trusted);
+        let (circuits_sender, circuits) = mpsc::channel(WAITING_CIRCUITS);
+
+        let relay_config =
+            ClientConfig { net: config.net.clone(), backoff: config.backoff, ..Default::default() };
+        let client = RelayClient::new(relay_config, Arc::clone(&channel));
+        let index_config = offset_index_client::Config {
+            net: config.net.clone(),
+            backoff: config.backoff,
+            ..offset_index_client::Config::new(Arc::clone(identity), epoch.saturating_sub(1))
+        };
+        let (index_client, index) = IndexClient::new(index_config, index_servers_seen);
+        let house = friends::House {
+            local: identity.public_key(),
+            identity: Arc::clone(&channel),
+            net: config.net.clone(),
+            backoff: config.backoff,
+            relays: client.clone(),
+            inputs: inputs.clone(),
+            next_session: AtomicU64::new(1),
+        };
+        let outside = Outside {
+            local: identity.public_key(),
+            apps: Apps::default(),
+            view: View::default(),
+            sessions: BTreeMap::new(),
+            contacts: contacts_sender,
+            relays: relays_sender,
+            index_status: index_client.status(),
+            index: index_client,
+            index_servers,
+            searches: FuturesUnordered::new(),
+        };
+        let shell = Self {
+            friends: Friends::new(house),
+            relays: Relays {
+                client,
+                contacts: contacts.clone(),
+                circuits: circuits_sender,
+                inputs: inputs.clone(),
+            },
+            contacts,
+            circuits,
+            wanted_relays,
+            index,
+            apps: apps::House { trusted, inputs, next_app: AtomicU64::new(1) },
+            trusted: trusted_sender,
+            identity: channel,
+        };
+        (outside, inputs_taken, shell)
+    }
+
+    /// Starts it all.
+    fn serve(self, config: &Config, directory: Directory, listener: TcpListener) -> Servers {
+        let (connected, connections) = watch::channel(0_usize);
+        let net = NetConfig { queue_bytes: limits::APP_QUEUE_BYTES, ..config.net.clone() };
+        let limits = config.app_limits.clone();
+        let serve = ServeConfig { net, limits, ..ServeConfig::new([Purpose::App]) };
+        let listener = Listener::new(listener, self.identity, serve);
+        let trusted = self.apps.trusted.clone();
+        let house = Arc::new(self.apps);
+        let handler = move |incoming| {
+            let (house, connected) = (Arc::clone(&house), connected.clone());
+            async move {
+                connected.send_modify(|count| *count += 1);
+                apps::serve(house, incoming).await;
+                connected.send_modify(|count| *count -= 1);
+            }
+        };
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.friends.run(self.contacts, self.circuits));
+        tasks.spawn(self.relays.run(self.wanted_relays));
+        tasks.spawn(self.index.run(std::future::pending()));
+        let mut watching = JoinSet::new();
+        watching.spawn(directory.watch(self.trusted));
+        watching.spawn(listener.serve(
+            move |key, _| trusted.borrow().contains_key(key),
+            handler,
+            std::future::pending(),
+        ));
+        Servers { tasks, watching, connections }
+    }
+}
+
+/// What runs beside the core.
+struct Servers {
+    /// They end by themselves when the core is gone.
+    tasks: JoinSet<()>,
+    /// The directory and the port.
+    watching: JoinSet<()>,
+    /// How many connections of applications there are.
+    connections: watch::Receiver<usize>,
+}
+
+impl Servers {
+    /// Waits until everybody was told goodbye, for a short while.
+    async fn finish(self) {
+        let Self { mut tasks, mut watching, mut connections } = self;
+        let goodbyes = async { while tasks.join_next().await.is_some() {} };
+        let apps = async { drop(connections.wait_for(|count| *count == 0).await) };
+        let both = async { tokio::join!(goodbyes, apps) };
+        if timeout(limits::GOODBYE * 2, both).await.is_err() {
+            log::debug!("not everybody took the goodbye");
+        }
+        watching.shutdown().await;
+    }
+}
+
+/// Circuits that wait to be given to a friend's keeper. Their relays give them up after 10 s.
+const WAITING_CIRCUITS: usize = 64;

@@ -140,7 +140,8 @@ fn is_address(text: &str) -> bool {
 /// Control characters, and the invisible ones that reorder or hide what a terminal shows.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn split_address(text: &str) -> Option<(&str, u16)> {
@@ -177,7 +178,9 @@ mod tests {
     fn names() {
         assert!("Änne & Söhne".parse::<Name>().is_ok());
         assert!("x".repeat(64).parse::<Name>().is_ok());
-        for bad in ["", "a\nb", "\u{1b}[31m", "a\u{202e}b", &"x".repeat(65)] {
+        for bad in
+            ["", "a\nb", "\u{1b}[31m", "a\u{202e}b", "a\u{61c}b", "a\u{e0041}", &"x".repeat(65)]
+        {
             assert_eq!(bad.parse::<Name>(), Err(InvalidValue::Name), "{bad:?}");
         }
     }

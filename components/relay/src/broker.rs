@@ -341,7 +341,7 @@ impl Broker {
 
         let deadline = now.plus_ms(self.limits.accept_timeout_ms);
         let offered = End { connection: to, circuit: CircuitId(number) };
-        self.link(opener, offered, Phase::Offered(deadline, by));
+        self.link(opener, offered, Phase::Offered(deadline, by), now);
         self.send(to, RelayToClient::Incoming { circuit: offered.circuit, source });
         Ok(())
     }
@@ -357,6 +357,7 @@ impl Broker {
         let new_ends = |same: bool| if same { 2 } else { 1 };
         let same_connection = new_ends(opener == to);
         let same_key = new_ends(from.key == listener.key);
+        let same_address = new_ends(from.address == listener.address);
         self.circuits < limits.max_circuits
             && listener.pending < limits.max_pending_per_listener
             && listener
@@ -367,6 +368,8 @@ impl Broker {
                 side.ends.len() + same_connection <= limits.max_circuits_per_connection
                     && self.accounts.circuit_ends(side.key) + same_key
                         <= limits.max_circuits_per_key
+                    && self.accounts.circuit_ends_from(side.address) + same_address
+                        <= limits.max_circuits_per_address
             })
     }
 
@@ -516,13 +519,13 @@ impl Broker {
         waiting + cost <= self.limits.max_waiting_bytes
     }
 
-    fn link(&mut self, opener: End, offered: End, offer: Phase) {
+    fn link(&mut self, opener: End, offered: End, offer: Phase, now: Timestamp) {
         let leg = |other, phase| Leg { other, phase, send_window_bytes: FIRST_WINDOW_BYTES };
         for (end, leg) in [(opener, leg(offered, Phase::Opening)), (offered, leg(opener, offer))] {
             let connection = self.connection(end.connection);
             connection.ends.insert(end.circuit, leg);
-            let key = connection.key;
-            self.accounts.circuit_opened(key);
+            let (key, address) = (connection.key, connection.address);
+            self.accounts.circuit_opened(key, address, now);
         }
         if let Phase::Offered(deadline, _) = offer {
             self.offers.insert((deadline, offered));
@@ -536,12 +539,12 @@ impl Broker {
         for each in [end, leg.other] {
             let connection = self.connection(each.connection);
             let removed = connection.ends.remove(&each.circuit).expect("ends are paired");
-            let key = connection.key;
+            let (key, address) = (connection.key, connection.address);
             if let Phase::Offered(deadline, by) = removed.phase {
                 connection.offer_ended(by);
                 self.offers.remove(&(deadline, each));
             }
-            self.accounts.circuit_closed(key);
+            self.accounts.circuit_closed(key, address);
         }
         self.circuits -= 1;
         Some(leg)

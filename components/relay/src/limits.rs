@@ -17,6 +17,9 @@ pub struct Limits {
     pub max_circuits_per_connection: usize,
     /// Ends of circuits of one key, over all its connections.
     pub max_circuits_per_key: usize,
+    /// Ends of circuits of all keys of one address: keys cost nothing. Not for those of this computer
+    /// itself, where proxies are.
+    pub max_circuits_per_address: usize,
     /// Incoming circuits of one listener that wait to be accepted.
     pub max_pending_per_listener: usize,
     /// Those of them that come from one address (or, from this computer itself, from one key), so
@@ -61,6 +64,7 @@ impl Default for Limits {
             max_circuits: 100_000,
             max_circuits_per_connection: 4_096,
             max_circuits_per_key: 4_096,
+            max_circuits_per_address: 4_096,
             max_pending_per_listener: 64,
             max_pending_per_source: 16,
             accept_timeout_ms: 10_000,

@@ -221,7 +221,12 @@ impl Lab {
             let counter = self.puppets[at].counter;
             self.message(at, FriendMessage::TokenWanted { counter });
         }
-        assert!(self.puppets[at].holds_token(), "the node answers tokenWanted");
+        let channel = &self.friend(at).channel;
+        let counter = self.puppets[at].counter;
+        assert!(
+            self.puppets[at].holds_token(),
+            "tokenWanted at {counter} not answered: {channel:?}"
+        );
     }
 
     /// The puppet sends terms and operations, right or wrong, in one token.
@@ -255,13 +260,17 @@ impl Lab {
             for at in 0..self.puppets.len() {
                 let puppet = &self.puppets[at];
                 if puppet.wanted && puppet.holds_token() && !puppet.silent {
-                    self.puppets[at].wanted = false;
+                    let before = self.friend(at).channel.counter;
                     let token = self.puppets[at].compose(&[], &[]);
                     let (key, session) = (self.puppets[at].key(), self.puppets[at].session);
                     let message = FriendMessage::MoveToken(Box::new(token.clone()));
                     self.funder.handle_message(self.now, &mut self.rng, key, session, message);
-                    self.puppets[at].sent(&token);
-                    busy = true;
+                    // Not before both have said where they are.
+                    if self.friend(at).channel.counter != before {
+                        self.puppets[at].wanted = false;
+                        self.puppets[at].sent(&token);
+                        busy = true;
+                    }
                 }
             }
             if !busy {

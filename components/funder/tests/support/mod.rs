@@ -339,9 +339,11 @@ impl Net {
                     self.links.entry((node, to)).or_default().push_back(message);
                 }
             }
-            Effect::Disconnect { friend, .. } => {
+            Effect::Disconnect { friend, session } => {
                 let to = self.index_of(friend);
-                self.disconnect(node, to);
+                if self.sessions.get(&(node.min(to), node.max(to))) == Some(&session) {
+                    self.disconnect(node, to);
+                }
             }
             Effect::FindRoutes { payment_id, query } => {
                 let answer = self.find(&query);
@@ -490,7 +492,14 @@ impl Net {
                 assert_eq!(friend.channel.token_id, theirs.channel.token_id, "{a}-{b}");
                 assert_eq!(friend.channel.inconsistent, None, "{a}-{b}");
                 for (currency, line) in &friend.lines {
-                    let Some(mine) = &line.credit else { continue };
+                    let Some(mine) = &line.credit else {
+                        let other = theirs.lines.get(currency);
+                        assert!(other.is_none_or(|other| other.credit.is_none()), "{a}-{b}");
+                        let proposed = other.and_then(|other| other.remote_proposal);
+                        assert_eq!(line.local_proposal, proposed, "{a}-{b} proposal");
+                        assert_eq!(line.local_proposal, line.wanted, "{a}-{b} told");
+                        continue;
+                    };
                     let other = theirs.lines[currency].credit.as_ref().unwrap();
                     let (m, o) = (mine.numbers(), other.numbers());
                     assert_eq!(m.balance, o.balance.mirrored(), "{a}-{b} mirror");
@@ -539,4 +548,17 @@ pub fn rows(state: &State) -> BTreeSet<String> {
         }
     }
     rows
+}
+
+/// The seeds of a random test: the first `usual`, as many as `OFFSET_SEEDS` says, or the one that
+/// `OFFSET_SEED` names.
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    match number("OFFSET_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("OFFSET_SEEDS").unwrap_or(usual),
+    }
 }

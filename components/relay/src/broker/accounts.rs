@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Accounts {
     keys: BTreeMap<PublicKey, Account>,
-    addresses: BTreeMap<IpAddr, TokenBucket>,
+    addresses: BTreeMap<IpAddr, Address>,
     opens_per_address: Allowance,
     /// Addresses are looked through for full buckets when there are so many.
     sweep_at: usize,
@@ -38,6 +38,12 @@ struct Account {
     opens: TokenBucket,
     bytes: TokenBucket,
     forget_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Address {
+    circuit_ends: usize,
+    opens: TokenBucket,
 }
 
 impl Accounts {
@@ -97,13 +103,30 @@ impl Accounts {
         }
     }
 
-    /// Counts an end of a circuit of `key`.
-    pub(super) fn circuit_opened(&mut self, key: PublicKey) {
+    /// Counts an end of a circuit of `key`, connected from `address`.
+    pub(super) fn circuit_opened(
+        &mut self,
+        key: PublicKey,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) {
         self.account(key).circuit_ends += 1;
+        if let Some(address) = address {
+            self.address(address, now).circuit_ends += 1;
+        }
     }
 
-    pub(super) fn circuit_closed(&mut self, key: PublicKey) {
+    pub(super) fn circuit_closed(&mut self, key: PublicKey, address: Option<IpAddr>) {
         self.account(key).circuit_ends -= 1;
+        if let Some(address) = address.and_then(|address| self.addresses.get_mut(&address)) {
+            address.circuit_ends -= 1;
+        }
+    }
+
+    /// How many ends of circuits all keys of an address have; 0 for this computer.
+    pub(super) fn circuit_ends_from(&self, address: Option<IpAddr>) -> usize {
+        let address = address.and_then(|address| self.addresses.get(&address));
+        address.map_or(0, |address| address.circuit_ends)
     }
 
     pub(super) fn circuit_ends(&self, key: PublicKey) -> usize {
@@ -118,17 +141,20 @@ impl Accounts {
         now: Timestamp,
     ) -> bool {
         self.account(key).opens.take(now)
-            && address.is_none_or(|address| self.take_open_from(address, now))
+            && address.is_none_or(|address| self.address(address, now).opens.take(now))
             && self.opens.take(now)
     }
 
-    fn take_open_from(&mut self, address: IpAddr, now: Timestamp) -> bool {
+    fn address(&mut self, address: IpAddr, now: Timestamp) -> &mut Address {
         if self.sweep_at <= self.addresses.len() {
-            self.addresses.retain(|_, bucket| now < bucket.full_at(now));
+            self.addresses
+                .retain(|_, address| 0 < address.circuit_ends || now < address.opens.full_at(now));
             self.sweep_at = SWEEP_AT.max(2 * self.addresses.len());
         }
-        let fresh = || TokenBucket::new(self.opens_per_address, now);
-        self.addresses.entry(address).or_insert_with(fresh).take(now)
+        self.addresses.entry(address).or_insert_with(|| Address {
+            circuit_ends: 0,
+            opens: TokenBucket::new(self.opens_per_address, now),
+        })
     }
 
     /// Charges received bytes; the milliseconds for which reading from the key should pause.
@@ -152,10 +178,12 @@ impl Accounts {
     }
 
     /// Panics when the counts differ from those counted anew: `ends` holds, for each connection,
-    /// its key and how many ends of circuits it has.
-    pub(super) fn check(&self, ends: impl Iterator<Item = (PublicKey, usize)>) {
+    /// its key and address, and how many ends of circuits it has.
+    pub(super) fn check(&self, ends: impl Iterator<Item = (PublicKey, Option<IpAddr>, usize)>) {
         let mut counted: BTreeMap<PublicKey, (usize, usize)> = BTreeMap::new();
-        for (key, circuit_ends) in ends {
+        let mut by_address: BTreeMap<Option<IpAddr>, usize> = BTreeMap::new();
+        for (key, address, circuit_ends) in ends {
+            *by_address.entry(address).or_default() += circuit_ends;
             let entry = counted.entry(key).or_default();
             entry.0 += 1;
             entry.1 += circuit_ends;
@@ -170,6 +198,12 @@ impl Accounts {
                 assert!(self.forget.contains(&(at, *key)), "what goes has its time");
             }
         }
+        for (address, known) in &self.addresses {
+            let expected = by_address.remove(&Some(*address)).unwrap_or_default();
+            assert_eq!(expected, known.circuit_ends, "{address} is counted");
+        }
+        by_address.remove(&None);
+        assert!(by_address.into_values().all(|ends| ends == 0), "addresses in use are known");
         assert!(counted.is_empty(), "every connected key has an account");
         assert!(self.forget.len() <= self.keys.len(), "nothing goes twice");
     }

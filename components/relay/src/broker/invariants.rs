@@ -26,7 +26,8 @@ impl Broker {
             let listener = self.connections.get(id).expect("one listener: it is connected");
             assert_eq!(listener.key, *key, "one listener: of its own key");
         }
-        self.accounts.check(self.connections.values().map(|each| (each.key, each.ends.len())));
+        let ends = self.connections.values().map(|each| (each.key, each.address, each.ends.len()));
+        self.accounts.check(ends);
     }
 
     fn check_connection(&self, id: ConnectionId, connection: &Connection) -> usize {

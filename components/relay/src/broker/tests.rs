@@ -328,6 +328,7 @@ fn many_keys_of_one_address_are_one_source() {
     let address = |last| Some(IpAddr::from([10, 0, 0, last]));
     for limits in [
         Limits { max_pending_per_source: 2, ..Limits::default() },
+        Limits { max_circuits_per_address: 2, ..Limits::default() },
         Limits { opens_per_address: Allowance { per_second: 1, burst: 2 }, ..Limits::default() },
     ] {
         let mut relay = Relay::with(limits, &[B]);
@@ -341,6 +342,14 @@ fn many_keys_of_one_address_are_one_source() {
         assert_eq!([10, 11, 12].map(|id| opens(id, address(1))), [true, true, false]);
         assert!(opens(13, address(2)), "a friend elsewhere");
         assert!(opens(14, None) && opens(15, None), "this computer");
+        relay.broker.check_invariants();
+        for id in [10, 11] {
+            relay.leaves(ConnectionId(id));
+        }
+        relay.at(1_000);
+        relay.broker.handle_connected(C, key(C), address(1), relay.now);
+        assert_eq!(relay.says(C, connect(1, B)).len(), 1);
+        assert_eq!(relay.broker.load().circuits, 4, "there is room again");
     }
 }
 

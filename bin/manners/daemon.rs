@@ -1,0 +1,152 @@
+//! What the daemons share: listening, being ready, stopping.
+
+use std::{
+    future::Future,
+    io::{self, Read as _},
+    net::SocketAddr,
+    task::Poll,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use offset_proto::NetworkAddress;
+use tokio::{net::TcpListener, sync::oneshot};
+
+use crate::manners::{Answer, answer::print_line};
+
+/// When a daemon stops, besides Ctrl-C and SIGTERM.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Stopping {
+    /// Stop when standard input ends, for a program that starts daemons and must not leave them
+    /// behind.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+}
+
+/// Runs a daemon until it ends.
+///
+/// # Errors
+/// What the daemon says.
+pub fn run<F: Future<Output = anyhow::Result<()>>>(daemon: F) -> anyhow::Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(daemon)?;
+    Ok(Answer::silent())
+}
+
+/// Listens at an address, whose host may be a name and whose port may be 0.
+///
+/// # Errors
+/// When the name does not resolve or the address cannot be had.
+pub async fn listen(address: &NetworkAddress) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address.host_and_port()).await.map_err(|error| {
+        let advice = if error.kind() == io::ErrorKind::AddrInUse {
+            "another program listens there; stop it or choose another port"
+        } else {
+            "choose an address of this machine and a port of 1024 or above"
+        };
+        anyhow!("cannot listen on {address}: {error}; {advice}")
+    })
+}
+
+/// Says where the daemon listens. `what` tells several ports of one daemon apart.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn announce(address: SocketAddr, what: &str) -> anyhow::Result<()> {
+    let note = if what.is_empty() { String::new() } else { format!(" ({what})") };
+    Ok(print_line(&format!("listening on {address}{note}"))?)
+}
+
+/// Runs a daemon's `run` to its end, and says that it is there once it has begun: what keeps it
+/// from starting (a database in use) is said before anything else, as it is found before `run`
+/// waits for the first time.
+///
+/// # Errors
+/// What `run` says, or when stdout cannot be written.
+pub async fn serve<E>(
+    run: impl Future<Output = Result<(), E>>,
+    announce: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()>
+where
+    anyhow::Error: From<E>,
+{
+    let mut run = std::pin::pin!(run);
+    if let Poll::Ready(ended) = futures::poll!(run.as_mut()) {
+        return Ok(ended?);
+    }
+    announce()?;
+    tell_systemd(sd_notify::NotifyState::Ready);
+    Ok(run.await?)
+}
+
+impl Stopping {
+    /// Done when the daemon is to stop. The signals count from this call on.
+    ///
+    /// # Errors
+    /// When the system does not let signals be handled.
+    pub fn wait(self) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+        let signals = signals().context("cannot handle signals")?;
+        let input = if self.until_stdin_ends { Some(end_of_input()) } else { None };
+        Ok(async move {
+            match input {
+                Some(input) => tokio::select! {
+                    () = signals => {}
+                    _ = input => {}
+                },
+                None => signals.await,
+            }
+            tell_systemd(sd_notify::NotifyState::Stopping);
+        })
+    }
+}
+
+/// Done at Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When the system does not let signals be handled.
+#[cfg(unix)]
+pub fn signals() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Done at Ctrl-C.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn signals() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Done when standard input ends. A thread of its own, because a blocked read could not be
+/// cancelled at the end of the runtime.
+fn end_of_input() -> oneshot::Receiver<()> {
+    let (ended, wait) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 64];
+        while io::stdin().read(&mut bytes).is_ok_and(|read| 0 < read) {}
+        drop(ended);
+    });
+    wait
+}
+
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::warn!("cannot tell systemd of our state: {error}");
+    }
+}

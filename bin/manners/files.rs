@@ -1,0 +1,277 @@
+//! Files that users name: read with a limit, secrets only when nobody else can read them, and
+//! written whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+/// The longest file that is read, in bytes.
+const MAX_BYTES: u64 = 64 * 1024;
+const _: () = assert!(offset_proto::file::MAX_FILE_BYTES == 64 * 1024);
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody, as the user's umask allows.
+    Public,
+    /// The owner alone (mode 0600).
+    Secret,
+}
+
+/// Reads a short text file and keeps it open. The text may hold a secret and is wiped when it is
+/// dropped.
+///
+/// # Errors
+/// When it cannot be read, is too long, or is not text.
+pub fn read_limited(path: &Path) -> anyhow::Result<(File, Zeroizing<String>)> {
+    let shown = path.display();
+    let file = File::open(path).map_err(|error| {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        let advice = if missing { "check the name" } else { "check its permissions" };
+        anyhow!("cannot open {shown}: {error}; {advice}")
+    })?;
+    let metadata = file.metadata().with_context(|| format!("cannot read {shown}"))?;
+    if metadata.is_dir() {
+        bail!("{shown} is a directory; name a file");
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    (&file)
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {shown}"))?;
+    if MAX_BYTES < u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
+        bail!("{shown} is too long to be an Offset file; check the name");
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        anyhow!("{shown} is not a text file, so not an Offset file; check the name")
+    })?;
+    Ok((file, Zeroizing::new(text.to_owned())))
+}
+
+/// Refuses a file with a secret that others can read.
+///
+/// # Errors
+/// Says which command makes it private.
+#[cfg(unix)]
+pub fn check_private(file: &File, path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = file.metadata().context("cannot read the file's mode")?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let shown = path.display();
+        bail!("{shown} holds a secret and others can read it; run: chmod 600 {shown}");
+    }
+    Ok(())
+}
+
+/// Without Unix modes, who may read a file follows from the directory it is in.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn check_private(_file: &File, _path: &Path) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// A file that is about to be written. Making one checks everything that can be checked before the
+/// contents exist, so that nothing that costs money is done for a file that cannot be written.
+#[derive(Debug)]
+pub struct OutputFile {
+    path: PathBuf,
+    directory: PathBuf,
+    temporary: NamedTempFile,
+    force: bool,
+}
+
+impl OutputFile {
+    /// Prepares to write `path`; with `force` an existing file is replaced.
+    ///
+    /// # Errors
+    /// When the file exists and `force` is not given, when what exists is not a file, or when its
+    /// directory cannot be written.
+    pub fn prepare(path: &Path, access: Access, force: bool) -> anyhow::Result<Self> {
+        let shown = path.display();
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.is_file() => {
+                bail!("{shown} exists and is not a plain file; choose another name")
+            }
+            Ok(_) if !force => bail!("{}", exists(path)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot write {shown}")),
+        }
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        if !directory.is_dir() {
+            bail!("there is no directory {}; make that directory first", directory.display());
+        }
+        // The kind alone: the rest of the text is the name of a temporary file.
+        let temporary = temporary_in(&directory, access).map_err(|error| {
+            let (shown, kind) = (directory.display(), error.kind());
+            anyhow!("cannot write into {shown}: {kind}; check its permissions and its disk")
+        })?;
+        Ok(Self { path: path.to_owned(), directory, temporary, force })
+    }
+
+    /// Writes the contents: after this the file is there, whole and on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written; then there is no file, or the old one.
+    pub fn write(mut self, contents: &[u8]) -> anyhow::Result<()> {
+        let shown = self.path.display().to_string();
+        let written = self.temporary.write_all(contents);
+        written
+            .and_then(|()| self.temporary.as_file().sync_all())
+            .with_context(|| format!("cannot write {shown}"))?;
+        self.put()
+    }
+
+    /// Gives the file, whose contents are written and synced, its name.
+    fn put(self) -> anyhow::Result<()> {
+        let persisted = if self.force {
+            self.temporary.persist(&self.path)
+        } else {
+            self.temporary.persist_noclobber(&self.path)
+        };
+        persisted.map_err(|failed| {
+            if failed.error.kind() == io::ErrorKind::AlreadyExists {
+                anyhow!("{}", exists(&self.path))
+            } else {
+                anyhow!(failed.error).context(format!("cannot write {}", self.path.display()))
+            }
+        })?;
+        sync_directory(&self.directory)
+    }
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// As [`OutputFile::prepare`] and [`OutputFile::write`].
+pub fn write(path: &Path, access: Access, force: bool, contents: &str) -> anyhow::Result<()> {
+    OutputFile::prepare(path, access, force)?.write(contents.as_bytes())
+}
+
+fn exists(path: &Path) -> String {
+    format!("{} exists already; choose another name, or replace it with --force", path.display())
+}
+
+fn temporary_in(directory: &Path, access: Access) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // A leading dot keeps half-written files out of watched directories.
+    builder.prefix(".offset-");
+    set_mode(&mut builder, access);
+    builder.tempfile_in(directory)
+}
+
+#[cfg(unix)]
+fn set_mode(builder: &mut tempfile::Builder<'_, '_>, access: Access) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = match access {
+        Access::Public => 0o666,
+        Access::Secret => 0o600,
+    };
+    builder.permissions(fs::Permissions::from_mode(mode));
+}
+
+#[cfg(not(unix))]
+fn set_mode(_builder: &mut tempfile::Builder<'_, '_>, _access: Access) {}
+
+/// Makes the new name of a file durable.
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> anyhow::Result<()> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .with_context(|| format!("cannot sync the directory {}", directory.display()))
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_in(directory: &Path) -> Vec<String> {
+        fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    fn text(path: &Path) -> String {
+        read_limited(path).unwrap().1.as_str().to_owned()
+    }
+
+    #[test]
+    fn files_are_not_replaced_without_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.ticket");
+        write(&path, Access::Public, false, "one").unwrap();
+        let refused = write(&path, Access::Public, false, "two").unwrap_err().to_string();
+        assert!(refused.contains("a.ticket exists already"), "{refused}");
+        assert!(refused.contains("--force"), "{refused}");
+        assert_eq!(text(&path), "one");
+        write(&path, Access::Public, true, "two").unwrap();
+        assert_eq!(text(&path), "two");
+        assert_eq!(names_in(directory.path()), ["a.ticket"]);
+    }
+
+    #[test]
+    fn a_name_taken_meanwhile_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.ticket");
+        let output = OutputFile::prepare(&path, Access::Public, false).unwrap();
+        fs::write(&path, "other").unwrap();
+        assert!(output.write(b"ours").unwrap_err().to_string().contains("exists already"));
+        assert_eq!(text(&path), "other");
+        assert_eq!(names_in(directory.path()), ["a.ticket"]);
+    }
+
+    #[test]
+    fn only_plain_files_in_directories_that_exist_are_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = write(directory.path(), Access::Public, true, "x").unwrap_err().to_string();
+        assert!(refused.contains("not a plain file"), "{refused}");
+        let missing = directory.path().join("no/where");
+        let refused = write(&missing, Access::Public, false, "x").unwrap_err().to_string();
+        assert!(refused.contains("make that directory first"), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn secrets_are_private_and_refused_when_they_are_not() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.ident");
+        write(&path, Access::Secret, false, "secret").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let check = |path: &Path| check_private(&File::open(path).unwrap(), path);
+        check(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = check(&path).unwrap_err().to_string();
+        assert!(refused.contains(&format!("chmod 600 {}", path.display())), "{refused}");
+    }
+
+    #[test]
+    fn what_is_not_a_short_text_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        let error = |path: &Path| format!("{:#}", read_limited(path).unwrap_err());
+        assert!(error(&path).contains("cannot open"));
+        assert!(error(directory.path()).contains("is a directory"));
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(error(&path).contains("not a text file"));
+        fs::write(&path, vec![b'x'; 64 * 1024 + 1]).unwrap();
+        assert!(error(&path).contains("too long"));
+    }
+}

@@ -1,0 +1,106 @@
+//! Reading Offset's files, with errors that name the file and what to do.
+
+use std::path::Path;
+
+use anyhow::{anyhow, bail};
+use offset_crypto::{Identity, Seed};
+use offset_proto::file::{FileError, IdentityFile, Kind, OffsetFile, PublicFile};
+
+use crate::manners::files::{check_private, read_limited};
+
+/// Reads a file without a secret. The argument may also be the one-line form of its contents.
+///
+/// # Errors
+/// When it cannot be read or is not such a file.
+pub fn read<F: PublicFile>(path: &Path) -> anyhow::Result<F> {
+    if let Some(line) = line(path) {
+        return F::parse(line).map_err(|error| explain("the text", &error, F::KIND));
+    }
+    let (_, text) = read_limited(path)?;
+    F::parse(&text).map_err(|error| explain(&path.display().to_string(), &error, F::KIND))
+}
+
+/// Reads an identity file.
+///
+/// # Errors
+/// When it cannot be read, is not an identity, or others can read it.
+pub fn identity(path: &Path) -> anyhow::Result<Identity> {
+    seed(path).map(Identity::from_seed)
+}
+
+/// The secret of an identity file.
+///
+/// # Errors
+/// As [`identity`].
+pub fn seed(path: &Path) -> anyhow::Result<Seed> {
+    if line(path).is_some() {
+        bail!("a secret key is only read from a file; name the identity file");
+    }
+    let (file, text) = read_limited(path)?;
+    let seed = IdentityFile::parse(&text)
+        .map_err(|error| explain(&path.display().to_string(), &error, Kind::Identity))?;
+    check_private(&file, path)?;
+    Ok(seed.0)
+}
+
+/// The argument, if it is the one-line form of a file.
+#[must_use]
+pub fn line(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| text.starts_with("offset:"))
+}
+
+fn explain(what: &str, error: &FileError, expected: Kind) -> anyhow::Error {
+    let maker = match expected {
+        Kind::Identity => "stmgr gen-ident",
+        Kind::NodeTicket => "stmgr node-ticket",
+        Kind::RelayTicket => "stmgr relay-ticket",
+        Kind::IndexTicket => "stmgr index-ticket",
+        Kind::AppTicket => "stmgr app-ticket",
+        Kind::NodeEntry => "stmgr node-entry",
+        Kind::Friend => "stctrl info export-ticket",
+        Kind::Invoice => "stregister gen-invoice",
+        Kind::Receipt => "stctrl funds pay-invoice",
+    };
+    anyhow!("{what}: {error}; check the name, or get the file again as `{maker}` makes it")
+}
+
+#[cfg(test)]
+mod tests {
+    use offset_proto::file::{FriendFile, RelayTicket};
+
+    use super::*;
+    use crate::manners::files::{self, Access};
+
+    const KEY: &str = "Brvo3Fo0O2svzU1rFdcBL6FtLVNL6b8xJNAWgZc7ll0";
+
+    fn friend() -> FriendFile {
+        FriendFile { public_key: KEY.parse().unwrap(), relays: Vec::new() }
+    }
+
+    #[test]
+    fn a_file_or_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.friend");
+        files::write(&path, Access::Public, false, &friend().to_toml()).unwrap();
+        assert_eq!(read::<FriendFile>(&path).unwrap(), friend());
+        assert_eq!(read::<FriendFile>(Path::new(&friend().to_line())).unwrap(), friend());
+    }
+
+    #[test]
+    fn errors_name_the_file_its_kind_and_who_makes_the_right_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.friend");
+        files::write(&path, Access::Public, false, &friend().to_toml()).unwrap();
+        let error = read::<RelayTicket>(&path).unwrap_err().to_string();
+        for part in
+            ["a.friend: this is a friend file, expected a relay-ticket", "stmgr relay-ticket"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+        // Of a wrong kind rather than readable by others: the kind is what helps.
+        let error = identity(&path).unwrap_err().to_string();
+        assert!(error.contains("expected an identity"), "{error}");
+        let error = identity(Path::new("offset:identity:x")).unwrap_err().to_string();
+        assert!(error.contains("only read from a file"), "{error}");
+    }
+}

@@ -1,0 +1,21 @@
+//! What every program promises, in one place.
+//!
+//! - Exit code 0: done; 1: failed; 2: wrong usage. A reader that closes the pipe is no failure.
+//! - Success prints an [`Answer`] on stdout, as text or, with `--json`, as one JSON document; an
+//!   error is one sentence on stderr that says what is wrong and what to do next.
+//! - `RUST_LOG` adds logs on stderr.
+//! - Files are written whole or not at all, see [`files`]; wrong ones are named, see [`inputs`].
+
+pub mod answer;
+pub mod cli;
+pub mod daemon;
+pub mod files;
+pub mod inputs;
+pub mod names;
+pub mod table;
+
+pub use crate::manners::{
+    answer::Answer,
+    cli::{Usage, start},
+    files::{Access, OutputFile},
+};

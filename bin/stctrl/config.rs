@@ -1,0 +1,353 @@
+//! `stctrl config`: changes of the node's configuration.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use offset_proto::{
+    Balance, Credits, Currency, Name, Rate,
+    app::ConfigRequest,
+    file::{FriendFile, IndexTicket, RelayTicket},
+};
+
+use super::{CurrencyChoice, FriendName, Session, friends::PPM_PER_PERCENT};
+use crate::manners::{Answer, inputs};
+
+/// The commands of `stctrl config`. Asking for what is already so changes nothing and succeeds.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Config {
+    /// Listen at a relay.
+    AddRelay(AddRelay),
+    /// Stop using a relay.
+    RemoveRelay(ServerName),
+    /// Use an index server.
+    AddIndex(AddIndex),
+    /// Stop using an index server.
+    RemoveIndex(ServerName),
+    /// Add a friend, disabled at first.
+    AddFriend(AddFriend),
+    /// Say where a friend listens, with a newer friend file.
+    SetFriendRelays(SetFriendRelays),
+    /// Call a friend otherwise.
+    SetFriendName(SetFriendName),
+    /// Communicate with a friend.
+    EnableFriend(FriendName),
+    /// Stop communicating with a friend.
+    DisableFriend(FriendName),
+    /// Let a friend send requests through this node.
+    #[command(alias = "open-currency", alias = "open-friend-currency")]
+    OpenFriend(FriendCurrency),
+    /// No longer let a friend send requests through this node.
+    #[command(alias = "close-currency", alias = "close-friend-currency")]
+    CloseFriend(FriendCurrency),
+    /// Set the most that a friend may owe.
+    #[command(alias = "set-currency-max-debt")]
+    SetFriendMaxDebt(SetFriendMaxDebt),
+    /// Set the fee that is asked of a friend for forwarding.
+    #[command(alias = "set-currency-rate")]
+    SetFriendRate(SetFriendRate),
+    /// Propose a currency to a friend.
+    AddCurrency(AddCurrency),
+    /// Withdraw a currency, or end it at balance 0.
+    RemoveCurrency(RemoveCurrency),
+    /// Set the currency that is used where none is given.
+    SetDefaultCurrency(SetDefaultCurrency),
+    /// Say whether payments without a registered invoice are taken.
+    SetSpontaneous(SetSpontaneous),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddRelay {
+    /// Your own name for the relay.
+    #[arg(short, long)]
+    name: Name,
+    /// Ticket of the relay.
+    #[arg(short, long)]
+    relay: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddIndex {
+    /// Your own name for the index server.
+    #[arg(short, long)]
+    name: Name,
+    /// Ticket of the index server.
+    #[arg(short, long)]
+    index: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServerName {
+    /// Your own name for it.
+    #[arg(short, long)]
+    name: Name,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddFriend {
+    /// Your own name for the friend.
+    #[arg(short, long)]
+    name: Name,
+    /// Friend file, as `stctrl info export-ticket` makes it on the friend's node.
+    #[arg(short, long)]
+    friend: PathBuf,
+    /// Opening balance: what the friend owes you already; negative: what you owe.
+    #[arg(long, default_value = "0", allow_negative_numbers = true)]
+    balance: Balance,
+    #[command(flatten)]
+    currency: CurrencyChoice,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetFriendRelays {
+    #[command(flatten)]
+    name: FriendName,
+    /// Friend file with the new relays.
+    #[arg(short, long = "friend")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetFriendName {
+    #[command(flatten)]
+    name: FriendName,
+    /// The new name.
+    #[arg(short = 'N', long)]
+    new_name: Name,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FriendCurrency {
+    #[command(flatten)]
+    name: FriendName,
+    #[command(flatten)]
+    currency: CurrencyChoice,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetFriendMaxDebt {
+    #[command(flatten)]
+    name: FriendName,
+    /// The most that the friend may owe, in credits.
+    #[arg(short, long, allow_negative_numbers = true)]
+    max_debt: Credits,
+    #[command(flatten)]
+    currency: CurrencyChoice,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetFriendRate {
+    #[command(flatten)]
+    name: FriendName,
+    /// Part of each amount, in percent with at most four decimals.
+    #[arg(long, value_parser = parse_percent, default_value = "0")]
+    percent: u32,
+    /// Fixed part, in credits.
+    #[arg(short, long, default_value = "0")]
+    add: u64,
+    #[command(flatten)]
+    currency: CurrencyChoice,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddCurrency {
+    #[command(flatten)]
+    name: FriendName,
+    /// Currency to propose.
+    #[arg(short, long)]
+    currency: Currency,
+    /// Opening balance: what the friend owes you already; negative: what you owe.
+    #[arg(long, default_value = "0", allow_negative_numbers = true)]
+    balance: Balance,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveCurrency {
+    #[command(flatten)]
+    name: FriendName,
+    /// Currency to end.
+    #[arg(short, long)]
+    currency: Currency,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetDefaultCurrency {
+    /// The currency.
+    #[arg(short, long)]
+    currency: Currency,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetSpontaneous {
+    /// Whether they are taken.
+    accept: OnOff,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OnOff {
+    On,
+    Off,
+}
+
+impl Config {
+    /// Asks the node for the change.
+    ///
+    /// # Errors
+    /// When a file is wrong, the node cannot be reached, or it refuses.
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
+        session.configure(self.into_request()?).await?;
+        Ok(Answer::silent())
+    }
+
+    fn into_request(self) -> anyhow::Result<ConfigRequest> {
+        Ok(match self {
+            Self::AddRelay(AddRelay { name, relay }) => {
+                let ticket: RelayTicket = inputs::read(&relay)?;
+                ConfigRequest::AddRelay { name, relay: ticket.0 }
+            }
+            Self::RemoveRelay(ServerName { name }) => ConfigRequest::RemoveRelay { name },
+            Self::AddIndex(AddIndex { name, index }) => {
+                let ticket: IndexTicket = inputs::read(&index)?;
+                ConfigRequest::AddIndexServer { name, server: ticket.0 }
+            }
+            Self::RemoveIndex(ServerName { name }) => ConfigRequest::RemoveIndexServer { name },
+            Self::AddFriend(arguments) => arguments.into_request()?,
+            Self::SetFriendRelays(SetFriendRelays { name, file }) => {
+                let FriendFile { public_key, relays } = inputs::read(&file)?;
+                ConfigRequest::SetFriendRelays { friend: name.friend, public_key, relays }
+            }
+            Self::SetFriendName(SetFriendName { name, new_name }) => {
+                ConfigRequest::SetFriendName { friend: name.friend, new_name }
+            }
+            Self::EnableFriend(FriendName { friend }) => {
+                ConfigRequest::SetFriendEnabled { friend, enabled: true }
+            }
+            Self::DisableFriend(FriendName { friend }) => {
+                ConfigRequest::SetFriendEnabled { friend, enabled: false }
+            }
+            Self::OpenFriend(arguments) => arguments.into_request(true),
+            Self::CloseFriend(arguments) => arguments.into_request(false),
+            Self::SetFriendMaxDebt(SetFriendMaxDebt { name, max_debt, currency }) => {
+                let (friend, currency) = (name.friend, currency.currency);
+                ConfigRequest::SetMaxDebt { friend, currency, max_debt }
+            }
+            Self::SetFriendRate(SetFriendRate { name, percent, add, currency }) => {
+                let (friend, currency) = (name.friend, currency.currency);
+                ConfigRequest::SetRate { friend, currency, rate: Rate { ppm: percent, add } }
+            }
+            Self::AddCurrency(AddCurrency { name, currency, balance }) => {
+                let friend = name.friend;
+                ConfigRequest::AddCurrency { friend, currency, opening_balance: balance }
+            }
+            Self::RemoveCurrency(RemoveCurrency { name, currency }) => {
+                ConfigRequest::RemoveCurrency { friend: name.friend, currency }
+            }
+            Self::SetDefaultCurrency(SetDefaultCurrency { currency }) => {
+                ConfigRequest::SetDefaultCurrency { currency }
+            }
+            Self::SetSpontaneous(SetSpontaneous { accept }) => {
+                ConfigRequest::SetSpontaneous { accept: matches!(accept, OnOff::On) }
+            }
+        })
+    }
+}
+
+impl AddFriend {
+    fn into_request(self) -> anyhow::Result<ConfigRequest> {
+        let FriendFile { public_key, relays } = inputs::read(&self.friend)?;
+        Ok(ConfigRequest::AddFriend {
+            name: self.name,
+            public_key,
+            relays,
+            currency: self.currency.currency,
+            opening_balance: self.balance,
+        })
+    }
+}
+
+impl FriendCurrency {
+    fn into_request(self, open: bool) -> ConfigRequest {
+        let (friend, currency) = (self.name.friend, self.currency.currency);
+        ConfigRequest::SetRequestsOpen { friend, currency, open }
+    }
+}
+
+/// Percent as people write it to parts per million, exactly.
+fn parse_percent(text: &str) -> Result<u32, String> {
+    const EXPECTED: &str = "expected a percentage of 0 or more with at most four decimals, as 0.25";
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(decimals) || 4 < decimals.len() {
+        return Err(EXPECTED.to_owned());
+    }
+    let whole: Option<u32> = whole.parse().ok();
+    let rest: Option<u32> = format!("{decimals:0<4}").parse().ok();
+    whole
+        .and_then(|whole| whole.checked_mul(PPM_PER_PERCENT))
+        .zip(rest)
+        .and_then(|(whole, rest)| whole.checked_add(rest))
+        .ok_or_else(|| EXPECTED.to_owned())
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stctrl config add-friend -n bob -f bob.friend --balance=100
+  stctrl config enable-friend -n bob
+  stctrl config set-friend-max-debt -n bob -m 200
+  stctrl config open-friend -n bob
+  stctrl config set-friend-rate -n bob --percent 0.5 --add 1";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        config: Config,
+    }
+
+    fn request(line: &str) -> ConfigRequest {
+        let words = std::iter::once("config").chain(line.split_whitespace());
+        Line::try_parse_from(words).unwrap().config.into_request().unwrap()
+    }
+
+    #[test]
+    fn percentages_are_exact() {
+        for (text, ppm) in
+            [("0", 0), ("1", 10_000), ("0.5", 5_000), ("0.0001", 1), ("100", 1_000_000)]
+        {
+            assert_eq!(parse_percent(text), Ok(ppm), "{text}");
+        }
+        for bad in ["", ".5", "-1", "1.23456", "1e3", "+1", "429497"] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_generations_of_names_are_one_command() {
+        for (old, new) in [
+            ("set-friend-max-debt -n bob -m 5", "set-currency-max-debt -n bob --max-debt 5"),
+            ("open-friend -n bob", "open-currency -n bob"),
+            ("close-friend -n bob -c USD", "close-currency --name bob --currency USD"),
+            ("set-friend-rate -n bob --percent 1", "set-currency-rate -n bob --percent 1.0"),
+        ] {
+            assert_eq!(request(old), request(new), "{old}");
+        }
+    }
+
+    #[test]
+    fn negative_balances_are_values() {
+        let proposal = |line| {
+            let ConfigRequest::AddCurrency { opening_balance, .. } = request(line) else {
+                panic!("{line}")
+            };
+            opening_balance.get()
+        };
+        assert_eq!(proposal("add-currency -n bob -c USD --balance -100"), -100);
+        assert_eq!(proposal("add-currency -n bob -c USD --balance=-100"), -100);
+        assert_eq!(proposal("add-currency -n bob -c USD"), 0);
+    }
+}

@@ -1,0 +1,365 @@
+//! How friends are shown: the table of the tutorial, one friend in detail, JSON.
+
+use std::fmt::Write as _;
+
+use offset_proto::{
+    Balance, Credits, Currency, Rate, ServerAddress,
+    friend::Proposal,
+    report::{CurrencyReport, CurrencyStatus, FriendReport, LineReport},
+};
+use serde_json::{Value, json};
+
+use crate::manners::{
+    Answer,
+    table::{self, Header},
+};
+
+/// The table of friends, sorted by name. The lines of `default` come first and without a heading.
+#[must_use]
+pub fn table(friends: &[FriendReport], default: &Currency) -> Answer {
+    let mut sorted: Vec<&FriendReport> = friends.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let json =
+        json!({ "friends": sorted.iter().map(|friend| to_json(friend)).collect::<Vec<_>>() });
+    if sorted.is_empty() {
+        return Answer::new("No configured friends.", json);
+    }
+    let rows = sorted
+        .iter()
+        .map(|friend| [status(friend), friend.name.to_string(), balance_cell(friend, default)]);
+    Answer::new(table::draw(Header::Double, ["st", "name", "balance"], rows), json)
+}
+
+/// Everything about one friend, as `name: value` lines.
+#[must_use]
+pub fn detail(friend: &FriendReport) -> Answer {
+    let yes = |on| if on { "yes" } else { "no" };
+    let mut text = format!(
+        "name: {}\npublic key: {}\nenabled: {}\nonline: {}\nconsistent: {}",
+        friend.name,
+        friend.public_key,
+        yes(friend.enabled),
+        yes(friend.online),
+        yes(friend.consistent)
+    );
+    if !friend.last_error.as_str().is_empty() {
+        let _ = write!(text, "\nlast error: {}", friend.last_error);
+    }
+    for relay in &friend.relays {
+        let _ = write!(text, "\nrelay: {} {}", relay.public_key, relay.address);
+    }
+    for currency in &friend.currencies {
+        let name = &currency.currency;
+        let _ = write!(text, "\n{name} rate: {}", rate_text(currency.rate));
+        for line in currency_lines(friend.consistent, currency) {
+            let _ = write!(text, "\n{name} {line}");
+        }
+    }
+    Answer::new(text, to_json(friend))
+}
+
+/// A friend as JSON.
+#[must_use]
+pub fn to_json(friend: &FriendReport) -> Value {
+    json!({
+        "name": friend.name.as_str(),
+        "public_key": friend.public_key.to_string(),
+        "enabled": friend.enabled,
+        "online": friend.online,
+        "consistent": friend.consistent,
+        "last_error": friend.last_error.as_str(),
+        "relays": friend.relays.iter().map(server_json).collect::<Vec<_>>(),
+        "currencies": friend.currencies.iter().map(currency_json).collect::<Vec<_>>(),
+    })
+}
+
+/// Where a server is, as JSON.
+#[must_use]
+pub fn server_json(server: &ServerAddress) -> Value {
+    json!({
+        "public_key": server.public_key.to_string(),
+        "address": server.address.as_str(),
+    })
+}
+
+fn status(friend: &FriendReport) -> String {
+    let enabled = if friend.enabled { 'E' } else { 'D' };
+    let online = if friend.online { '+' } else { '-' };
+    format!("{enabled}{online}")
+}
+
+fn balance_cell(friend: &FriendReport, default: &Currency) -> String {
+    let (first, others): (Vec<_>, Vec<_>) =
+        friend.currencies.iter().partition(|report| report.currency == *default);
+    let mut lines = Vec::new();
+    for report in first {
+        lines.extend(currency_lines(friend.consistent, report));
+    }
+    for report in others {
+        lines.push(format!("[{}]", report.currency));
+        lines.extend(currency_lines(friend.consistent, report));
+    }
+    lines.join("\n")
+}
+
+/// The six lines of a currency.
+fn currency_lines(consistent: bool, report: &CurrencyReport) -> Vec<String> {
+    let line = numbers(&report.status);
+    let first = match &report.status {
+        _ if !consistent => format!("I: LT={}, RT=?", line.balance),
+        CurrencyStatus::Proposed { local, remote: Some(remote) }
+            if !local.is_some_and(|local| agree(&local, remote)) =>
+        {
+            format!("P: you={}, friend={}", opening(local.as_ref()), remote.opening_balance)
+        }
+        CurrencyStatus::Active(_) | CurrencyStatus::Proposed { .. } => format!(
+            "C: LR={}, RR={}",
+            sign(line.local_requests_open),
+            sign(line.remote_requests_open)
+        ),
+    };
+    vec![
+        first,
+        format!("B  ={}", line.balance),
+        format!("LMD={}", line.local_max_debt),
+        format!("RMD={}", line.remote_max_debt),
+        format!("LPD={}", line.local_pending_debt),
+        format!("RPD={}", line.remote_pending_debt),
+    ]
+}
+
+/// The numbers of an active line; those of a proposal as they would begin, with requests closed,
+/// because nothing passes yet.
+fn numbers(status: &CurrencyStatus) -> LineReport {
+    match status {
+        CurrencyStatus::Active(line) => *line,
+        CurrencyStatus::Proposed { local, remote } => LineReport {
+            balance: local.map_or(Balance::ZERO, |local| local.opening_balance),
+            local_max_debt: remote.map_or(Credits::ZERO, |remote| remote.max_debt),
+            remote_max_debt: local.map_or(Credits::ZERO, |local| local.max_debt),
+            ..LineReport::default()
+        },
+    }
+}
+
+fn agree(local: &Proposal, remote: &Proposal) -> bool {
+    local.opening_balance == remote.opening_balance.mirrored()
+}
+
+fn opening(proposal: Option<&Proposal>) -> String {
+    proposal.map_or_else(|| "none".to_owned(), |proposal| proposal.opening_balance.to_string())
+}
+
+const fn sign(open: bool) -> char {
+    if open { '+' } else { '-' }
+}
+
+/// A rate as people write it: `0.5% + 1`.
+fn rate_text(rate: Rate) -> String {
+    let (whole, rest) = (rate.ppm / PPM_PER_PERCENT, rate.ppm % PPM_PER_PERCENT);
+    let percent = if rest == 0 {
+        whole.to_string()
+    } else {
+        format!("{whole}.{rest:04}").trim_end_matches('0').to_owned()
+    };
+    format!("{percent}% + {}", rate.add)
+}
+
+/// Parts per million in one percent.
+pub(crate) const PPM_PER_PERCENT: u32 = 10_000;
+
+fn currency_json(report: &CurrencyReport) -> Value {
+    let mut value = json!({
+        "currency": report.currency.as_str(),
+        "rate": { "ppm": report.rate.ppm, "add": report.rate.add.to_string() },
+    });
+    let status = match &report.status {
+        CurrencyStatus::Active(line) => json!({
+            "active": {
+                "balance": line.balance.to_string(),
+                "local_requests_open": line.local_requests_open,
+                "remote_requests_open": line.remote_requests_open,
+                "local_max_debt": line.local_max_debt.to_string(),
+                "remote_max_debt": line.remote_max_debt.to_string(),
+                "local_pending_debt": line.local_pending_debt.to_string(),
+                "remote_pending_debt": line.remote_pending_debt.to_string(),
+            }
+        }),
+        CurrencyStatus::Proposed { local, remote } => json!({
+            "proposed": {
+                "local": local.as_ref().map(proposal_json),
+                "remote": remote.as_ref().map(proposal_json),
+            }
+        }),
+    };
+    value["status"] = status;
+    value
+}
+
+fn proposal_json(proposal: &Proposal) -> Value {
+    json!({
+        "opening_balance": proposal.opening_balance.to_string(),
+        "max_debt": proposal.max_debt.to_string(),
+        "requests_open": proposal.requests_open,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use offset_crypto::{Identity, SeededRng};
+
+    use super::*;
+
+    fn balance(value: i128) -> Balance {
+        Balance::new(value).unwrap()
+    }
+
+    fn proposal(opening: i128, max_debt: u128) -> Proposal {
+        Proposal {
+            opening_balance: balance(opening),
+            max_debt: Credits(max_debt),
+            requests_open: false,
+        }
+    }
+
+    fn currency(name: &str, status: CurrencyStatus) -> CurrencyReport {
+        CurrencyReport { currency: name.parse().unwrap(), rate: Rate::default(), status }
+    }
+
+    fn friend(name: &str, currencies: Vec<CurrencyReport>) -> FriendReport {
+        FriendReport {
+            name: name.parse().unwrap(),
+            public_key: Identity::random(&mut SeededRng::new(1)).public_key(),
+            relays: Vec::new(),
+            enabled: true,
+            online: true,
+            consistent: true,
+            last_error: "".parse().unwrap(),
+            currencies,
+        }
+    }
+
+    fn open_line() -> CurrencyStatus {
+        CurrencyStatus::Active(LineReport {
+            balance: balance(100),
+            local_requests_open: true,
+            remote_requests_open: true,
+            local_max_debt: Credits(150),
+            remote_max_debt: Credits(200),
+            ..LineReport::default()
+        })
+    }
+
+    fn shown(friends: &[FriendReport]) -> String {
+        table(friends, &Currency::fallback()).text().to_owned()
+    }
+
+    #[test]
+    fn no_friends() {
+        assert_eq!(shown(&[]), "No configured friends.");
+    }
+
+    #[test]
+    fn an_open_line_as_in_the_tutorial() {
+        let expected = "\
++----+-------+---------------+
+| st | name  | balance       |
++====+=======+===============+
+| E+ | node1 | C: LR=+, RR=+ |
+|    |       | B  =100       |
+|    |       | LMD=150       |
+|    |       | RMD=200       |
+|    |       | LPD=0         |
+|    |       | RPD=0         |
++----+-------+---------------+";
+        assert_eq!(shown(&[friend("node1", vec![currency("credit", open_line())])]), expected);
+    }
+
+    #[test]
+    fn a_proposal_that_nobody_answered_yet() {
+        let status = CurrencyStatus::Proposed { local: Some(proposal(100, 0)), remote: None };
+        let mut node1 = friend("node1", vec![currency("credit", status)]);
+        (node1.enabled, node1.online) = (false, false);
+        let expected = "\
++----+-------+---------------+
+| st | name  | balance       |
++====+=======+===============+
+| D- | node1 | C: LR=-, RR=- |
+|    |       | B  =100       |
+|    |       | LMD=0         |
+|    |       | RMD=0         |
+|    |       | LPD=0         |
+|    |       | RPD=0         |
++----+-------+---------------+";
+        assert_eq!(shown(&[node1]), expected);
+    }
+
+    #[test]
+    fn other_currencies_follow_under_their_names_and_friends_are_sorted() {
+        let mismatch = CurrencyStatus::Proposed {
+            local: Some(proposal(100, 7)),
+            remote: Some(proposal(-50, 9)),
+        };
+        let friends = [
+            friend("zoe", vec![currency("credit", open_line())]),
+            friend("bob", vec![currency("USD", mismatch), currency("credit", open_line())]),
+        ];
+        let expected = "\
++----+------+------------------------+
+| st | name | balance                |
++====+======+========================+
+| E+ | bob  | C: LR=+, RR=+          |
+|    |      | B  =100                |
+|    |      | LMD=150                |
+|    |      | RMD=200                |
+|    |      | LPD=0                  |
+|    |      | RPD=0                  |
+|    |      | [USD]                  |
+|    |      | P: you=100, friend=-50 |
+|    |      | B  =100                |
+|    |      | LMD=9                  |
+|    |      | RMD=7                  |
+|    |      | LPD=0                  |
+|    |      | RPD=0                  |
++----+------+------------------------+
+| E+ | zoe  | C: LR=+, RR=+          |
+|    |      | B  =100                |
+|    |      | LMD=150                |
+|    |      | RMD=200                |
+|    |      | LPD=0                  |
+|    |      | RPD=0                  |
++----+------+------------------------+";
+        assert_eq!(shown(&friends), expected);
+    }
+
+    #[test]
+    fn a_friend_that_proposed_alone_and_one_that_is_inconsistent() {
+        let theirs = CurrencyStatus::Proposed { local: None, remote: Some(proposal(-50, 0)) };
+        let text = shown(&[friend("bob", vec![currency("credit", theirs)])]);
+        assert!(text.contains("P: you=none, friend=-50"), "{text}");
+        let mut broken = friend("bob", vec![currency("credit", open_line())]);
+        broken.consistent = false;
+        assert!(shown(&[broken]).contains("I: LT=100, RT=?"));
+    }
+
+    #[test]
+    fn json_has_amounts_as_decimal_strings() {
+        let value = to_json(&friend("bob", vec![currency("credit", open_line())]));
+        assert_eq!(value["currencies"][0]["status"]["active"]["balance"], "100");
+        assert_eq!(value["currencies"][0]["rate"]["add"], "0");
+        assert_eq!(value["name"], "bob");
+    }
+
+    #[test]
+    fn detail_names_everything() {
+        let mut bob = friend("bob", vec![currency("credit", open_line())]);
+        bob.currencies[0].rate = Rate { ppm: 5_050, add: 2 };
+        bob.last_error = "no relay answers".parse().unwrap();
+        let text = detail(&bob).text().to_owned();
+        for line in
+            ["name: bob", "online: yes", "last error: no relay answers", "credit rate: 0.505% + 2"]
+        {
+            assert!(text.lines().any(|have| have == line), "{line}: {text}");
+        }
+    }
+}

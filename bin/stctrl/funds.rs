@@ -1,0 +1,233 @@
+//! `stctrl funds`: pays.
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use offset_app::{AppClient, Error};
+use offset_crypto::{PaymentId, PublicKey, SystemRng};
+use offset_proto::{
+    Credits, Text,
+    app::{AppEvent, PayRequest, PaymentReport, PaymentStatus, PaymentTarget},
+    file::{InvoiceFile, OffsetFile as _, PublicFile as _, ReceiptFile},
+    payment::Receipt,
+};
+use serde_json::json;
+
+use super::{CurrencyChoice, Session};
+use crate::manners::{Access, Answer, OutputFile, answer::say, daemon::signals, inputs};
+
+/// The commands of `stctrl funds`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Funds {
+    /// Pay a node whose public key is known, without an invoice.
+    SendFunds(SendFunds),
+    /// Pay an invoice and keep the receipt.
+    PayInvoice(PayInvoice),
+}
+
+/// What every payment may say.
+#[derive(Debug, Args)]
+struct Terms {
+    /// The most that mediators may take, in credits.
+    #[arg(long)]
+    max_fee: Option<Credits>,
+    /// Seconds after which to give up, as long as nothing is paid.
+    #[arg(long)]
+    deadline: Option<u32>,
+    /// A note for your own books.
+    #[arg(long, default_value = "")]
+    note: Text,
+    /// Replace the receipt file if it exists.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SendFunds {
+    /// Public key of the node to pay.
+    #[arg(short, long, allow_hyphen_values = true)]
+    dest: PublicKey,
+    /// How much is to arrive, in credits.
+    #[arg(short, long, allow_negative_numbers = true)]
+    amount: Credits,
+    #[command(flatten)]
+    currency: CurrencyChoice,
+    /// Receipt file to write.
+    #[arg(short, long)]
+    receipt: Option<PathBuf>,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PayInvoice {
+    /// Invoice file to pay.
+    #[arg(short, long)]
+    invoice: PathBuf,
+    /// Receipt file to write.
+    #[arg(short, long)]
+    receipt: PathBuf,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+impl Funds {
+    /// Pays, and writes the receipt.
+    ///
+    /// # Errors
+    /// When a file is wrong or cannot be written, the node cannot be reached, or the payment fails.
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
+        let (target, receipt, terms) = match self {
+            Self::SendFunds(SendFunds { dest, amount, currency, receipt, terms }) => {
+                let currency = currency.currency;
+                let target = PaymentTarget::Spontaneous { destination: dest, amount, currency };
+                (target, receipt, terms)
+            }
+            Self::PayInvoice(PayInvoice { invoice, receipt, terms }) => {
+                let invoice: InvoiceFile = inputs::read(&invoice)?;
+                (PaymentTarget::Invoice(Box::new(invoice.0)), Some(receipt), terms)
+            }
+        };
+        // Nothing is paid when its receipt could not be kept.
+        let force = terms.force;
+        let prepare = |path: &Path| OutputFile::prepare(path, Access::Public, force);
+        let receipt = receipt.as_deref().map(prepare).transpose()?;
+        let report = pay(session, target, terms).await?;
+        finish(&report, receipt)
+    }
+}
+
+async fn pay(
+    session: &Session,
+    target: PaymentTarget,
+    terms: Terms,
+) -> anyhow::Result<PaymentReport> {
+    let client = session.connect().await?;
+    let request = PayRequest {
+        payment_id: PaymentId::random(&mut SystemRng),
+        target,
+        max_fee: terms.max_fee,
+        deadline_ms: terms.deadline.map(|seconds| u64::from(seconds) * 1_000),
+        note: terms.note,
+    };
+    let id = request.payment_id;
+    let stop = signals().context("cannot handle signals")?;
+    let paying = async {
+        if io::stderr().is_terminal() {
+            say(&format!("payment {id}"));
+            pay_with_progress(&client, request).await
+        } else {
+            client.pay(request).await
+        }
+    };
+    let result = tokio::select! {
+        result = paying => result,
+        () = stop => bail!(
+            "stopped waiting; payment {id} goes on without this command, look at the balance \
+             before you pay again"
+        ),
+    };
+    client.close().await;
+    match result {
+        Err(Error::Lost(reason)) => bail!(
+            "the connection to the node ended: {reason}; payment {id} goes on without it, look at \
+             the balance before you pay again"
+        ),
+        result => Ok(result?),
+    }
+}
+
+/// Pays and tells on stderr where the payment is.
+async fn pay_with_progress(
+    client: &AppClient,
+    request: PayRequest,
+) -> Result<PaymentReport, Error> {
+    let payment_id = request.payment_id;
+    let mut events = client.subscribe().await?;
+    let mut paying = std::pin::pin!(client.pay(request));
+    let mut shown = "";
+    loop {
+        let event = tokio::select! {
+            report = &mut paying => return report,
+            event = events.next() => event,
+        };
+        match event {
+            Ok(AppEvent::Payment(report)) if report.payment_id == payment_id => {
+                let step = step(&report.status);
+                if step != shown {
+                    say(step);
+                    shown = step;
+                }
+            }
+            Ok(_) => {}
+            // Progress is lost, the payment is not.
+            Err(_) => return paying.await,
+        }
+    }
+}
+
+const fn step(status: &PaymentStatus) -> &'static str {
+    match status {
+        PaymentStatus::Routing => "searching routes",
+        PaymentStatus::Requesting => "reserving along the routes",
+        PaymentStatus::Committed => "committed, collecting",
+        PaymentStatus::Succeeded { .. } => "collected",
+        PaymentStatus::Failed(_) | PaymentStatus::Cancelled => "taken back",
+        PaymentStatus::Unknown => "ended",
+    }
+}
+
+/// The receipt and the fees of a payment that has ended.
+///
+/// # Errors
+/// Says why nothing was paid, or that it is not known.
+pub fn succeeded(report: &PaymentReport) -> anyhow::Result<(&Receipt, Credits)> {
+    match &report.status {
+        PaymentStatus::Succeeded { receipt, fee } => Ok((receipt, *fee)),
+        PaymentStatus::Failed(failure) => bail!("{failure}; nothing was paid and nothing is owed"),
+        PaymentStatus::Cancelled => bail!(
+            "the seller took the commit and gave everything back; nothing is owed, ask the seller \
+             for another invoice"
+        ),
+        PaymentStatus::Routing
+        | PaymentStatus::Requesting
+        | PaymentStatus::Committed
+        | PaymentStatus::Unknown => bail!(
+            "whether payment {} arrived is not known; ask the receiver before you pay again",
+            report.payment_id
+        ),
+    }
+}
+
+/// Writes the receipt and says how the payment ended.
+fn finish(report: &PaymentReport, receipt_file: Option<OutputFile>) -> anyhow::Result<Answer> {
+    let (receipt, fee) = succeeded(report)?;
+    let receipt = ReceiptFile(receipt.clone());
+    if let Some(file) = receipt_file {
+        // The receipt must not be lost: it proves what was paid.
+        file.write(receipt.to_toml().as_bytes()).with_context(|| {
+            format!("paid, but the receipt, {}, was not written", receipt.to_line())
+        })?;
+    }
+    let json = json!({
+        "payment_id": report.payment_id.to_string(),
+        "invoice_id": report.invoice_id.to_string(),
+        "destination": report.destination.to_string(),
+        "currency": report.currency.as_str(),
+        "amount": report.amount.to_string(),
+        "fee": fee.to_string(),
+        "status": "succeeded",
+        "receipt": receipt.to_line(),
+    });
+    Ok(Answer::new(format!("Payment successful!\nFees: {fee}"), json))
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stctrl funds send-funds --amount 50 --dest bUoWZEEInqjDdw8TOBlpY0zpHF7hjLMAX_DdPrTI9y8
+  stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt --max-fee 2";

@@ -1,0 +1,247 @@
+//! `stctrl info`: looks at the node.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, Subcommand};
+use offset_proto::{
+    Balance, Currency, Name,
+    file::{FriendFile, OffsetFile as _},
+    report::{CurrencyStatus, FriendReport, NodeReport},
+};
+use serde_json::json;
+
+use super::{CurrencyChoice, Session, friends, servers, status};
+use crate::manners::{Access, Answer, OutputFile, names};
+
+/// The commands of `stctrl info`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Info {
+    /// Print the node's public key.
+    PublicKey,
+    /// Print the balance, summed over all friends.
+    Balance(BalanceArguments),
+    /// Print the configured relays.
+    Relays,
+    /// Print the configured index servers; the connected one is marked with a star.
+    Index,
+    /// Print the friends and how the lines with them stand.
+    Friends(FriendsArguments),
+    /// Write the friend file with which others add this node as a friend.
+    ExportTicket(ExportTicket),
+    /// Print in one look what is connected and what is wrong.
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BalanceArguments {
+    #[command(flatten)]
+    currency: CurrencyChoice,
+    /// Print a line for each currency.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FriendsArguments {
+    /// Print everything about this friend alone.
+    #[arg(short, long)]
+    name: Option<Name>,
+    #[command(flatten)]
+    currency: CurrencyChoice,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportTicket {
+    /// Friend file to write.
+    #[arg(short, long, short_alias = 't')]
+    output: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Info {
+    /// Asks the node and says what it reports.
+    ///
+    /// # Errors
+    /// When the node cannot be reached, or a file cannot be written.
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
+        match self {
+            Self::PublicKey => {
+                let key = session.report().await?.public_key.to_string();
+                Ok(Answer::new(key.clone(), json!({ "public_key": key })))
+            }
+            Self::Balance(arguments) => arguments.answer(&session.report().await?),
+            Self::Relays => Ok(servers::relays(&session.report().await?.relays)),
+            Self::Index => Ok(servers::index_servers(&session.report().await?.index_servers)),
+            Self::Friends(arguments) => arguments.answer(&session.report().await?),
+            Self::ExportTicket(arguments) => arguments.run(session).await,
+            Self::Status => Ok(status::answer(&session.report().await?)),
+        }
+    }
+}
+
+impl BalanceArguments {
+    fn answer(self, report: &NodeReport) -> anyhow::Result<Answer> {
+        if !self.all {
+            let currency = self.currency.of(report);
+            let sum = balance(&report.friends, &currency)?.to_string();
+            let json = json!({ "currency": currency.as_str(), "balance": sum });
+            return Ok(Answer::new(sum, json));
+        }
+        let (mut lines, mut values) = (Vec::new(), Vec::new());
+        for currency in currencies(report) {
+            let sum = balance(&report.friends, &currency)?.to_string();
+            lines.push(format!("{currency}: {sum}"));
+            values.push(json!({ "currency": currency.as_str(), "balance": sum }));
+        }
+        Ok(Answer::new(lines.join("\n"), json!({ "balances": values })))
+    }
+}
+
+impl FriendsArguments {
+    fn answer(self, report: &NodeReport) -> anyhow::Result<Answer> {
+        let Some(name) = self.name else {
+            return Ok(friends::table(&report.friends, &self.currency.of(report)));
+        };
+        let friend = report.friends.iter().find(|friend| friend.name == name);
+        friend.map(friends::detail).ok_or_else(|| {
+            let known = report.friends.iter().map(|friend| friend.name.as_str());
+            let suggestion = names::suggestion(name.as_str(), known, "stctrl info friends");
+            anyhow!("there is no friend named {name}; {suggestion}")
+        })
+    }
+}
+
+impl ExportTicket {
+    async fn run(self, session: &Session) -> anyhow::Result<Answer> {
+        let output = OutputFile::prepare(&self.output, Access::Public, self.force)?;
+        output.write(friend_file(&session.report().await?).to_toml().as_bytes())?;
+        Ok(Answer::silent())
+    }
+}
+
+impl CurrencyChoice {
+    /// The chosen currency, else the node's default.
+    pub(super) fn of(self, report: &NodeReport) -> Currency {
+        self.currency.unwrap_or_else(|| report.default_currency.clone())
+    }
+}
+
+/// With which others add the node as a friend.
+#[must_use]
+pub fn friend_file(report: &NodeReport) -> FriendFile {
+    FriendFile {
+        public_key: report.public_key,
+        relays: report.relays.iter().map(|relay| relay.server.clone()).collect(),
+    }
+}
+
+/// What the node has in a currency, over all its friends. Positive: they owe it.
+///
+/// # Errors
+/// When the sum does not fit.
+pub fn balance(friends: &[FriendReport], currency: &Currency) -> anyhow::Result<Balance> {
+    let lines = friends.iter().flat_map(|friend| &friend.currencies);
+    lines
+        .filter(|line| line.currency == *currency)
+        .try_fold(Balance::ZERO, |sum, line| match &line.status {
+            CurrencyStatus::Active(active) => sum.checked_add_balance(active.balance),
+            CurrencyStatus::Proposed { .. } => Some(sum),
+        })
+        .context("the sum of the balances is too large; look at them with `stctrl info friends`")
+}
+
+/// The default currency and then all others, each once.
+fn currencies(report: &NodeReport) -> Vec<Currency> {
+    let lines = report.friends.iter().flat_map(|friend| &friend.currencies);
+    let mut others: Vec<Currency> = lines
+        .map(|line| line.currency.clone())
+        .filter(|currency| *currency != report.default_currency)
+        .collect();
+    others.sort();
+    others.dedup();
+    std::iter::once(report.default_currency.clone()).chain(others).collect()
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stctrl info balance --all
+  stctrl info friends -n bob
+  stctrl --json info friends
+  stctrl info export-ticket -o me.friend";
+
+#[cfg(test)]
+mod tests {
+    use offset_crypto::{Identity, SeededRng};
+    use offset_proto::{
+        Rate,
+        friend::Proposal,
+        report::{CurrencyReport, LineReport},
+    };
+
+    use super::*;
+
+    fn line(currency: &str, balance: i128) -> CurrencyReport {
+        let balance = Balance::new(balance).unwrap();
+        let status = CurrencyStatus::Active(LineReport { balance, ..LineReport::default() });
+        CurrencyReport { currency: currency.parse().unwrap(), rate: Rate::default(), status }
+    }
+
+    fn report(friends: Vec<Vec<CurrencyReport>>) -> NodeReport {
+        let public_key = Identity::random(&mut SeededRng::new(1)).public_key();
+        let friend = |(i, currencies): (usize, _)| FriendReport {
+            name: format!("friend{i}").parse().unwrap(),
+            public_key,
+            relays: Vec::new(),
+            enabled: true,
+            online: true,
+            consistent: true,
+            last_error: "".parse().unwrap(),
+            currencies,
+        };
+        NodeReport {
+            public_key,
+            default_currency: Currency::fallback(),
+            accepts_spontaneous: true,
+            relays: Vec::new(),
+            index_servers: Vec::new(),
+            friends: friends.into_iter().enumerate().map(friend).collect(),
+        }
+    }
+
+    fn shown(all: bool, currency: Option<&str>, report: &NodeReport) -> String {
+        let currency = CurrencyChoice { currency: currency.map(|text| text.parse().unwrap()) };
+        BalanceArguments { currency, all }.answer(report).unwrap().text().to_owned()
+    }
+
+    #[test]
+    fn balances_are_summed_over_friends_by_currency() {
+        let report =
+            report(vec![vec![line("USD", 7), line("credit", 50)], vec![line("credit", -60)]]);
+        assert_eq!(shown(false, None, &report), "-10");
+        assert_eq!(shown(false, Some("USD"), &report), "7");
+        assert_eq!(shown(false, Some("EUR"), &report), "0");
+        assert_eq!(shown(true, None, &report), "credit: -10\nUSD: 7");
+    }
+
+    #[test]
+    fn a_proposal_is_no_balance() {
+        let mut proposed = line("credit", 0);
+        let local = Proposal {
+            opening_balance: Balance::new(100).unwrap(),
+            max_debt: offset_proto::Credits(5),
+            requests_open: true,
+        };
+        proposed.status = CurrencyStatus::Proposed { local: Some(local), remote: None };
+        assert_eq!(shown(false, None, &report(vec![vec![proposed]])), "0");
+    }
+
+    #[test]
+    fn sums_that_do_not_fit_are_errors() {
+        let report = report(vec![vec![line("credit", i128::MAX)], vec![line("credit", 1)]]);
+        assert!(balance(&report.friends, &Currency::fallback()).is_err());
+    }
+}

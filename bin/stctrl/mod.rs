@@ -1,0 +1,128 @@
+//! `stctrl`: looks at a node, configures it, pays with it.
+
+pub mod config;
+pub mod friends;
+pub mod funds;
+pub mod info;
+pub mod servers;
+mod session;
+mod status;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use offset_proto::{Currency, Name};
+
+pub use self::session::Session;
+use crate::manners::{
+    Answer, Usage,
+    cli::{Arguments, start},
+};
+
+/// Looks at a node, configures it, and pays with it.
+#[derive(Debug, Parser)]
+#[command(name = "stctrl", version, after_help = EXAMPLES)]
+struct StctrlArguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    group: Group,
+}
+
+/// Which node, and as which application.
+#[derive(Debug, Args)]
+struct Connection {
+    /// Identity file of this application.
+    #[arg(short = 'I', long = "idfile", env = "OFFSET_IDFILE", global = true)]
+    idfile: Option<PathBuf>,
+    /// Ticket of the node.
+    #[arg(short = 'T', long = "ticket", env = "OFFSET_TICKET", global = true)]
+    node_ticket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Group {
+    /// Look at the node.
+    #[command(subcommand)]
+    Info(info::Info),
+    /// Change the node's configuration.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Pay.
+    #[command(subcommand)]
+    Funds(funds::Funds),
+}
+
+/// A friend, by the user's name for it.
+#[derive(Debug, Args)]
+struct FriendName {
+    /// Name of the friend.
+    #[arg(short = 'n', long = "name")]
+    friend: Name,
+}
+
+/// The currency of a command.
+#[derive(Debug, Args)]
+struct CurrencyChoice {
+    /// Currency; the node's default currency if none is given.
+    #[arg(short, long, env = "OFFSET_CURRENCY")]
+    currency: Option<Currency>,
+}
+
+impl Arguments for StctrlArguments {
+    fn json(&self) -> bool {
+        self.json
+    }
+}
+
+/// Runs the program with these arguments, the first of which is its name.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    start(arguments, |parsed: StctrlArguments| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        runtime.block_on(run(parsed))
+    })
+}
+
+async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
+    let Connection { idfile: Some(idfile), node_ticket: Some(ticket) } = arguments.connection
+    else {
+        return Err(Usage(
+            "say who you are and to which node to connect: -I APP_IDENT -T NODE_TICKET, or set \
+             OFFSET_IDFILE and OFFSET_TICKET"
+                .to_owned(),
+        )
+        .into());
+    };
+    let session = Session::new(idfile, ticket);
+    match arguments.group {
+        Group::Info(command) => command.run(&session).await,
+        Group::Config(command) => command.run(&session).await,
+        Group::Funds(command) => command.run(&session).await,
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stctrl -I app/app.ident -T node/node.ticket info friends
+  stctrl -I app/app.ident -T node/node.ticket config add-relay -n my_relay -r my_relay.ticket
+  export OFFSET_IDFILE=app/app.ident OFFSET_TICKET=node/node.ticket
+  stctrl info balance
+  stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StctrlArguments::command().debug_assert();
+    }
+}

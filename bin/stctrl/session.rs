@@ -1,0 +1,56 @@
+//! One command's connection to its node.
+
+use std::path::PathBuf;
+
+use offset_app::{AppClient, ConnectOptions};
+use offset_proto::{app::ConfigRequest, file::NodeTicket, report::NodeReport};
+
+use crate::manners::inputs;
+
+/// Who connects to which node. The files are read when the connection is made, after the other
+/// files of a command, so that the cheapest mistakes are found first.
+#[derive(Debug)]
+pub struct Session {
+    idfile: PathBuf,
+    ticket: PathBuf,
+}
+
+impl Session {
+    /// With the application's identity file and the node's ticket.
+    #[must_use]
+    pub const fn new(idfile: PathBuf, ticket: PathBuf) -> Self {
+        Self { idfile, ticket }
+    }
+
+    /// Connects, trying again for a moment while nobody listens.
+    ///
+    /// # Errors
+    /// When a file is wrong or the node does not let the application in.
+    pub async fn connect(&self) -> anyhow::Result<AppClient> {
+        let identity = inputs::identity(&self.idfile)?;
+        let ticket: NodeTicket = inputs::read(&self.ticket)?;
+        Ok(AppClient::connect(&identity, &ticket.0, &ConnectOptions::retrying()).await?)
+    }
+
+    /// The node's report.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub async fn report(&self) -> anyhow::Result<NodeReport> {
+        let client = self.connect().await?;
+        let report = client.report().await?;
+        client.close().await;
+        Ok(report)
+    }
+
+    /// Changes the node's configuration.
+    ///
+    /// # Errors
+    /// As [`Session::connect`], and when the node refuses.
+    pub async fn configure(&self, change: ConfigRequest) -> anyhow::Result<()> {
+        let client = self.connect().await?;
+        let result = client.config(change).await;
+        client.close().await;
+        Ok(result?)
+    }
+}

@@ -1,0 +1,81 @@
+//! `stindex`: an index server.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use offset_index_server::Config;
+use offset_proto::NetworkAddress;
+
+use crate::manners::{
+    Answer,
+    cli::{Arguments, start},
+    daemon::{self, Stopping},
+    inputs,
+};
+
+/// An index server: keeps the graph of credit lines, shares it with the servers that it trusts, and
+/// finds routes.
+#[derive(Debug, Parser)]
+#[command(name = "stindex", version, after_help = EXAMPLES)]
+struct StindexArguments {
+    /// Identity file of the index server.
+    #[arg(short, long, env = "STINDEX_IDFILE")]
+    idfile: PathBuf,
+    /// Where to listen for nodes, as HOST:PORT.
+    #[arg(short = 'c', long, env = "STINDEX_LCLIENT")]
+    lclient: NetworkAddress,
+    /// Where to listen for other index servers, as HOST:PORT.
+    #[arg(short = 's', long, env = "STINDEX_LSERVER")]
+    lserver: NetworkAddress,
+    /// Directory with the tickets of the index servers to federate with. It is watched.
+    #[arg(short, long, env = "STINDEX_TRUSTED")]
+    trusted: PathBuf,
+    #[command(flatten)]
+    stopping: Stopping,
+}
+
+impl Arguments for StindexArguments {
+    const DAEMON: bool = true;
+
+    fn json(&self) -> bool {
+        false
+    }
+}
+
+/// Runs the program with these arguments, the first of which is its name.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    start(arguments, run)
+}
+
+fn run(arguments: StindexArguments) -> anyhow::Result<Answer> {
+    let identity = Arc::new(inputs::identity(&arguments.idfile)?);
+    let config = Config::new(identity, arguments.trusted);
+    daemon::run(async move {
+        let stop = arguments.stopping.wait()?;
+        let nodes = daemon::listen(&arguments.lclient).await?;
+        let servers = daemon::listen(&arguments.lserver).await?;
+        let addresses = (nodes.local_addr()?, servers.local_addr()?);
+        let run = offset_index_server::run(config, nodes, servers, stop);
+        let announce = || {
+            daemon::announce(addresses.0, "nodes")?;
+            daemon::announce(addresses.1, "servers")
+        };
+        daemon::serve(run, announce).await
+    })
+}
+
+const EXAMPLES: &str = "\
+Example:
+  stindex --idfile index/index.ident --lclient 0.0.0.0:3456 --lserver 0.0.0.0:6543 \\
+        --trusted index/trusted";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StindexArguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,166 @@
+//! `stmgr show`: what a file is and holds.
+
+use std::{fmt::Display, path::PathBuf};
+
+use anyhow::anyhow;
+use clap::Args;
+use offset_crypto::{Identity, Seed};
+use offset_proto::{
+    ServerAddress,
+    app::Permissions,
+    file::{AnyFile, FriendFile},
+    payment::{Invoice, Receipt},
+};
+use serde_json::{Map, Value, json};
+
+use crate::manners::{
+    Answer,
+    files::{check_private, read_limited},
+    inputs,
+};
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub(super) struct ShowArguments {
+    /// File to look at, or its one-line text.
+    file: PathBuf,
+}
+
+impl ShowArguments {
+    pub(super) fn run(&self) -> anyhow::Result<Answer> {
+        let file = match inputs::line(&self.file) {
+            Some(line) => AnyFile::parse(line).map_err(|error| anyhow!("the text: {error}")),
+            None => {
+                let (file, text) = read_limited(&self.file)?;
+                let shown = self.file.display();
+                let parsed = AnyFile::parse(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
+                if parsed.kind().is_secret() {
+                    check_private(&file, &self.file)?;
+                }
+                Ok(parsed)
+            }
+        }?;
+        Ok(describe(file))
+    }
+}
+
+/// The `name: value` lines and the JSON object of a file.
+struct Description {
+    lines: Vec<String>,
+    json: Map<String, Value>,
+}
+
+fn describe(file: AnyFile) -> Answer {
+    let mut out = Description { lines: Vec::new(), json: Map::new() };
+    out.add("kind", file.kind());
+    match file {
+        AnyFile::Identity(identity) => out.key_of(identity.0),
+        AnyFile::NodeTicket(ticket) => out.server(&ticket.0),
+        AnyFile::RelayTicket(ticket) => out.server(&ticket.0),
+        AnyFile::IndexTicket(ticket) => out.server(&ticket.0),
+        AnyFile::AppTicket(ticket) => {
+            out.add("public_key", ticket.public_key);
+            out.permissions(ticket.permissions);
+        }
+        AnyFile::NodeEntry(entry) => {
+            out.server(&entry.node);
+            out.add("app_public_key", Identity::from_seed(entry.app).public_key());
+        }
+        AnyFile::Friend(friend) => out.friend(&friend),
+        AnyFile::Invoice(invoice) => out.invoice(&invoice.0),
+        AnyFile::Receipt(receipt) => out.receipt(&receipt.0),
+    }
+    Answer::new(out.lines.join("\n"), Value::Object(out.json))
+}
+
+impl Description {
+    fn add(&mut self, name: &str, value: impl Display) {
+        let value = value.to_string();
+        self.add_as(name, value.clone(), Value::String(value));
+    }
+
+    fn add_as(&mut self, name: &str, text: impl Display, json: Value) {
+        self.lines.push(format!("{}: {text}", name.replace('_', " ")));
+        self.json.insert(name.to_owned(), json);
+    }
+
+    fn key_of(&mut self, secret: Seed) {
+        self.add("public_key", Identity::from_seed(secret).public_key());
+    }
+
+    fn server(&mut self, server: &ServerAddress) {
+        self.add("public_key", server.public_key);
+        self.add("address", &server.address);
+    }
+
+    fn permissions(&mut self, permissions: Permissions) {
+        let Permissions { routes, buyer, seller, config } = permissions;
+        let all = [("routes", routes), ("buyer", buyer), ("seller", seller), ("config", config)];
+        let names: Vec<&str> = all.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+        let text = if names.is_empty() { "read only".to_owned() } else { names.join(", ") };
+        let json = json!({
+            "routes": routes, "buyer": buyer, "seller": seller, "config": config,
+        });
+        self.add_as("permissions", text, json);
+    }
+
+    fn friend(&mut self, friend: &FriendFile) {
+        self.add("public_key", friend.public_key);
+        let mut relays = Vec::new();
+        for relay in &friend.relays {
+            self.lines.push(format!("relay: {} {}", relay.public_key, relay.address));
+            relays.push(json!({
+                "public_key": relay.public_key.to_string(),
+                "address": relay.address.as_str(),
+            }));
+        }
+        self.json.insert("relays".to_owned(), Value::Array(relays));
+    }
+
+    fn invoice(&mut self, invoice: &Invoice) {
+        self.add("invoice_id", invoice.id());
+        self.add_as("registered", invoice.registered, Value::Bool(invoice.registered));
+        self.add("dest_public_key", invoice.dest_public_key);
+        self.add("dest_payment", invoice.dest_payment);
+        self.add("currency", &invoice.currency);
+        self.add("description", &invoice.description);
+        self.add_as("created_at", invoice.created_at.0, invoice.created_at.0.into());
+        self.add_as("expires_at", invoice.expires_at.0, invoice.expires_at.0.into());
+        if let Some(until) = invoice.hold_until {
+            self.add_as("hold_until", until.0, until.0.into());
+        }
+    }
+
+    fn receipt(&mut self, receipt: &Receipt) {
+        self.add("invoice_id", receipt.invoice_id);
+        self.add("total_dest_payment", receipt.total_dest_payment);
+        self.add("currency", &receipt.currency);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offset_crypto::SeededRng;
+    use offset_proto::file::{IdentityFile, OffsetFile as _};
+
+    use super::*;
+
+    #[test]
+    fn an_identity_is_shown_without_its_secret() {
+        let seed = Seed::random(&mut SeededRng::new(1));
+        let secret = seed.to_text().as_str().to_owned();
+        let file = AnyFile::parse(&IdentityFile(seed).to_toml()).unwrap();
+        let answer = describe(file);
+        assert!(answer.text().starts_with("kind: identity\npublic key: "), "{}", answer.text());
+        assert!(!answer.text().contains(&secret));
+        assert!(!answer.json().to_string().contains(&secret));
+    }
+
+    #[test]
+    fn permissions_are_named() {
+        let mut out = Description { lines: Vec::new(), json: Map::new() };
+        out.permissions(Permissions { buyer: true, config: true, ..Permissions::default() });
+        out.permissions(Permissions::default());
+        assert_eq!(out.lines, ["permissions: buyer, config", "permissions: read only"]);
+    }
+}

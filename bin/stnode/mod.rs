@@ -1,0 +1,75 @@
+//! `stnode`: a node.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use offset_node::Config;
+use offset_proto::NetworkAddress;
+
+use crate::manners::{
+    Answer,
+    cli::{Arguments, start},
+    daemon::{self, Stopping},
+    inputs,
+};
+
+/// A node: keeps the lines with its friends and moves payments over them.
+#[derive(Debug, Parser)]
+#[command(name = "stnode", version, after_help = EXAMPLES)]
+struct StnodeArguments {
+    /// Identity file of the node.
+    #[arg(short, long, env = "STNODE_IDFILE")]
+    idfile: PathBuf,
+    /// Where to listen for applications, as HOST:PORT.
+    #[arg(short, long, env = "STNODE_LADDR")]
+    laddr: NetworkAddress,
+    /// Database of the node.
+    #[arg(short, long, env = "STNODE_DATABASE")]
+    database: PathBuf,
+    /// Directory with the tickets of the applications that may connect. It is watched.
+    #[arg(short, long, env = "STNODE_TRUSTED")]
+    trusted: PathBuf,
+    #[command(flatten)]
+    stopping: Stopping,
+}
+
+impl Arguments for StnodeArguments {
+    const DAEMON: bool = true;
+
+    fn json(&self) -> bool {
+        false
+    }
+}
+
+/// Runs the program with these arguments, the first of which is its name.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    start(arguments, run)
+}
+
+fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
+    let identity = Arc::new(inputs::identity(&arguments.idfile)?);
+    let config = Config::new(arguments.database, arguments.trusted);
+    daemon::run(async move {
+        let stop = arguments.stopping.wait()?;
+        let listener = daemon::listen(&arguments.laddr).await?;
+        let address = listener.local_addr()?;
+        let run = offset_node::run(config, identity, listener, stop);
+        daemon::serve(run, || daemon::announce(address, "")).await
+    })
+}
+
+const EXAMPLES: &str = "\
+Example:
+  stnode --idfile node/node.ident --laddr 127.0.0.1:9876 --database node/node.db \\
+        --trusted node/trusted";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        super::StnodeArguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,5 @@
+//! Invoices and receipts without a node.
+
+fn main() -> std::process::ExitCode {
+    offset::stregister::main(std::env::args_os())
+}

@@ -1,0 +1,277 @@
+//! The loop around the funder (architecture, the node's core loop).
+//!
+//! ```text
+//!   inputs that wait --> funder --> batch: changes --> store's thread --.
+//!                                          effects, kept back           |
+//!   effects leave  <--- in order, when their batch is durable  <--------'
+//! ```
+//!
+//! Invariants:
+//! - *durable first*: the effects of a batch are performed after its changes are on the disk, and
+//!   after those of every earlier batch.
+//! - *bounded*: at most [`limits::WAITING_BATCHES`] batches wait for the disk; meanwhile inputs wait,
+//!   and the next batch is bigger.
+//! - *stop at the first failure*: when the store fails, no effect is performed any more.
+
+use std::{collections::VecDeque, future::Future, pin::Pin};
+
+use futures::StreamExt as _;
+use offset_crypto::{InvoiceId, PaymentId, SystemRng};
+use offset_funder::{
+    Funder,
+    api::{AppId, Batch, BatchNumber, Command, Effect, Liveness},
+    state::{InvoiceRow, PaymentRow},
+};
+use offset_proto::app::{AppRequest, AppRequestId};
+use offset_store::{Rejected, Writer};
+use tokio::{
+    sync::mpsc,
+    time::{Duration, sleep},
+};
+
+use crate::{
+    Error,
+    config::Clock,
+    input::Input,
+    limits,
+    outside::{Found, Outside},
+};
+
+/// What the store's thread says of each batch.
+pub(crate) type Durable = Result<(), offset_store::Error>;
+
+/// The owner of the funder.
+pub(crate) struct Core {
+    pub(crate) funder: Funder,
+    pub(crate) clock: Clock,
+    pub(crate) writer: Writer<()>,
+    pub(crate) durable: mpsc::Receiver<Durable>,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) outside: Outside,
+    /// Batches that are not durable yet, oldest first.
+    pub(crate) waiting: VecDeque<Waiting>,
+}
+
+/// A batch that waits for the disk, with the batches without changes that came after it.
+pub(crate) struct Waiting {
+    last: BatchNumber,
+    effects: Vec<Effect>,
+}
+
+/// What the loop has to do next.
+enum Next {
+    Inputs,
+    Found(Found),
+    IndexStatus,
+    Timeout,
+    Durable(Option<Durable>),
+    Shutdown,
+}
+
+impl Core {
+    /// Runs until `shutdown` is done, then finishes the batches in hand.
+    pub(crate) async fn run(
+        &mut self,
+        mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<(), Error> {
+        let mut inputs = Vec::new();
+        self.flush().await?;
+        loop {
+            match self.next(&mut inputs, shutdown.as_mut()).await {
+                Next::Inputs => {
+                    for input in inputs.drain(..) {
+                        self.handle(input)?;
+                    }
+                }
+                Next::Found(found) => self.handle_found(found),
+                Next::IndexStatus => self.outside.index_status_changed(),
+                Next::Timeout => {}
+                Next::Durable(durable) => self.handle_durable(durable)?,
+                Next::Shutdown => break,
+            }
+            self.flush().await?;
+        }
+        while !self.waiting.is_empty() {
+            let durable = self.durable.recv().await;
+            self.handle_durable(durable)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for work, and takes no more of it while enough waits for the disk. Safe to cancel.
+    async fn next(
+        &mut self,
+        inputs: &mut Vec<Input>,
+        shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Next {
+        let effects: usize = self.waiting.iter().map(|batch| batch.effects.len()).sum();
+        let ready =
+            self.waiting.len() < limits::WAITING_BATCHES && effects < limits::WAITING_EFFECTS;
+        let timeout = self.sleep_time();
+        tokio::select! {
+            durable = self.durable.recv() => Next::Durable(durable),
+            () = shutdown => Next::Shutdown,
+            // The shell holds a sender, so the channel is never closed here.
+            _ = self.inputs.recv_many(inputs, limits::BATCH_INPUTS), if ready => Next::Inputs,
+            Some(found) = self.outside.searches.next(), if ready => Next::Found(found),
+            // Without the sender, the index client has stopped.
+            Ok(()) = self.outside.index_status.changed() => Next::IndexStatus,
+            () = sleep(timeout.unwrap_or_default()), if ready && timeout.is_some() => Next::Timeout,
+        }
+    }
+
+    /// How long until the funder wants to be called.
+    fn sleep_time(&self) -> Option<Duration> {
+        let left = self.funder.next_timeout()?.ms_since(self.clock.now());
+        Some(Duration::from_millis(left).min(limits::LONGEST_SLEEP))
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), Error> {
+        let now = self.clock.now();
+        match input {
+            Input::AppOpened(app, outlet) => self.outside.apps.open(app, outlet),
+            Input::AppRequest(app, id, request) => self.handle_request(app, id, *request)?,
+            Input::AppClosed(app) => {
+                self.funder.handle_app_gone(app);
+                if self.outside.apps.remove(app) {
+                    self.funder.observe(false);
+                    self.outside.view.forget();
+                }
+            }
+            Input::SessionOpened(friend, session, sender) => {
+                self.outside.open_session(friend, session, sender);
+                self.funder.handle_liveness(now, friend, Liveness::Connected(session));
+            }
+            Input::FriendMessage(friend, session, message, _permit) => {
+                if self.outside.is_current(&friend, session) {
+                    log::trace!("from {friend:?}: {message:?}");
+                    self.funder.handle_message(now, &mut SystemRng, friend, session, *message);
+                }
+            }
+            Input::SessionEnded(friend, session) => {
+                if self.outside.is_current(&friend, session) {
+                    self.outside.close_session(&friend);
+                    self.funder.handle_liveness(now, friend, Liveness::Disconnected);
+                }
+            }
+            Input::FriendError(friend, error) => self.outside.set_friend_error(friend, error),
+            Input::Relays(statuses) => self.outside.set_relays(statuses),
+        }
+        Ok(())
+    }
+
+    /// The app may ask this: that was checked.
+    fn handle_request(
+        &mut self,
+        app: AppId,
+        id: AppRequestId,
+        request: AppRequest,
+    ) -> Result<(), Error> {
+        let command = match request {
+            AppRequest::Report => Command::Report,
+            AppRequest::Subscribe => {
+                self.outside.apps.subscribe(app, id);
+                self.funder.observe(true);
+                Command::Report
+            }
+            AppRequest::Config(change) => Command::Config(change),
+            AppRequest::Routes { currency, amount, destination, exclude } => {
+                let default = &self.funder.state().settings.default_currency;
+                let currency = currency.unwrap_or_else(|| default.clone());
+                self.outside.find_routes_for_app(
+                    (app, id),
+                    currency,
+                    amount,
+                    (destination, exclude),
+                );
+                return Ok(());
+            }
+            AppRequest::Pay(request) => {
+                let ended = self.ended_payment(&request.payment_id)?;
+                Command::Pay { request: Box::new(request), ended }
+            }
+            AppRequest::PaymentStatus { payment_id } => {
+                Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }
+            }
+            AppRequest::CreateInvoice(terms) => Command::CreateInvoice(terms),
+            AppRequest::CancelInvoice { invoice_id } => {
+                Command::CancelInvoice { invoice_id, ended: self.ended_invoice(&invoice_id)? }
+            }
+            AppRequest::InvoiceStatus { invoice_id } => {
+                Command::InvoiceStatus { invoice_id, ended: self.ended_invoice(&invoice_id)? }
+            }
+        };
+        self.funder.handle_command(self.clock.now(), &mut SystemRng, app, id, command);
+        Ok(())
+    }
+
+    fn ended_payment(&self, id: &PaymentId) -> Result<Option<Box<PaymentRow>>, Error> {
+        if self.funder.state().payments.contains_key(id) {
+            return Ok(None);
+        }
+        Ok(self.writer.payment(id)?.map(Box::new))
+    }
+
+    fn ended_invoice(&self, id: &InvoiceId) -> Result<Option<Box<InvoiceRow>>, Error> {
+        if self.funder.state().invoices.contains_key(id) {
+            return Ok(None);
+        }
+        Ok(self.writer.invoice(id)?.map(Box::new))
+    }
+
+    fn handle_found(&mut self, found: Found) {
+        match found {
+            Found::ForPayment(payment_id, answer) => {
+                let now = self.clock.now();
+                self.funder.handle_routes(now, &mut SystemRng, payment_id, answer);
+            }
+            Found::ForApp(app, id, result) => self.outside.apps.reply(app, id, result),
+        }
+    }
+
+    /// Takes what the inputs led to, and hands it to the store.
+    async fn flush(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        if self.funder.next_timeout().is_some_and(|due| due <= now) {
+            self.funder.handle_timeout(now, &mut SystemRng);
+        }
+        let Batch { number, changes, effects } = self.funder.take_batch(now, &mut SystemRng);
+        if !changes.is_empty() {
+            match self.writer.submit((), changes) {
+                Ok(()) => self.waiting.push_back(Waiting { last: number, effects }),
+                Err(Rejected::Full(_) | Rejected::Stopped(_)) => return Err(self.failure().await),
+            }
+        } else if let Some(last) = self.waiting.back_mut() {
+            last.last = number;
+            last.effects.extend(effects);
+        } else {
+            self.perform(number, effects);
+        }
+        Ok(())
+    }
+
+    /// Why the store takes no more.
+    async fn failure(&mut self) -> Error {
+        while let Some(durable) = self.durable.recv().await {
+            if let Err(error) = durable {
+                return error.into();
+            }
+        }
+        Error::WriterGone
+    }
+
+    fn handle_durable(&mut self, durable: Option<Durable>) -> Result<(), Error> {
+        durable.ok_or(Error::WriterGone)??;
+        if let Some(Waiting { last, effects }) = self.waiting.pop_front() {
+            self.perform(last, effects);
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, number: BatchNumber, effects: Vec<Effect>) {
+        self.funder.handle_durable(number);
+        for effect in effects {
+            self.outside.perform(effect);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Two sides that dial each other through a real relay.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use offset_crypto::{HashResult, Identity, PublicKey, SystemRng};
+use offset_funder::api::{Contact, SessionId};
+use offset_net::{BackoffConfig, NetConfig, Sender};
+use offset_proto::{
+    ServerAddress,
+    friend::{FriendMessage, Resume},
+};
+use offset_relay::{ClientConfig, RelayClient, RelayConfig};
+use offset_secure_channel::ChannelIdentity;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use super::{Contacts, Friends, House};
+use crate::{input::Input, relays::Relays};
+
+/// What the core would know.
+struct Side {
+    key: PublicKey,
+    inputs: mpsc::Receiver<Input>,
+    contacts: watch::Sender<Contacts>,
+    _relays: watch::Sender<Vec<ServerAddress>>,
+    session: Option<(SessionId, Sender<FriendMessage>)>,
+    /// The greatest number that came over the session that stands.
+    heard: u64,
+    listening: bool,
+    _tasks: JoinSet<()>,
+}
+
+impl Side {
+    fn new(relay: &ServerAddress) -> Self {
+        let identity = Identity::random(&mut SystemRng);
+        let key = identity.public_key();
+        let channel = Arc::new(ChannelIdentity::new(&identity));
+        let (inputs_sender, inputs) = mpsc::channel(64);
+        let (contacts, contacts_seen) = watch::channel(BTreeMap::new());
+        let (relays, wanted) = watch::channel(Vec::new());
+        let (circuits_sender, circuits) = mpsc::channel(8);
+        let backoff = BackoffConfig {
+            first: Duration::from_millis(10),
+            longest: Duration::from_millis(200),
+            ..BackoffConfig::default()
+        };
+        let config = ClientConfig { backoff, ..ClientConfig::default() };
+        let client = RelayClient::new(config, Arc::clone(&channel));
+        let house = House {
+            local: key,
+            identity: channel,
+            net: NetConfig::default(),
+            backoff,
+            relays: client.clone(),
+            inputs: inputs_sender.clone(),
+            next_session: AtomicU64::new(1),
+        };
+        let listening = Relays {
+            client,
+            contacts: contacts_seen.clone(),
+            circuits: circuits_sender,
+            inputs: inputs_sender,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Friends::new(house).run(contacts_seen, circuits));
+        tasks.spawn(listening.run(wanted));
+        relays.send_replace(vec![relay.clone()]);
+        Self {
+            key,
+            inputs,
+            contacts,
+            _relays: relays,
+            session: None,
+            heard: 0,
+            listening: false,
+            _tasks: tasks,
+        }
+    }
+
+    fn befriend(&self, friend: PublicKey, relay: &ServerAddress) {
+        let contact = Contact { relays: vec![relay.clone()], previous_relays: Vec::new() };
+        self.contacts.send_modify(|contacts| drop(contacts.insert(friend, contact)));
+    }
+
+    fn handle_all(&mut self) {
+        while let Ok(input) = self.inputs.try_recv() {
+            match input {
+                Input::SessionOpened(_, id, sender) => {
+                    self.session = Some((id, sender));
+                    self.heard = 0;
+                }
+                Input::SessionEnded(_, id) => {
+                    self.session = self.session.take().filter(|(current, _)| *current != id);
+                }
+                Input::FriendMessage(_, id, message, _) => {
+                    if self.session.as_ref().is_some_and(|(current, _)| *current == id)
+                        && let FriendMessage::Resume(resume) = *message
+                    {
+                        self.heard = resume.counter;
+                    }
+                }
+                Input::Relays(statuses) => {
+                    self.listening = statuses.values().any(|status| status.connected);
+                }
+                Input::FriendError(..)
+                | Input::AppOpened(..)
+                | Input::AppRequest(..)
+                | Input::AppClosed(..) => {}
+            }
+        }
+    }
+
+    fn say(&self, counter: u64) {
+        if let Some((_, sender)) = &self.session {
+            let resume = Resume {
+                epoch: 0,
+                counter,
+                token_id: HashResult::from_bytes([0; 32]),
+                wants_token: false,
+            };
+            // A session that ends now is followed by another.
+            let _ended = sender.try_send(FriendMessage::Resume(resume));
+        }
+    }
+}
+
+/// Until `done`, looking at what happened on both sides.
+async fn until(sides: &mut [Side; 2], what: &str, mut done: impl FnMut(&mut [Side; 2]) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        sides.iter_mut().for_each(Side::handle_all);
+        if done(sides) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: not in time");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Until what each side says over its session is heard on the other's.
+async fn until_they_hear_each_other(sides: &mut [Side; 2]) {
+    let mut counter = 0;
+    until(sides, "one session", |[a, b]| {
+        counter += 1;
+        a.say(counter);
+        b.say(counter);
+        // More than one message, so that it was not the last of a session that goes.
+        2 < a.heard && 2 < b.heard
+    })
+    .await;
+}
+
+async fn relay(tasks: &mut JoinSet<()>) -> ServerAddress {
+    let identity = Identity::random(&mut SystemRng);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let channel = Arc::new(ChannelIdentity::new(&identity));
+    tasks.spawn(async move {
+        let never = std::future::pending();
+        offset_relay::run(RelayConfig::default(), channel, vec![listener], never).await.unwrap();
+    });
+    ServerAddress { public_key: identity.public_key(), address }
+}
+
+#[tokio::test]
+async fn both_dial_and_one_session_stays() {
+    let mut tasks = JoinSet::new();
+    let relay = relay(&mut tasks).await;
+    for _ in 0..8 {
+        let mut sides = [Side::new(&relay), Side::new(&relay)];
+        until(&mut sides, "listening", |sides| sides.iter().all(|side| side.listening)).await;
+        let [a, b] = &sides;
+        a.befriend(b.key, &relay);
+        b.befriend(a.key, &relay);
+        until_they_hear_each_other(&mut sides).await;
+
+        // Lost on both sides at once, it is dialled again from both.
+        for side in &sides {
+            if let Some((_, sender)) = &side.session {
+                sender.close("lost");
+            }
+        }
+        let before = sides.each_ref().map(|side| side.session.as_ref().map(|(id, _)| *id));
+        until(&mut sides, "new sessions", |sides| {
+            let now = sides.each_ref().map(|side| side.session.as_ref().map(|(id, _)| *id));
+            now[0] != before[0] && now[1] != before[1]
+        })
+        .await;
+        until_they_hear_each_other(&mut sides).await;
+
+        // A friend who is given up is told, and not let in again.
+        sides[0].contacts.send_modify(Contacts::clear);
+        until(&mut sides, "the end", |sides| sides.iter().all(|side| side.session.is_none())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_flooding_friend_is_not_read() {
+    const MESSAGES: u64 = 100;
+    let mut tasks = JoinSet::new();
+    let relay = relay(&mut tasks).await;
+    let mut sides = [Side::new(&relay), Side::new(&relay)];
+    until(&mut sides, "listening", |sides| sides.iter().all(|side| side.listening)).await;
+    let [a, b] = &sides;
+    a.befriend(b.key, &relay);
+    b.befriend(a.key, &relay);
+    until_they_hear_each_other(&mut sides).await;
+    until(&mut sides, "quiet", |[a, b]| a.inputs.is_empty() && b.inputs.is_empty()).await;
+
+    let [a, b] = &mut sides;
+    let last = b.heard + MESSAGES;
+    for counter in b.heard + 1..=last {
+        a.say(counter);
+    }
+    let mut taken = Vec::new();
+    let mut counters = Vec::new();
+    while counters.last() != Some(&last) {
+        let Some(Input::FriendMessage(_, _, message, permit)) = b.inputs.recv().await else {
+            panic!("the session ended");
+        };
+        let FriendMessage::Resume(resume) = *message else { panic!("{message:?}") };
+        counters.push(resume.counter);
+        taken.push(permit);
+        if taken.len() == crate::limits::FRIEND_INPUTS {
+            // As long as these are not handled, no more come.
+            tokio::task::yield_now().await;
+            assert!(b.inputs.is_empty());
+            taken.clear();
+        }
+    }
+    assert!(counters.is_sorted());
+}

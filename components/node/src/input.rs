@@ -1,0 +1,34 @@
+//! What reaches the core.
+
+use offset_crypto::PublicKey;
+use offset_funder::api::{AppId, SessionId};
+use offset_net::Sender;
+use offset_proto::{
+    Text,
+    app::{AppRequest, AppRequestId},
+    friend::FriendMessage,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{apps::Outlet, view::ServerStatuses};
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// An application is there; what is for it goes into the outlet.
+    AppOpened(AppId, Outlet),
+    /// An application asks for what its ticket allows.
+    AppRequest(AppId, AppRequestId, Box<AppRequest>),
+    /// An application is gone.
+    AppClosed(AppId),
+    /// A new session with a friend, which replaces the one before.
+    SessionOpened(PublicKey, SessionId, Sender<FriendMessage>),
+    /// A message of a friend. The permit makes room for the session's next one.
+    FriendMessage(PublicKey, SessionId, Box<FriendMessage>, OwnedSemaphorePermit),
+    /// A session with a friend ended.
+    SessionEnded(PublicKey, SessionId),
+    /// What went wrong last with reaching a friend; empty: nothing since.
+    FriendError(PublicKey, Text),
+    /// How listening at the relays stands.
+    Relays(ServerStatuses),
+}

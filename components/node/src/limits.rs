@@ -1,0 +1,49 @@
+//! The bounds of a node's shell. Those of the protocol itself are in `offset-proto` and
+//! `offset-funder`.
+
+use std::time::Duration;
+
+/// The most inputs that the core handles in one batch. What arrives meanwhile is the next one.
+pub const BATCH_INPUTS: usize = 1_024;
+/// The most inputs that wait for the core, of all sources together.
+pub const WAITING_INPUTS: usize = 4_096;
+/// The most batches that wait for the disk. While that many do, inputs wait, and make a bigger
+/// batch.
+pub const WAITING_BATCHES: usize = 2;
+/// The most effects that wait for the disk before the core stops taking inputs.
+pub const WAITING_EFFECTS: usize = 64 * 1_024;
+/// The core looks at the clock at least this often while something is due, in case it was set.
+pub const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+/// The most messages of one friend's session that wait for the core; then the session is not read.
+pub const FRIEND_INPUTS: usize = 4;
+/// The most bytes that wait to be sent to one friend; more closes the session.
+pub const FRIEND_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// The most messages that wait to be sent to one friend; more closes the session.
+pub const FRIEND_QUEUE_MESSAGES: usize = 1_024;
+/// The most circuits of one friend whose handshake is under way; more are refused.
+pub const FRIEND_HANDSHAKES: usize = 2;
+/// The longest that a relay may take to open a circuit to a friend.
+pub const CIRCUIT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest that the handshake with a friend may take, over a circuit that is open.
+pub const FRIEND_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A session that stood this long and is lost is dialled again at once, else after a backoff.
+pub const REDIAL_AT_ONCE_AFTER: Duration = Duration::from_secs(5);
+
+/// The most requests of one app that are not answered; then its connection is not read.
+pub const APP_REQUESTS: usize = 1_024;
+/// The most events that wait for one app; more closes its connection.
+pub const APP_EVENTS: usize = 4_096;
+/// The most bytes that wait to be sent to one app.
+pub const APP_QUEUE_BYTES: usize = 1024 * 1024;
+/// The most connections of apps.
+pub const APP_CONNECTIONS: usize = 1_024;
+/// How often the directory of trusted apps is looked at.
+pub const TRUSTED_EVERY: Duration = Duration::from_millis(500);
+/// The most files in the directory of trusted apps that are looked at.
+pub const TRUSTED_FILES: usize = 4_096;
+/// The longest ticket file.
+pub const TICKET_BYTES: u64 = 64 * 1024;
+
+/// The longest that saying goodbye may take when the node stops.
+pub const GOODBYE: Duration = Duration::from_secs(2);

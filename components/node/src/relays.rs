@@ -1,0 +1,146 @@
+//! Listening at our own relays: circuits of friends in, the state of each relay out.
+
+use std::collections::BTreeMap;
+
+use offset_crypto::PublicKey;
+use offset_proto::{ServerAddress, Text};
+use offset_relay::{Circuit, RelayClient, RelayListener, RelayStatus};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
+
+use crate::{
+    friends::Contacts,
+    input::Input,
+    view::{ServerStatus, ServerStatuses},
+};
+
+/// Keeps listening at the relays that the core names.
+pub(crate) struct Relays {
+    pub(crate) client: RelayClient,
+    /// Whose circuits are let in.
+    pub(crate) contacts: watch::Receiver<Contacts>,
+    pub(crate) circuits: mpsc::Sender<(PublicKey, Circuit)>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+}
+
+/// What a listening task tells.
+type Told = (ServerAddress, RelayStatus);
+
+impl Relays {
+    /// Runs until the core lets go of the list.
+    pub(crate) async fn run(self, mut wanted: watch::Receiver<Vec<ServerAddress>>) {
+        let (tell, mut told) = mpsc::channel::<Told>(WAITING_STATUSES);
+        let mut statuses = ServerStatuses::new();
+        let mut tasks = JoinSet::new();
+        let mut listening = BTreeMap::<ServerAddress, AbortHandle>::new();
+        loop {
+            tokio::select! {
+                changed = wanted.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let wanted = wanted.borrow_and_update().clone();
+                    statuses.retain(|relay, _| wanted.contains(relay));
+                    listening.retain(|relay, task| {
+                        let keep = wanted.contains(relay);
+                        if !keep {
+                            task.abort();
+                        }
+                        keep
+                    });
+                    for relay in wanted {
+                        listening.entry(relay).or_insert_with_key(|relay| {
+                            tasks.spawn(self.listen(relay.clone(), tell.clone()))
+                        });
+                    }
+                }
+                Some((relay, status)) = told.recv() => {
+                    if !listening.contains_key(&relay) {
+                        continue;
+                    }
+                    statuses.insert(relay, shown(status));
+                }
+                Some(_done) = tasks.join_next() => continue,
+            }
+            // The core is gone only when everything stops.
+            let _stopping = self.inputs.send(Input::Relays(statuses.clone())).await;
+        }
+    }
+
+    /// Listens at one relay until it is aborted.
+    fn listen(
+        &self,
+        relay: ServerAddress,
+        tell: mpsc::Sender<Told>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let contacts = self.contacts.clone();
+        let welcome = move |key: &PublicKey| contacts.borrow().contains_key(key);
+        let listener = self.client.listen(&relay, welcome);
+        let circuits = self.circuits.clone();
+        async move {
+            match listener {
+                Ok(listener) => serve(relay, listener, circuits, tell).await,
+                Err(error) => {
+                    log::warn!("cannot listen at the relay {}: {error}", relay.address);
+                    let last_error = Text::cut(&error.to_string());
+                    let status = RelayStatus { listening: false, last_error, replaced: false };
+                    let _stopping = tell.send((relay, status)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(
+    relay: ServerAddress,
+    mut listener: RelayListener,
+    circuits: mpsc::Sender<(PublicKey, Circuit)>,
+    tell: mpsc::Sender<Told>,
+) {
+    let mut status = listener.status();
+    status.mark_changed();
+    loop {
+        tokio::select! {
+            Ok(()) = status.changed() => {
+                let status = status.borrow_and_update().clone();
+                if status.replaced {
+                    log::error!(
+                        "this identity also listens at the relay {} from elsewhere: stop the \
+                         other copy of this node at once",
+                        relay.address
+                    );
+                }
+                if tell.send((relay.clone(), status)).await.is_err() {
+                    return;
+                }
+            }
+            accepted = listener.accept() => match accepted {
+                Ok(circuit) => {
+                    if circuits.send(circuit).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    log::debug!("no longer listening at the relay {}: {error}", relay.address);
+                    return;
+                }
+            },
+        }
+    }
+}
+
+fn shown(status: RelayStatus) -> ServerStatus {
+    let last_error = if status.replaced {
+        Text::cut(
+            "this identity also listens there from elsewhere: stop the other copy of this node",
+        )
+    } else {
+        status.last_error
+    };
+    ServerStatus { connected: status.listening, last_error }
+}
+
+/// Changes of relays that wait to be told.
+const WAITING_STATUSES: usize = 16;

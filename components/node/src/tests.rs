@@ -1,0 +1,165 @@
+//! A node whose disk is slow, or fails.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use offset_app::{AppClient, ConnectOptions};
+use offset_crypto::{Identity, InvoiceId, PaymentId, SystemRng};
+use offset_funder::{
+    Change,
+    state::{InvoiceRow, PaymentRow, State},
+};
+use offset_proto::{
+    ServerAddress,
+    app::{ConfigRequest, ErrorCode, Permissions},
+    file::{AppTicket, OffsetFile as _},
+};
+use offset_store::{Error as StoreError, SqliteStore, Store};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+
+use crate::{Config, Error, run_on};
+
+/// A store on a disk that may become full, or slow.
+struct Fragile {
+    store: SqliteStore,
+    disk: Arc<Disk>,
+}
+
+#[derive(Default)]
+struct Disk {
+    full: AtomicBool,
+    stuck: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Disk {
+    fn set_stuck(&self, stuck: bool) {
+        *self.stuck.lock().unwrap() = stuck;
+        self.changed.notify_all();
+    }
+}
+
+impl Store for Fragile {
+    fn load(&self) -> Result<State, StoreError> {
+        self.store.load()
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        let stuck = self.disk.stuck.lock().unwrap();
+        drop(self.disk.changed.wait_while(stuck, |stuck| *stuck).unwrap());
+        if self.disk.full.load(Ordering::SeqCst) {
+            return Err(StoreError::DiskFull(PathBuf::from("node.db")));
+        }
+        self.store.commit(changes)
+    }
+
+    fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, StoreError> {
+        self.store.payment(id)
+    }
+
+    fn invoice(&self, id: &InvoiceId) -> Result<Option<InvoiceRow>, StoreError> {
+        self.store.invoice(id)
+    }
+
+    fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, StoreError> {
+        self.store.next_index_epoch(at_least)
+    }
+}
+
+/// A node on such a disk, with an application that may configure it.
+struct Node {
+    identity: Arc<Identity>,
+    client: AppClient,
+    disk: Arc<Disk>,
+    dir: TempDir,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl Node {
+    async fn start() -> Self {
+        let identity = Arc::new(Identity::random(&mut SystemRng));
+        let app = Identity::random(&mut SystemRng);
+        let dir = tempfile::tempdir().unwrap();
+        let (database, trusted) = (dir.path().join("node.db"), dir.path().join("trusted"));
+        offset_store::init(&database, &identity.public_key()).unwrap();
+        std::fs::create_dir(&trusted).unwrap();
+        let permissions = Permissions { config: true, ..Permissions::default() };
+        let ticket = AppTicket { public_key: app.public_key(), permissions };
+        std::fs::write(trusted.join("app"), ticket.to_toml().as_bytes()).unwrap();
+
+        let store = SqliteStore::open(&database, &identity.public_key()).unwrap();
+        let reader = store.reader().unwrap();
+        let disk = Arc::new(Disk::default());
+        let store = Fragile { store, disk: Arc::clone(&disk) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = ServerAddress {
+            public_key: identity.public_key(),
+            address: listener.local_addr().unwrap().to_string().parse().unwrap(),
+        };
+        let config = Config::new(&database, &trusted);
+        let node = Arc::clone(&identity);
+        let never = std::future::pending();
+        let running = tokio::spawn(run_on((store, reader), config, node, (listener, never)));
+        let options = ConnectOptions::retrying();
+        let client = AppClient::connect(&app, &address, &options).await.unwrap();
+        Self { identity, client, disk, dir, running }
+    }
+
+    async fn accept_spontaneous(&self, accept: bool) -> Result<(), offset_app::Error> {
+        self.client.config(ConfigRequest::SetSpontaneous { accept }).await
+    }
+}
+
+#[tokio::test]
+async fn a_failing_store_stops_the_node_and_nothing_more_leaves() {
+    let node = Node::start().await;
+    node.accept_spontaneous(false).await.unwrap();
+    node.disk.full.store(true, Ordering::SeqCst);
+    match node.accept_spontaneous(true).await {
+        Err(offset_app::Error::Refused(error)) => assert_eq!(error.code, ErrorCode::Stopping),
+        result => panic!("{result:?}"),
+    }
+    let result = node.running.await.unwrap();
+    assert!(matches!(result, Err(Error::Store(StoreError::DiskFull(_)))), "{result:?}");
+
+    let database = node.dir.path().join("node.db");
+    let store = SqliteStore::open(&database, &node.identity.public_key()).unwrap();
+    assert!(!store.load().unwrap().settings.accepts_spontaneous, "the last durable word");
+}
+
+#[tokio::test]
+async fn nothing_leaves_before_the_disk_has_it() {
+    let node = Node::start().await;
+    node.accept_spontaneous(false).await.unwrap();
+    node.disk.set_stuck(true);
+    // The report changes nothing, but tells what is not durable.
+    let both = async { tokio::join!(node.accept_spontaneous(true), node.client.report()) };
+    let mut both = Box::pin(both);
+    assert!(timeout(Duration::from_millis(300), &mut both).await.is_err());
+    node.disk.set_stuck(false);
+    let (changed, report) = both.await;
+    changed.unwrap();
+    assert!(report.unwrap().accepts_spontaneous);
+    assert!(!node.running.is_finished());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slow_disk_is_done_together() {
+    let node = Node::start().await;
+    node.disk.set_stuck(true);
+    let changes = futures::future::join_all((0..500).map(|n| node.accept_spontaneous(n % 2 == 0)));
+    let mut changes = Box::pin(changes);
+    assert!(timeout(Duration::from_millis(100), &mut changes).await.is_err());
+    node.disk.set_stuck(false);
+    for result in changes.await {
+        result.unwrap();
+    }
+    assert!(!node.client.report().await.unwrap().accepts_spontaneous);
+}
