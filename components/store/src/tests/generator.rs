@@ -232,7 +232,7 @@ impl Generator {
         Request {
             request_id,
             src_hashed_lock: self.fixed().into(),
-            route: self.list(|some| key(some.byte(9))),
+            route: self.route(),
             dest_payment: Credits(u128::from(self.number()) << 60),
             total_dest_payment: self.credits(),
             invoice_id: self.fixed().into(),
@@ -240,6 +240,12 @@ impl Generator {
             spontaneous: self.coin(),
             hold_seconds: self.number(),
         }
+    }
+
+    /// No key comes twice.
+    fn route(&mut self) -> Vec<PublicKey> {
+        let first = self.byte(9);
+        (first..first + self.byte(4)).map(key).collect()
     }
 
     fn response(&mut self) -> Response {
