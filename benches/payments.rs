@@ -97,9 +97,9 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     sizes("idle", &network, directory)?;
 
     let mut paid = single(&load, arguments, sync).await?;
-    println!("\n  in flight   payments/s    median      p99   x single sync");
+    println!("\n  in flight   payments/s    median       p99   payments a sync   CPU a payment");
     for in_flight in &arguments.in_flight {
-        paid += sustained(&load, *in_flight, arguments.seconds, sync).await?;
+        paid += sustained(&load, &network, *in_flight, (arguments.seconds, sync)).await?;
     }
     if paid < arguments.total {
         println!("\nrunning on to {} payments in all", arguments.total);
@@ -134,22 +134,43 @@ async fn single(load: &Load<'_>, arguments: &Arguments, sync: Duration) -> anyho
     Ok(times.len())
 }
 
+/// Keeps so many payments under way for so many seconds.
 async fn sustained(
     load: &Load<'_>,
+    network: &Network,
     in_flight: usize,
-    seconds: u64,
-    sync: Duration,
+    (seconds, sync): (u64, Duration),
 ) -> anyhow::Result<usize> {
+    let before = cpu_times(network);
     let (times, took) = load.run(in_flight, Until::Time(Duration::from_secs(seconds))).await?;
-    let count = u32::try_from(times.len())?;
+    let count = u32::try_from(times.len())?.max(1);
     let rate = f64::from(count) / took.as_secs_f64();
-    println!(
-        "  {in_flight:>9} {rate:>12.0} {:>6.1} ms {:>6.1} ms {:>15.1}",
+    print!(
+        "  {in_flight:>9} {rate:>12.0} {:>6.1} ms {:>6.1} ms {:>17.2}  ",
         percentile(&times, 50).as_secs_f64() * 1e3,
         percentile(&times, 99).as_secs_f64() * 1e3,
         rate * sync.as_secs_f64(),
     );
+    for ((name, before), (_, after)) in before.iter().zip(&cpu_times(network)) {
+        print!(" {name} {}", (after.saturating_sub(*before) / count).as_micros());
+    }
+    println!(" us");
     Ok(times.len())
+}
+
+/// What each daemon has taken of the processors so far, in ticks of 10 ms.
+fn cpu_times(network: &Network) -> Vec<(String, Duration)> {
+    let time = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, which may hold anything, ends with the last parenthesis; then fields 3 and on.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Some(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>().ok()?))
+    };
+    let daemons = network.daemons.iter();
+    daemons
+        .map(|daemon| (daemon.name.clone(), daemon.pid().and_then(time).unwrap_or_default()))
+        .collect()
 }
 
 /// Who pays whom.

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     net::SocketAddr,
     task::Poll,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -32,8 +33,10 @@ pub fn run<F: Future<Output = anyhow::Result<()>>>(daemon: F) -> anyhow::Result<
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(daemon)?;
-    Ok(Answer::silent())
+    let ended = runtime.block_on(daemon);
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.map(|()| Answer::silent())
 }
 
 /// Listens at an address, whose host may be a name and whose port may be 0.
