@@ -13,7 +13,9 @@
 mod daemon;
 mod network;
 mod port;
+
 pub mod transcript;
+pub mod trio;
 
 use std::{
     collections::BTreeMap,
