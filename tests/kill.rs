@@ -1,7 +1,7 @@
 //! Nodes that crash while payments go through them.
 //!
 //! Each of three nodes is killed (SIGKILL) and started again at random moments, while payments of all
-//! kinds go through the mediator in both directions. Whoever ordered a payment keeps its id and orders
+//! kinds go through the mediator in both directions, and some to it or from it. Whoever ordered a payment keeps its id and orders
 //! it again until it has ended. Afterwards every payment has either a receipt that verifies and exactly
 //! one effect on the balances, or none; the balances of each pair sum to zero; nothing is pending.
 //!
@@ -22,7 +22,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use offset_crypto::SeededRng;
-use support::trio::{BOB, CHARLI, Ledger, Trio, seed};
+use support::trio::{ALICE, BOB, CHARLI, Ledger, Trio, seed};
 use tokio::time::sleep;
 
 /// How many payments are under way at the same time.
@@ -33,6 +33,7 @@ async fn every_payment_has_one_effect_or_none() {
     let payments = variable("OFFSET_KILL_PAYMENTS", 60);
     let kills = variable("OFFSET_KILL_KILLS", payments / 7 + 1);
     let seed = seed();
+    println!("OFFSET_TEST_SEED={seed}");
     let trio = Trio::start().await;
     let begin = Instant::now();
     let ended = AtomicU64::new(0);
@@ -41,7 +42,7 @@ async fn every_payment_has_one_effect_or_none() {
             let (trio, ended) = (&trio, &ended);
             async move {
                 let mut rng = SeededRng::new(seed ^ (i << 32));
-                let (from, to) = if rng.below(2) == 0 { (BOB, CHARLI) } else { (CHARLI, BOB) };
+                let (from, to) = ends(&mut rng);
                 let order = trio.order(&mut rng, from, to).await;
                 let report = trio.settle(&order).await;
                 ended.fetch_add(1, Ordering::Relaxed);
@@ -74,6 +75,16 @@ async fn every_payment_has_one_effect_or_none() {
     trio.until_online("all were killed").await;
     trio.check(&ledger).await;
     trio.check_answers(&ledger).await;
+}
+
+/// Mostly through the mediator, sometimes to or from it.
+fn ends(rng: &mut SeededRng) -> (usize, usize) {
+    match rng.below(10) {
+        0..4 => (BOB, CHARLI),
+        4..8 => (CHARLI, BOB),
+        8 => (ALICE, BOB),
+        _ => (CHARLI, ALICE),
+    }
 }
 
 /// Kills each node in turn, now and then two at once; the next when it `is_due`.

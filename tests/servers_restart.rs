@@ -10,10 +10,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use futures::future::join;
+use futures::future::{join, join_all};
 use offset_crypto::SeededRng;
 use support::trio::{ALICE, BOB, CHARLI, Ledger, Server, Trio, seed};
 use tokio::{sync::watch, time::sleep};
+
+/// How many payments are under way at the same time, half of them in each direction.
+const LANES: usize = 6;
 
 /// How a daemon is ended.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +28,7 @@ enum How {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_survive_restarts_of_their_servers() {
     let seed = seed();
+    println!("OFFSET_TEST_SEED={seed}");
     let trio = Trio::start().await;
     let mut ledger = Ledger::default();
     let [first, second] = &trio.index_servers;
@@ -55,6 +59,7 @@ async fn nodes_survive_restarts_of_their_servers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_index_server_takes_over() {
     let seed = seed();
+    println!("OFFSET_TEST_SEED={seed}");
     let trio = Trio::start().await;
     let mut ledger = Ledger::default();
     let [first, second] = &trio.index_servers;
@@ -77,9 +82,11 @@ async fn the_second_index_server_takes_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_stops_in_the_middle_of_traffic_and_starts_again() {
     let seed = seed();
+    println!("OFFSET_TEST_SEED={seed}");
     let trio = Trio::start().await;
     let mut ledger = Ledger::default();
     let mut rng = SeededRng::new(seed);
+    until_both_paid(&trio, seed, &mut ledger).await;
     let restart = async {
         sleep(Duration::from_millis(300)).await;
         let mut servers: Vec<&Server> = trio.servers().collect();
@@ -130,8 +137,9 @@ async fn traffic_while(
     meanwhile: impl Future<Output = ()>,
 ) {
     let (done, is_done) = watch::channel(false);
-    let pay = async |(from, to)| {
-        let mut rng = SeededRng::new(seed ^ u64::try_from(from).unwrap());
+    let pay = async |lane: usize| {
+        let mut rng = SeededRng::new(seed ^ u64::try_from(lane).unwrap());
+        let (from, to) = if lane.is_multiple_of(2) { (BOB, CHARLI) } else { (CHARLI, BOB) };
         let mut ended = Vec::new();
         while !*is_done.borrow() {
             let order = trio.order(&mut rng, from, to).await;
@@ -145,9 +153,8 @@ async fn traffic_while(
         meanwhile.await;
         done.send_replace(true);
     };
-    let paying = join(pay((BOB, CHARLI)), pay((CHARLI, BOB)));
-    let ((there, back), ()) = join(paying, disturbing).await;
-    for (order, report) in there.into_iter().chain(back) {
+    let (lanes, ()) = join(join_all((0..LANES).map(pay)), disturbing).await;
+    for (order, report) in lanes.into_iter().flatten() {
         ledger.ended(order, report);
     }
 }

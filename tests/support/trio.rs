@@ -18,8 +18,8 @@ use offset_crypto::{Identity, Nonce, PaymentId, Seed, SeededRng, SystemRng};
 use offset_proto::{
     Balance, Credits, Currency, Rate, ServerAddress, Text, Timestamp,
     app::{
-        self, ConfigRequest, CreateInvoice, ErrorCode, InvoiceStatus, PayRequest, PaymentReport,
-        PaymentStatus, PaymentTarget,
+        self, ConfigRequest, CreateInvoice, ErrorCode, InvoiceStatus, PayRequest, PaymentFailure,
+        PaymentReport, PaymentStatus, PaymentTarget,
     },
     file::{AppTicket, IdentityFile, IndexTicket, OffsetFile},
     payment::Invoice,
@@ -227,7 +227,7 @@ impl Trio {
         assert_eq!(report.amount, order.amount);
         match &report.status {
             PaymentStatus::Succeeded { receipt, fee } => {
-                assert_eq!(Some(*fee), FEE.fee(order.amount), "{order:?}");
+                assert_eq!(*fee, order.fee(), "{order:?}");
                 assert_eq!(receipt.invoice_id, report.invoice_id);
                 assert_eq!(receipt.total_dest_payment, order.amount);
                 if let Some(invoice) = &order.invoice {
@@ -306,6 +306,14 @@ impl Trio {
             Ok::<_, Error>(())
         });
         try_join_all(configured).await.unwrap();
+    }
+}
+
+impl Order {
+    /// What the mediator takes.
+    fn fee(&self) -> Credits {
+        let ends_there = self.from == ALICE || self.to == ALICE;
+        if ends_there { Credits::ZERO } else { FEE.fee(self.amount).unwrap() }
     }
 }
 
@@ -452,11 +460,15 @@ impl Ledger {
         for (_, report) in &self.ended {
             let how = match &report.status {
                 PaymentStatus::Succeeded { .. } => "paid".to_owned(),
-                PaymentStatus::Failed(failure) => {
-                    let text = format!("{failure:?}");
-                    text.split(" reporter").next().unwrap_or(&text).to_owned()
+                PaymentStatus::Failed(PaymentFailure::Refused { reason, .. }) => {
+                    format!("{reason:?}")
                 }
-                other => format!("{other:?}"),
+                PaymentStatus::Failed(failure) => format!("{failure:?}"),
+                PaymentStatus::Cancelled => "cancelled".to_owned(),
+                PaymentStatus::Routing
+                | PaymentStatus::Requesting
+                | PaymentStatus::Committed
+                | PaymentStatus::Unknown => "not ended".to_owned(),
             };
             *tally.entry(how).or_default() += 1;
         }
@@ -465,15 +477,13 @@ impl Ledger {
 
     /// What the balances of Bob and of Charli with Alice must be.
     fn ends(&self) -> [i128; 2] {
-        let mut ends = BTreeMap::from([(BOB, 0), (CHARLI, 0)]);
-        for (order, report) in &self.ended {
-            if let PaymentStatus::Succeeded { fee, .. } = &report.status {
-                let amount = i128::try_from(order.amount.0).unwrap();
-                *ends.get_mut(&order.from).unwrap() -= amount + i128::try_from(fee.0).unwrap();
-                *ends.get_mut(&order.to).unwrap() += amount;
-            }
+        let mut ends = [0; 3];
+        for (order, _) in self.ended.iter().filter(|(_, report)| is_paid(report)) {
+            let number = |credits: Credits| i128::try_from(credits.0).unwrap();
+            ends[order.from] -= number(order.amount) + number(order.fee());
+            ends[order.to] += number(order.amount);
         }
-        [ends[&BOB], ends[&CHARLI]]
+        [ends[BOB], ends[CHARLI]]
     }
 }
 
@@ -482,12 +492,9 @@ pub fn is_paid(report: &PaymentReport) -> bool {
     matches!(report.status, PaymentStatus::Succeeded { .. })
 }
 
-/// A seed from the variable `OFFSET_TEST_SEED`, or of the clock; it is printed.
+/// A seed from the variable `OFFSET_TEST_SEED`, or of the clock. Tests print it.
 pub fn seed() -> u64 {
-    let given = std::env::var("OFFSET_TEST_SEED").ok();
-    let seed = given.map_or_else(|| now().0, |seed| seed.parse().unwrap());
-    eprintln!("OFFSET_TEST_SEED={seed}");
-    seed
+    std::env::var("OFFSET_TEST_SEED").map_or_else(|_| now().0, |seed| seed.parse().unwrap())
 }
 
 fn lines(report: &NodeReport) -> impl Iterator<Item = (String, &LineReport)> {
