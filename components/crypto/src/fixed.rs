@@ -47,7 +47,10 @@ macro_rules! fixed_bytes {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+                let mut text = [0; usize::div_ceil($len * 4, 3)];
+                let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text);
+                written.expect("the text has room for all characters");
+                f.write_str(str::from_utf8(&text).expect("base64url is ASCII"))
             }
         }
 

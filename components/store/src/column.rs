@@ -10,36 +10,111 @@ use offset_funder::{
 use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, ServerAddress, Text, Timestamp,
     app::{InvoiceStatus, PaymentFailure},
-    friend::{FriendOp, MoveToken, Proposal, Response},
+    friend::{FriendMessage, FriendOp, MoveToken, Proposal, Response},
     index::Edge,
     payment::Receipt,
+    session::{Packet, Wire},
 };
 use rusqlite::{
     Row,
-    types::{Value, ValueRef},
+    types::{ToSqlOutput, ValueRef},
 };
-use std::sync::Arc;
+use std::{io::Write as _, sync::Arc};
 
 use crate::json::Json;
 
 /// A value that fits one column.
 pub(crate) trait Column: Sized {
-    /// As it is stored.
-    fn to_column(&self) -> Value;
+    /// Appends it as it is stored.
+    fn write(&self, out: &mut Values);
 
     /// As it was stored, or a sentence about what it is not.
     fn from_column(value: ValueRef<'_>) -> Result<Self, String>;
 }
 
 /// The values of a row, in the order of its table's columns.
-#[derive(Default)]
-pub(crate) struct Values(pub(crate) Vec<Value>);
+pub(crate) struct Values {
+    /// The texts and blobs of all columns, one behind the other.
+    bytes: Vec<u8>,
+    cells: Vec<Cell>,
+}
+
+/// A column; texts and blobs by where their bytes end.
+enum Cell {
+    Null,
+    Integer(i64),
+    Text(usize),
+    Blob(usize),
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        // As much as a usual row takes.
+        Self { bytes: Vec::with_capacity(1024), cells: Vec::with_capacity(20) }
+    }
+}
 
 impl Values {
     /// Appends the next column.
     pub(crate) fn put(mut self, value: &impl Column) -> Self {
-        self.0.push(value.to_column());
+        value.write(&mut self);
         self
+    }
+
+    /// Appends the next column, null when there is nothing.
+    pub(crate) fn put_option<T: Column>(mut self, value: Option<&T>) -> Self {
+        match value {
+            Some(value) => value.write(&mut self),
+            None => self.cells.push(Cell::Null),
+        }
+        self
+    }
+
+    /// Appends a word as the next column.
+    pub(crate) fn put_word(mut self, word: &str) -> Self {
+        self.text(|out| out.extend_from_slice(word.as_bytes()));
+        self
+    }
+
+    /// Appends the checksum of what there is so far as the last column.
+    pub(crate) fn put_check(mut self, table: &str) -> Self {
+        let check = row_check(table, self.iter());
+        self.text(|out| out.extend_from_slice(check.as_bytes()));
+        self
+    }
+
+    /// How many columns there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The columns.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ValueRef<'_>> {
+        let mut start = 0;
+        self.cells.iter().map(move |cell| {
+            let mut upto = |end: usize| &self.bytes[std::mem::replace(&mut start, end)..end];
+            match cell {
+                Cell::Null => ValueRef::Null,
+                Cell::Integer(number) => ValueRef::Integer(*number),
+                Cell::Text(end) => ValueRef::Text(upto(*end)),
+                Cell::Blob(end) => ValueRef::Blob(upto(*end)),
+            }
+        })
+    }
+
+    /// The columns as a statement takes them.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = ToSqlOutput<'_>> {
+        self.iter().map(ToSqlOutput::Borrowed)
+    }
+
+    fn text(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.cells.push(Cell::Text(self.bytes.len()));
+    }
+
+    fn blob(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.cells.push(Cell::Blob(self.bytes.len()));
     }
 }
 
@@ -67,28 +142,33 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The checksum of a row: 96 bits of a hash of its table and values.
+/// The checksum of a row: 96 bits of a hash of its table, the kinds, numbers and lengths of its
+/// values, and then their bytes.
 pub(crate) fn row_check<'a>(table: &str, values: impl Iterator<Item = ValueRef<'a>>) -> String {
-    let mut bytes = table.as_bytes().to_vec();
+    let mut kinds = Vec::with_capacity(256);
+    kinds.extend_from_slice(table.as_bytes());
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(24);
+    let mut add = |kind: u8, number: [u8; 8]| {
+        kinds.push(kind);
+        kinds.extend_from_slice(&number);
+    };
     for value in values {
         match value {
-            ValueRef::Null => bytes.push(0),
-            ValueRef::Integer(number) => {
-                bytes.push(1);
-                bytes.extend(number.to_be_bytes());
+            ValueRef::Null => add(0, [0; 8]),
+            ValueRef::Integer(number) => add(1, number.to_be_bytes()),
+            ValueRef::Real(number) => add(2, number.to_be_bytes()),
+            ValueRef::Text(bytes) => {
+                add(3, (bytes.len() as u64).to_be_bytes());
+                parts.push(bytes);
             }
-            ValueRef::Real(number) => {
-                bytes.push(2);
-                bytes.extend(number.to_be_bytes());
-            }
-            ValueRef::Text(text) | ValueRef::Blob(text) => {
-                bytes.push(3);
-                bytes.extend(text.len().to_be_bytes());
-                bytes.extend(text);
+            ValueRef::Blob(bytes) => {
+                add(4, (bytes.len() as u64).to_be_bytes());
+                parts.push(bytes);
             }
         }
     }
-    let mut check = offset_crypto::hash(&bytes).to_string();
+    parts.insert(0, &kinds);
+    let mut check = offset_crypto::hash_parts(&parts).to_string();
     check.truncate(16);
     check
 }
@@ -96,8 +176,8 @@ pub(crate) fn row_check<'a>(table: &str, values: impl Iterator<Item = ValueRef<'
 macro_rules! text_columns {
     ($($type:ty)*) => {$(
         impl Column for $type {
-            fn to_column(&self) -> Value {
-                Value::Text(self.to_string())
+            fn write(&self, out: &mut Values) {
+                out.text(|out| write!(out, "{self}").expect("memory takes all bytes"));
             }
 
             fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -115,8 +195,8 @@ text_columns! {
 macro_rules! json_columns {
     ($($type:ty)*) => {$(
         impl Column for $type {
-            fn to_column(&self) -> Value {
-                Value::Text(self.to_json().to_string())
+            fn write(&self, out: &mut Values) {
+                out.text(|out| self.write_json(out));
             }
 
             fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -129,18 +209,35 @@ macro_rules! json_columns {
 
 json_columns! {
     Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge>
-    Attempt Box<Receipt> FriendOp Link Arc<MoveToken> Arc<Response> PaymentFailure Proposal
+    Attempt Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
+}
+
+/// A move token is large, rewritten often and looked at by nobody: it is stored as it is sent.
+impl Column for Arc<MoveToken> {
+    fn write(&self, out: &mut Values) {
+        let message = FriendMessage::MoveToken(Box::new(self.as_ref().clone()));
+        out.blob(&Wire::encode(&Packet::Message(message)));
+    }
+
+    fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
+        let bytes = value.as_blob().map_err(|_| "expected a blob")?;
+        match FriendMessage::decode(bytes).map_err(|error| error.to_string())? {
+            Packet::Message(FriendMessage::MoveToken(token)) => Ok(Self::from(token)),
+            Packet::Message(FriendMessage::Resume(_) | FriendMessage::TokenWanted { .. })
+            | Packet::Control(_) => Err("expected a move token".to_owned()),
+        }
+    }
 }
 
 /// Enums as words.
 macro_rules! word_columns {
     ($($type:ident { $($variant:ident = $word:literal)* })*) => {$(
         impl Column for $type {
-            fn to_column(&self) -> Value {
+            fn write(&self, out: &mut Values) {
                 let word = match self {
                     $(Self::$variant => $word,)*
                 };
-                Value::Text(word.to_owned())
+                out.text(|out| out.extend_from_slice(word.as_bytes()));
             }
 
             fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -163,8 +260,8 @@ word_columns! {
 }
 
 impl Column for String {
-    fn to_column(&self) -> Value {
-        Value::Text(self.clone())
+    fn write(&self, out: &mut Values) {
+        out.text(|out| out.extend_from_slice(self.as_bytes()));
     }
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -174,8 +271,8 @@ impl Column for String {
 
 /// Numbers of 2^63 and more, which no clock or counter reaches, are stored as negative ones.
 impl Column for u64 {
-    fn to_column(&self) -> Value {
-        Value::Integer(self.cast_signed())
+    fn write(&self, out: &mut Values) {
+        out.cells.push(Cell::Integer(self.cast_signed()));
     }
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -184,8 +281,8 @@ impl Column for u64 {
 }
 
 impl Column for u32 {
-    fn to_column(&self) -> Value {
-        Value::Integer(i64::from(*self))
+    fn write(&self, out: &mut Values) {
+        out.cells.push(Cell::Integer(i64::from(*self)));
     }
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -195,8 +292,8 @@ impl Column for u32 {
 }
 
 impl Column for bool {
-    fn to_column(&self) -> Value {
-        Value::Integer(i64::from(*self))
+    fn write(&self, out: &mut Values) {
+        out.cells.push(Cell::Integer(i64::from(*self)));
     }
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -209,8 +306,8 @@ impl Column for bool {
 }
 
 impl Column for Timestamp {
-    fn to_column(&self) -> Value {
-        self.0.to_column()
+    fn write(&self, out: &mut Values) {
+        self.0.write(out);
     }
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
@@ -219,8 +316,11 @@ impl Column for Timestamp {
 }
 
 impl<T: Column> Column for Option<T> {
-    fn to_column(&self) -> Value {
-        self.as_ref().map_or(Value::Null, Column::to_column)
+    fn write(&self, out: &mut Values) {
+        match self {
+            Some(value) => value.write(out),
+            None => out.cells.push(Cell::Null),
+        }
     }
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {

@@ -1,7 +1,7 @@
 //! Nested values of rows as JSON text: every struct an object with its fields' names, every enum an
 //! object with its `kind`, amounts and ids as text.
 
-use std::sync::Arc;
+use std::{io::Write as _, sync::Arc};
 
 use offset_crypto::{
     HashResult, HashedLock, InvoiceId, PaymentId, PlainLock, PublicKey, RequestId, Signature,
@@ -11,28 +11,78 @@ use offset_proto::{
     Balance, Credits, Currency, NetworkAddress, ServerAddress,
     app::PaymentFailure,
     friend::{
-        Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, FriendOp, MoveToken,
-        MoveTokenBody, Proposal, Release, Request, Response,
+        Cancel, CancelReason, Collect, Commit, FriendOp, Proposal, Release, Request, Response,
     },
     index::Edge,
     payment::Receipt,
 };
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 /// A value with a JSON form.
 pub(crate) trait Json: Sized {
-    /// The form.
-    fn to_json(&self) -> Value;
+    /// Appends the form.
+    fn write_json(&self, out: &mut Vec<u8>);
 
     /// The value of this form, or a sentence about what it is not.
     fn from_json(value: &Value) -> Result<Self, String>;
 }
 
-macro_rules! text {
+/// Writes an object field by field.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl<'a> Object<'a> {
+    fn new(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out }
+    }
+
+    /// One of several kinds.
+    fn of_kind(out: &'a mut Vec<u8>, kind: &str) -> Self {
+        let mut object = Self::new(out);
+        object.name("kind");
+        write_plain(object.out, kind);
+        object
+    }
+
+    fn field(mut self, name: &str, value: &impl Json) -> Self {
+        self.name(name);
+        value.write_json(self.out);
+        self
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
+        }
+        write_plain(self.out, name);
+        self.out.push(b':');
+    }
+}
+
+/// A text without anything that JSON escapes.
+fn write_plain(out: &mut Vec<u8>, text: impl std::fmt::Display) {
+    out.push(b'"');
+    let start = out.len();
+    write!(out, "{text}").expect("memory takes all bytes");
+    debug_assert!(
+        out[start..].iter().all(|byte| (b' '..0x7f).contains(byte) && !b"\"\\".contains(byte)),
+        "{text} would have to be escaped"
+    );
+    out.push(b'"');
+}
+
+/// Types whose text is of letters, digits and punctuation that JSON does not escape.
+macro_rules! plain_text {
     ($($type:ty)*) => {$(
         impl Json for $type {
-            fn to_json(&self) -> Value {
-                Value::String(self.to_string())
+            fn write_json(&self, out: &mut Vec<u8>) {
+                write_plain(out, self);
             }
 
             fn from_json(value: &Value) -> Result<Self, String> {
@@ -43,7 +93,7 @@ macro_rules! text {
     )*};
 }
 
-text! {
+plain_text! {
     HashResult HashedLock InvoiceId PaymentId PlainLock PublicKey RequestId Signature
     Balance Credits Currency NetworkAddress
 }
@@ -52,10 +102,8 @@ text! {
 macro_rules! object {
     ($($type:ident { $($field:ident)* })*) => {$(
         impl Json for $type {
-            fn to_json(&self) -> Value {
-                let mut map = Map::new();
-                $(map.insert(stringify!($field).to_owned(), self.$field.to_json());)*
-                Value::Object(map)
+            fn write_json(&self, out: &mut Vec<u8>) {
+                Object::new(out)$(.field(stringify!($field), &self.$field))*.end();
             }
 
             fn from_json(value: &Value) -> Result<Self, String> {
@@ -77,10 +125,6 @@ object! {
     Collect { request_id src_plain_lock dest_plain_lock }
     Cancel { request_id reason reporter }
     Release { request_id }
-    CurrencyTerms { currency enabled proposal }
-    CurrencyOps { currency ops }
-    MoveTokenBody { epoch counter prev_token currency_terms currency_ops relays state_hash }
-    MoveToken { body signature }
     Receipt {
         response_hash invoice_id currency src_plain_lock dest_plain_lock is_complete dest_payment
         total_dest_payment signature
@@ -91,8 +135,8 @@ object! {
 }
 
 impl Json for bool {
-    fn to_json(&self) -> Value {
-        Value::Bool(*self)
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if *self { b"true" } else { b"false" });
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -101,8 +145,8 @@ impl Json for bool {
 }
 
 impl Json for u64 {
-    fn to_json(&self) -> Value {
-        Value::from(*self)
+    fn write_json(&self, out: &mut Vec<u8>) {
+        write!(out, "{self}").expect("memory takes all bytes");
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -111,8 +155,11 @@ impl Json for u64 {
 }
 
 impl<T: Json> Json for Option<T> {
-    fn to_json(&self) -> Value {
-        self.as_ref().map_or(Value::Null, Json::to_json)
+    fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.write_json(out),
+            None => out.extend_from_slice(b"null"),
+        }
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -121,8 +168,15 @@ impl<T: Json> Json for Option<T> {
 }
 
 impl<T: Json> Json for Vec<T> {
-    fn to_json(&self) -> Value {
-        Value::Array(self.iter().map(Json::to_json).collect())
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (at, item) in self.iter().enumerate() {
+            if 0 < at {
+                out.push(b',');
+            }
+            item.write_json(out);
+        }
+        out.push(b']');
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -131,8 +185,8 @@ impl<T: Json> Json for Vec<T> {
 }
 
 impl<T: Json> Json for Box<T> {
-    fn to_json(&self) -> Value {
-        self.as_ref().to_json()
+    fn write_json(&self, out: &mut Vec<u8>) {
+        self.as_ref().write_json(out);
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -141,8 +195,8 @@ impl<T: Json> Json for Box<T> {
 }
 
 impl<T: Json> Json for Arc<T> {
-    fn to_json(&self) -> Value {
-        self.as_ref().to_json()
+    fn write_json(&self, out: &mut Vec<u8>) {
+        self.as_ref().write_json(out);
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -151,8 +205,12 @@ impl<T: Json> Json for Arc<T> {
 }
 
 impl<A: Json, B: Json> Json for (A, B) {
-    fn to_json(&self) -> Value {
-        Value::Array(vec![self.0.to_json(), self.1.to_json()])
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        self.0.write_json(out);
+        out.push(b',');
+        self.1.write_json(out);
+        out.push(b']');
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -164,14 +222,14 @@ impl<A: Json, B: Json> Json for (A, B) {
 }
 
 impl Json for FriendOp {
-    fn to_json(&self) -> Value {
+    fn write_json(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Request(op) => json!({"kind": "request", "op": op.to_json()}),
-            Self::Response(op) => json!({"kind": "response", "op": op.to_json()}),
-            Self::Commit(op) => json!({"kind": "commit", "op": op.to_json()}),
-            Self::Collect(op) => json!({"kind": "collect", "op": op.to_json()}),
-            Self::Cancel(op) => json!({"kind": "cancel", "op": op.to_json()}),
-            Self::Release(op) => json!({"kind": "release", "op": op.to_json()}),
+            Self::Request(op) => Object::of_kind(out, "request").field("op", op).end(),
+            Self::Response(op) => Object::of_kind(out, "response").field("op", op).end(),
+            Self::Commit(op) => Object::of_kind(out, "commit").field("op", op).end(),
+            Self::Collect(op) => Object::of_kind(out, "collect").field("op", op).end(),
+            Self::Cancel(op) => Object::of_kind(out, "cancel").field("op", op).end(),
+            Self::Release(op) => Object::of_kind(out, "release").field("op", op).end(),
         }
     }
 
@@ -189,7 +247,7 @@ impl Json for FriendOp {
 }
 
 impl Json for CancelReason {
-    fn to_json(&self) -> Value {
+    fn write_json(&self, out: &mut Vec<u8>) {
         let name = match self {
             Self::NoRoute => "no_route",
             Self::NoRoom => "no_room",
@@ -202,7 +260,7 @@ impl Json for CancelReason {
             Self::Declined => "declined",
             Self::Released => "released",
         };
-        Value::from(name)
+        write_plain(out, name);
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -223,20 +281,25 @@ impl Json for CancelReason {
 }
 
 impl Json for PaymentFailure {
-    fn to_json(&self) -> Value {
+    fn write_json(&self, out: &mut Vec<u8>) {
         match self {
             Self::NoRoom { available } => {
-                json!({"kind": "no_room", "available": available.to_json()})
+                Object::of_kind(out, "no_room").field("available", available).end();
             }
-            Self::FriendsOffline => json!({"kind": "friends_offline"}),
-            Self::NoIndexServer => json!({"kind": "no_index_server"}),
-            Self::NoRoute => json!({"kind": "no_route"}),
-            Self::FeeTooHigh { fee } => json!({"kind": "fee_too_high", "fee": fee.to_json()}),
-            Self::Refused { reason, reporter } => json!({
-                "kind": "refused", "reason": reason.to_json(), "reporter": reporter.to_json(),
-            }),
-            Self::Deadline => json!({"kind": "deadline"}),
-            Self::Expired => json!({"kind": "expired"}),
+            Self::FriendsOffline => Object::of_kind(out, "friends_offline").end(),
+            Self::NoIndexServer => Object::of_kind(out, "no_index_server").end(),
+            Self::NoRoute => Object::of_kind(out, "no_route").end(),
+            Self::FeeTooHigh { fee } => {
+                Object::of_kind(out, "fee_too_high").field("fee", fee).end()
+            }
+            Self::Refused { reason, reporter } => {
+                Object::of_kind(out, "refused")
+                    .field("reason", reason)
+                    .field("reporter", reporter)
+                    .end();
+            }
+            Self::Deadline => Object::of_kind(out, "deadline").end(),
+            Self::Expired => Object::of_kind(out, "expired").end(),
         }
     }
 
@@ -259,17 +322,23 @@ impl Json for PaymentFailure {
 }
 
 impl Json for Link {
-    fn to_json(&self) -> Value {
+    fn write_json(&self, out: &mut Vec<u8>) {
         match self {
-            Self::None => json!({"kind": "none"}),
+            Self::None => Object::of_kind(out, "none").end(),
             Self::Downstream(friend, id) => {
-                json!({"kind": "downstream", "friend": friend.to_json(), "request_id": id.to_json()})
+                Object::of_kind(out, "downstream")
+                    .field("friend", friend)
+                    .field("request_id", id)
+                    .end();
             }
-            Self::Destination => json!({"kind": "destination"}),
+            Self::Destination => Object::of_kind(out, "destination").end(),
             Self::Upstream(friend, id) => {
-                json!({"kind": "upstream", "friend": friend.to_json(), "request_id": id.to_json()})
+                Object::of_kind(out, "upstream")
+                    .field("friend", friend)
+                    .field("request_id", id)
+                    .end();
             }
-            Self::Payment(id) => json!({"kind": "payment", "payment_id": id.to_json()}),
+            Self::Payment(id) => Object::of_kind(out, "payment").field("payment_id", id).end(),
         }
     }
 
@@ -286,14 +355,14 @@ impl Json for Link {
 }
 
 impl Json for PartState {
-    fn to_json(&self) -> Value {
+    fn write_json(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Requested => json!({"kind": "requested"}),
+            Self::Requested => Object::of_kind(out, "requested").end(),
             Self::Responded(response) => {
-                json!({"kind": "responded", "response": response.to_json()})
+                Object::of_kind(out, "responded").field("response", response).end();
             }
-            Self::Cancelled => json!({"kind": "cancelled"}),
-            Self::Collected => json!({"kind": "collected"}),
+            Self::Cancelled => Object::of_kind(out, "cancelled").end(),
+            Self::Collected => Object::of_kind(out, "collected").end(),
         }
     }
 

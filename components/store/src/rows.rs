@@ -618,10 +618,10 @@ pub(crate) mod payment {
             Phase::Unknown => ("unknown", None, None),
         };
         values
-            .put(&word.to_owned())
-            .put(&paid.map(|(receipt, _)| receipt.clone()))
-            .put(&paid.map(|(_, fee)| *fee))
-            .put(&failure.cloned())
+            .put_word(word)
+            .put_option(paid.map(|(receipt, _)| receipt))
+            .put_option(paid.map(|(_, fee)| fee))
+            .put_option(failure)
     }
 
     fn read_phase(row: &mut Reading<'_>) -> Read<Phase> {

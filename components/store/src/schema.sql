@@ -1,7 +1,8 @@
 -- The database of an Offset node, schema version 1.
 --
 -- Keys, hashes, ids and signatures are base64url, amounts and balances decimal text (they have up to
--- 39 digits), times milliseconds since 1970 UTC, lists and nested values JSON.
+-- 39 digits), times milliseconds since 1970 UTC, lists and nested values JSON; only a
+-- channel's last token is a blob, the message as it was sent.
 -- `row_check` is the checksum of the row; a row that does not match it keeps the node from starting.
 
 -- Whose database this is.
@@ -58,7 +59,7 @@ CREATE TABLE channels (
     epoch INTEGER NOT NULL,
     counter INTEGER NOT NULL,
     token_id TEXT NOT NULL,
-    last_sent TEXT,
+    last_sent BLOB,
     relays_sent TEXT,
     relays_confirmed TEXT,
     row_check TEXT NOT NULL

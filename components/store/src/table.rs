@@ -15,6 +15,7 @@ pub(crate) struct Table {
     key: usize,
     columns: &'static [&'static str],
     upsert: OnceLock<String>,
+    delete: OnceLock<String>,
 }
 
 impl Table {
@@ -24,22 +25,26 @@ impl Table {
         key: usize,
         columns: &'static [&'static str],
     ) -> Self {
-        Self { name, key, columns, upsert: OnceLock::new() }
+        Self { name, key, columns, upsert: OnceLock::new(), delete: OnceLock::new() }
     }
 
     /// Writes a row, new or not. Rows that belong to it stay.
     pub(crate) fn put(&self, db: &Connection, values: Values) -> rusqlite::Result<()> {
-        let check = row_check(self.name, values.0.iter().map(ValueRef::from));
-        let values = values.put(&check);
+        let values = values.put_check(self.name);
         let sql = self.upsert.get_or_init(|| self.upsert_sql());
-        db.prepare_cached(sql)?.execute(params_from_iter(values.0))?;
+        db.prepare_cached(sql)?.execute(params_from_iter(values.parameters()))?;
         Ok(())
     }
 
     /// Deletes the rows whose key begins with `key`, with everything that belongs to them.
     pub(crate) fn delete(&self, db: &Connection, key: Values) -> rusqlite::Result<()> {
-        let sql = format!("DELETE FROM {} WHERE {}", self.name, self.key_condition(key.0.len()));
-        db.prepare_cached(&sql)?.execute(params_from_iter(key.0))?;
+        let sql = || format!("DELETE FROM {} WHERE {}", self.name, self.key_condition(key.len()));
+        let mut statement = if key.len() == self.key {
+            db.prepare_cached(self.delete.get_or_init(sql))?
+        } else {
+            db.prepare_cached(&sql())?
+        };
+        statement.execute(params_from_iter(key.parameters()))?;
         Ok(())
     }
 
@@ -50,7 +55,7 @@ impl Table {
         key: Values,
         read: fn(&mut Reading<'_>) -> Result<T, String>,
     ) -> Result<Option<T>, Error> {
-        let condition = self.key_condition(key.0.len());
+        let condition = self.key_condition(key.len());
         let mut found = None;
         self.each((db, path), &condition, key, |row| {
             found = Some(read(row)?);
@@ -71,7 +76,8 @@ impl Table {
         let columns = self.columns.join(", ");
         let sql = format!("SELECT {columns}, row_check FROM {} WHERE {condition}", self.name);
         let mut statement = db.prepare_cached(&sql).map_err(sqlite)?;
-        let mut rows = statement.query(params_from_iter(parameters.0)).map_err(sqlite)?;
+        let mut rows =
+            statement.query(params_from_iter(parameters.parameters())).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
             let checked = self.check(row).and_then(|()| each(&mut Reading::new(row)));
             checked.map_err(|why| Error::DamagedRow {

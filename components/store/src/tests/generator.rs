@@ -167,17 +167,25 @@ impl Generator {
             epoch: self.below(3),
             counter: self.number(),
             prev_token: self.fixed().into(),
-            currency_terms: self.list(|some| CurrencyTerms {
-                currency: some.currency(),
+            currency_terms: self.by_currency(|some, currency| CurrencyTerms {
+                currency,
                 enabled: some.coin(),
                 proposal: some.proposal(),
             }),
-            currency_ops: self
-                .list(|some| CurrencyOps { currency: some.currency(), ops: some.list(Self::op) }),
+            currency_ops: self.by_currency(|some, currency| {
+                let ops = (0..=some.below(3)).map(|_| some.op()).collect();
+                CurrencyOps { currency, ops }
+            }),
             relays: self.maybe(|some| some.list(Self::server)),
             state_hash: self.fixed().into(),
         };
         MoveToken { body, signature: self.signature() }
+    }
+
+    /// Sorted, each currency at most once, as tokens have to be.
+    fn by_currency<T>(&mut self, item: impl Fn(&mut Self, Currency) -> T) -> Vec<T> {
+        let currencies = ["EUR", "FST1"].into_iter().filter(|_| self.coin()).collect::<Vec<_>>();
+        currencies.into_iter().map(|name| item(self, name.parse().unwrap())).collect()
     }
 
     fn line(&mut self, numbers: Option<Numbers>) -> LineRow {
@@ -199,7 +207,7 @@ impl Generator {
     fn proposal(&mut self) -> Proposal {
         Proposal {
             opening_balance: self.balance(),
-            max_debt: self.credits(),
+            max_debt: self.pick(&[Credits::ZERO, Credits(1), Credits::LIMIT]),
             requests_open: self.coin(),
         }
     }
@@ -224,7 +232,7 @@ impl Generator {
         Request {
             request_id,
             src_hashed_lock: self.fixed().into(),
-            route: self.list(|some| key(some.byte(9))),
+            route: self.route(),
             dest_payment: Credits(u128::from(self.number()) << 60),
             total_dest_payment: self.credits(),
             invoice_id: self.fixed().into(),
@@ -232,6 +240,12 @@ impl Generator {
             spontaneous: self.coin(),
             hold_seconds: self.number(),
         }
+    }
+
+    /// No key comes twice.
+    fn route(&mut self) -> Vec<PublicKey> {
+        let first = self.byte(9);
+        (first..first + self.byte(4)).map(key).collect()
     }
 
     fn response(&mut self) -> Response {
