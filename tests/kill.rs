@@ -22,7 +22,10 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use offset_crypto::SeededRng;
-use support::trio::{ALICE, BOB, CHARLI, Ledger, Trio, seed};
+use support::{
+    payments::Ledger,
+    trio::{ALICE, BOB, CHARLI, Trio, seed},
+};
 use tokio::time::sleep;
 
 /// How many payments are under way at the same time.

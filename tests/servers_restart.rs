@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
 use offset_crypto::SeededRng;
-use support::trio::{ALICE, BOB, CHARLI, Ledger, Server, Trio, seed};
+use support::{
+    payments::Ledger,
+    trio::{ALICE, BOB, CHARLI, Server, Trio, seed},
+};
 use tokio::{sync::watch, time::sleep};
 
 /// How many payments are under way at the same time, half of them in each direction.

@@ -12,6 +12,7 @@
 
 mod daemon;
 mod network;
+pub mod payments;
 mod port;
 
 pub mod transcript;

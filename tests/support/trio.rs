@@ -14,9 +14,9 @@ use std::{
 
 use futures::future::{join_all, try_join_all};
 use offset_app::{AppClient, ConnectOptions, Error};
-use offset_crypto::{Identity, Nonce, PaymentId, Seed, SeededRng, SystemRng};
+use offset_crypto::{Identity, PaymentId, Seed, SeededRng, SystemRng};
 use offset_proto::{
-    Balance, Credits, Currency, Rate, ServerAddress, Text, Timestamp,
+    Balance, Credits, Rate, ServerAddress, Text, Timestamp,
     app::{
         self, ConfigRequest, CreateInvoice, ErrorCode, InvoiceStatus, PayRequest, PaymentFailure,
         PaymentReport, PaymentStatus, PaymentTarget,
@@ -27,7 +27,10 @@ use offset_proto::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{DEADLINE, Daemon, Port, Sandbox};
+use super::{
+    DEADLINE, Daemon, Port, Sandbox,
+    payments::{FEE, Ledger, Order, is_paid, unregistered},
+};
 
 /// Places of the nodes in [`Trio::nodes`].
 pub const BOB: usize = 0;
@@ -35,9 +38,6 @@ pub const BOB: usize = 0;
 pub const ALICE: usize = 1;
 /// The other end.
 pub const CHARLI: usize = 2;
-
-/// The fee of the mediator: 1 % and one credit.
-pub const FEE: Rate = Rate { ppm: 10_000, add: 1 };
 
 /// The network.
 #[derive(Debug)]
@@ -70,27 +70,6 @@ pub struct Node {
     pub server: Server,
     app: Identity,
     client: tokio::sync::Mutex<Option<AppClient>>,
-}
-
-/// A payment that was ordered, and what it needs to be ordered again.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// Who pays.
-    pub from: usize,
-    /// Who is paid.
-    pub to: usize,
-    /// How much is to arrive.
-    pub amount: Credits,
-    /// What is sent each time.
-    pub request: PayRequest,
-    /// What is paid, where there is an invoice.
-    pub invoice: Option<Invoice>,
-}
-
-/// What payments that ended did, as their reports say.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    ended: Vec<(Order, PaymentReport)>,
 }
 
 impl Trio {
@@ -309,14 +288,6 @@ impl Trio {
     }
 }
 
-impl Order {
-    /// What the mediator takes.
-    fn fee(&self) -> Credits {
-        let ends_there = self.from == ALICE || self.to == ALICE;
-        if ends_there { Credits::ZERO } else { FEE.fee(self.amount).unwrap() }
-    }
-}
-
 impl Server {
     fn new(sandbox: &Sandbox, name: &'static str, ports: usize, line: &str) -> Self {
         std::fs::create_dir_all(sandbox.file(&format!("{name}/trusted"))).unwrap();
@@ -448,50 +419,6 @@ impl Node {
     }
 }
 
-impl Ledger {
-    /// Writes down how a payment ended.
-    pub fn ended(&mut self, order: Order, report: PaymentReport) {
-        self.ended.push((order, report));
-    }
-
-    /// How many payments ended how.
-    pub fn tally(&self) -> BTreeMap<String, usize> {
-        let mut tally = BTreeMap::new();
-        for (_, report) in &self.ended {
-            let how = match &report.status {
-                PaymentStatus::Succeeded { .. } => "paid".to_owned(),
-                PaymentStatus::Failed(PaymentFailure::Refused { reason, .. }) => {
-                    format!("{reason:?}")
-                }
-                PaymentStatus::Failed(failure) => format!("{failure:?}"),
-                PaymentStatus::Cancelled => "cancelled".to_owned(),
-                PaymentStatus::Routing
-                | PaymentStatus::Requesting
-                | PaymentStatus::Committed
-                | PaymentStatus::Unknown => "not ended".to_owned(),
-            };
-            *tally.entry(how).or_default() += 1;
-        }
-        tally
-    }
-
-    /// What the balances of Bob and of Charli with Alice must be.
-    fn ends(&self) -> [i128; 2] {
-        let mut ends = [0; 3];
-        for (order, _) in self.ended.iter().filter(|(_, report)| is_paid(report)) {
-            let number = |credits: Credits| i128::try_from(credits.0).unwrap();
-            ends[order.from] -= number(order.amount) + number(order.fee());
-            ends[order.to] += number(order.amount);
-        }
-        [ends[BOB], ends[CHARLI]]
-    }
-}
-
-/// Whether a payment arrived.
-pub fn is_paid(report: &PaymentReport) -> bool {
-    matches!(report.status, PaymentStatus::Succeeded { .. })
-}
-
 /// A seed from the variable `OFFSET_TEST_SEED`, or of the clock. Tests print it.
 pub fn seed() -> u64 {
     std::env::var("OFFSET_TEST_SEED").map_or_else(|_| now().0, |seed| seed.parse().unwrap())
@@ -506,23 +433,7 @@ fn lines(report: &NodeReport) -> impl Iterator<Item = (String, &LineReport)> {
     })
 }
 
-/// An invoice that its seller was not told of.
-fn unregistered(dest_public_key: offset_crypto::PublicKey, dest_payment: Credits) -> Invoice {
-    let created_at = now();
-    Invoice {
-        registered: false,
-        currency: Currency::fallback(),
-        dest_public_key,
-        dest_payment,
-        description: Text::cut("apples"),
-        created_at,
-        expires_at: created_at.plus_ms(3_600_000),
-        hold_until: None,
-        nonce: Nonce::random(&mut SystemRng),
-    }
-}
-
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap();
     Timestamp(u64::try_from(since.as_millis()).unwrap())
 }
