@@ -9,7 +9,7 @@
 //! ```text
 //! OFFSET_KILL_PAYMENTS=300 cargo test --test kill -- --nocapture
 //! ```
-//! The seed is printed; `OFFSET_TEST_SEED` gives it again, though not the same interleaving.
+//! The seed is printed; `OFFSET_SEED` gives it again, though not the same interleaving.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -36,7 +36,7 @@ async fn every_payment_has_one_effect_or_none() {
     let payments = variable("OFFSET_KILL_PAYMENTS", 60);
     let kills = variable("OFFSET_KILL_KILLS", payments / 7 + 1);
     let seed = seed();
-    println!("OFFSET_TEST_SEED={seed}");
+    println!("OFFSET_SEED={seed}");
     let trio = Trio::start().await;
     let begin = Instant::now();
     let ended = AtomicU64::new(0);

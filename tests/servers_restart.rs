@@ -31,7 +31,7 @@ enum How {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_survive_restarts_of_their_servers() {
     let seed = seed();
-    println!("OFFSET_TEST_SEED={seed}");
+    println!("OFFSET_SEED={seed}");
     let trio = Trio::start().await;
     let mut ledger = Ledger::default();
     let [first, second] = &trio.index_servers;
@@ -62,7 +62,7 @@ async fn nodes_survive_restarts_of_their_servers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_index_server_takes_over() {
     let seed = seed();
-    println!("OFFSET_TEST_SEED={seed}");
+    println!("OFFSET_SEED={seed}");
     let trio = Trio::start().await;
     let mut ledger = Ledger::default();
     let [first, second] = &trio.index_servers;
@@ -85,7 +85,7 @@ async fn the_second_index_server_takes_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_stops_in_the_middle_of_traffic_and_starts_again() {
     let seed = seed();
-    println!("OFFSET_TEST_SEED={seed}");
+    println!("OFFSET_SEED={seed}");
     let trio = Trio::start().await;
     let mut ledger = Ledger::default();
     let mut rng = SeededRng::new(seed);

@@ -419,9 +419,9 @@ impl Node {
     }
 }
 
-/// A seed from the variable `OFFSET_TEST_SEED`, or of the clock. Tests print it.
+/// A seed from the variable `OFFSET_SEED`, or of the clock. Tests print it.
 pub fn seed() -> u64 {
-    std::env::var("OFFSET_TEST_SEED").map_or_else(|_| now().0, |seed| seed.parse().unwrap())
+    std::env::var("OFFSET_SEED").map_or_else(|_| now().0, |seed| seed.parse().unwrap())
 }
 
 fn lines(report: &NodeReport) -> impl Iterator<Item = (String, &LineReport)> {
