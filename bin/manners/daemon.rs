@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     net::SocketAddr,
     task::Poll,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -30,12 +31,20 @@ pub struct Stopping {
 ///
 /// # Errors
 /// What the daemon says.
-pub fn run<F: Future<Output = anyhow::Result<()>>>(daemon: F) -> anyhow::Result<Answer> {
+pub fn run<F>(daemon: F) -> anyhow::Result<Answer>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(daemon)?;
+    // As a task the owner of the daemon's state runs on the threads that read and write, so a
+    // message is handled where it arrived, without waking another thread.
+    let ended = runtime.block_on(runtime.spawn(daemon));
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.context("the daemon ended with a panic")??;
     Ok(Answer::silent())
 }
 

@@ -30,7 +30,7 @@ pub enum Error {
     #[error("{} is not a database: check the path", .0.display())]
     NotADatabase(PathBuf),
     /// A database of another program, or one that was never finished.
-    #[error("{} is not the database of an Offset node: check the path, or make one with `stmgr init-node-db`", .0.display())]
+    #[error("{} is not the database of an Offset node: check the path, or make a new one elsewhere with `stmgr init-node-db`", .0.display())]
     NotOurs(PathBuf),
     /// A database of a later release.
     #[error("{} has schema version {found}, and this program knows versions up to {known}: use the newer release that wrote it", path.display())]

@@ -161,6 +161,8 @@ impl<T: Send + 'static> Writer<T> {
     /// Waits until everything submitted is durable, or the thread has failed, and `done` was told;
     /// then closes the database.
     pub fn close(self) {
+        // First, as the last connection to be closed is the one that tidies up.
+        drop(self.reader);
         drop(self.queue);
         // A panic of the thread has ended it, which is all that is waited for.
         drop(self.thread.join());

@@ -61,6 +61,28 @@ fn roots(state: &State) -> Vec<offset_crypto::HashResult> {
     lines.filter_map(|line| Some(line.credit.as_ref()?.pending_root())).collect()
 }
 
+/// Names are unique in a state, not at every moment within a batch.
+#[test]
+fn friends_swap_names_in_one_batch() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let mut generator = Generator(SeededRng::new(5));
+    let mut state = State::default();
+    while state.friends.len() < 2 {
+        let batch = generator.batch(&state);
+        batch.iter().for_each(|change| state.apply(node(), change).unwrap());
+        store.commit(&batch).unwrap();
+    }
+    let mut friends = state.friends.iter().map(|(key, friend)| (*key, friend.info.clone()));
+    let ((a, mut a_info), (b, mut b_info)) = (friends.next().unwrap(), friends.next().unwrap());
+    std::mem::swap(&mut a_info.name, &mut b_info.name);
+    let batch = [Change::Friend(a, a_info), Change::Friend(b, b_info)];
+    batch.iter().for_each(|change| state.apply(node(), change).unwrap());
+    store.commit(&batch).unwrap();
+    drop(store);
+    assert_eq!(rows_of(&open(&path).load().unwrap()), rows_of(&state));
+}
+
 /// The generator reaches every table, so that the property means something.
 #[test]
 fn every_table_is_reached() {

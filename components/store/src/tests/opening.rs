@@ -59,7 +59,32 @@ fn a_missing_file_is_not_made() {
     let error = refusal(&path);
     assert!(matches!(error, Error::Path { .. }), "{error}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-    let error = refusal(directory.path());
+}
+
+#[test]
+fn a_directory_is_refused_and_nothing_put_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("node.db");
+    fs::create_dir(&path).unwrap();
+    let error = refusal(&path);
+    assert!(matches!(error, Error::NotADatabase(_)), "{error}");
+    assert!(error.to_string().ends_with("node.db is not a database: check the path"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_to_open_and_never_to_make() {
+    let (directory, path) = made();
+    let link = directory.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    drop(SqliteStore::open(&link, &node()).unwrap());
+    assert!(matches!(init(&link, &node()), Err(Error::Exists(_))));
+    let dangling = directory.path().join("dangling.db");
+    std::os::unix::fs::symlink(directory.path().join("nowhere.db"), &dangling).unwrap();
+    assert!(matches!(init(&dangling, &node()), Err(Error::Exists(_))));
+    assert!(!directory.path().join("nowhere.db").exists());
+    let error = refusal(&dangling);
     assert!(matches!(error, Error::Path { .. }), "{error}");
 }
 

@@ -198,3 +198,24 @@ fn a_broken_file_is_refused() {
     let error = SqliteStore::open(&path, &node()).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
 }
+
+/// A file that lost its end, wherever, is refused and left as it is. Of less than a page SQLite says
+/// that there is nothing in it.
+#[test]
+fn a_truncated_file_is_refused() {
+    let (directory, path) = made();
+    filled(&path);
+    let bytes = fs::read(&path).unwrap();
+    for length in [1, 99, 100, 4_000, 4_096, bytes.len() / 2, bytes.len() - 4_096] {
+        let cut = directory.path().join(format!("cut{length}.db"));
+        fs::write(&cut, &bytes[..length]).unwrap();
+        let opened = SqliteStore::open(&cut, &node());
+        let Err(error) = opened.and_then(|store| store.load().map(drop)) else {
+            panic!("{length} of {} is taken", bytes.len());
+        };
+        let empty = length < 512 && matches!(error, Error::NotOurs(_));
+        let refused = matches!(error, Error::Damaged { .. } | Error::NotADatabase(_));
+        assert!(refused || empty, "{length} of {}: {error}", bytes.len());
+        assert!(fs::read(&cut).unwrap() == bytes[..length], "{length}: changed");
+    }
+}

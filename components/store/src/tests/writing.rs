@@ -17,7 +17,8 @@ use crate::{Error, QUEUED_BATCHES, Rejected, SqliteStore, Store, Writer};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A store that waits for leave before each commit, and tells what it commits.
+/// A store that waits for leave before each commit, and tells what it commits. When there is nobody
+/// left to give leave, commits fail.
 struct Gated {
     store: SqliteStore,
     leave: Receiver<()>,
@@ -31,8 +32,10 @@ impl Store for Gated {
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), Error> {
         self.commits.send(changes.len()).unwrap();
-        self.leave.recv_timeout(SOON).unwrap();
-        self.store.commit(changes)
+        match self.leave.recv_timeout(SOON) {
+            Ok(()) => self.store.commit(changes),
+            Err(_) => Err(Error::DiskFull("gate".into())),
+        }
     }
 
     fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, Error> {
@@ -140,6 +143,61 @@ fn epochs_come_in_their_turn() {
     let tickets: Vec<_> = (0..3).map(|_| done.recv_timeout(SOON).unwrap().unwrap()).collect();
     assert_eq!(tickets, [0, 1, 2]);
     writer.close();
+}
+
+/// Batches that share a failing commit are not durable, and nothing behind them is written.
+#[test]
+fn a_failing_commit_is_reported_once_for_all_that_waits() {
+    let (_directory, path) = made();
+    let store = open(&path);
+    let reader = store.reader().unwrap();
+    let (store, gate) = gated(store);
+    let (mut writer, done) = spawn(store, reader);
+    writer.submit(0, vec![settled(0)]).unwrap();
+    gate.commits.recv_timeout(SOON).unwrap();
+    writer.submit(1, vec![settled(1)]).unwrap();
+    writer.submit(2, vec![settled(2)]).unwrap();
+    let (epoch_out, epoch) = channel();
+    writer.next_index_epoch(70, move |epoch| epoch_out.send(epoch).unwrap()).unwrap();
+    writer.submit(3, vec![settled(3)]).unwrap();
+    gate.leave.send(()).unwrap();
+    assert_eq!(gate.commits.recv_timeout(SOON).unwrap(), 2);
+    drop(gate.leave);
+    assert_eq!(done.recv_timeout(SOON).unwrap().unwrap(), 0);
+    assert!(matches!(done.recv_timeout(SOON).unwrap(), Err(Error::DiskFull(_))));
+    assert!(done.recv_timeout(SOON).is_err(), "told once, and the thread has ended");
+    assert!(epoch.recv_timeout(SOON).is_err(), "no epoch");
+    assert!(gate.commits.recv_timeout(SOON).is_err(), "no other commit was tried");
+    assert_eq!(writer.submit(4, Vec::new()), Err(Rejected::Stopped((4, Vec::new()))));
+    writer.close();
+    assert_eq!(open(&path).load().unwrap().settled.len(), 1);
+}
+
+/// A clean end leaves the whole database in its one file; after a failure the log stays as it is.
+#[test]
+fn closing_tidies_up_unless_something_failed() {
+    let (_directory, path) = made();
+    let mut log = path.clone().into_os_string();
+    log.push("-wal");
+    let log = std::path::PathBuf::from(log);
+    let store = open(&path);
+    let reader = store.reader().unwrap();
+    let (mut writer, done) = spawn(store, reader);
+    writer.submit(0, vec![settled(0)]).unwrap();
+    done.recv_timeout(SOON).unwrap().unwrap();
+    assert!(writer.payment(&PaymentId::from_bytes([0; 16])).unwrap().is_none());
+    assert!(log.exists());
+    writer.close();
+    assert!(!log.exists());
+
+    let mut store = open(&path);
+    store.commit(&[settled(1)]).unwrap();
+    let orphan = Change::Line(super::key(1), offset_proto::Currency::fallback(), Some(line()));
+    store.commit(&[orphan]).unwrap_err();
+    let before = (std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap());
+    drop(store);
+    assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap()), before);
+    assert_eq!(open(&path).load().unwrap().settled.len(), 2);
 }
 
 /// What ended is found from the moment it was submitted, before and after it is durable.
