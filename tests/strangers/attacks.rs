@@ -47,7 +47,8 @@ impl Flood {
     pub(crate) async fn start(port: &Port, connections: usize) -> Self {
         let mut streams = Vec::new();
         while streams.len() < connections {
-            let batch = (0..connections.min(50)).map(|i| half_open(port, i));
+            let left = connections - streams.len();
+            let batch = (0..left.min(50)).map(|i| half_open(port, i));
             streams.extend(join_all(batch).await);
         }
         Self(streams)
