@@ -11,6 +11,9 @@
 //! Lines that begin with `$ ` are commands, with continuation lines after a `\` at the end; the
 //! other lines up to the next command, comment or empty line that is followed by one of these, are
 //! what the command prints.
+//!
+//! A guide is a Markdown text instead: its plain code blocks hold commands, one a line, and a block
+//! that is marked as `text` holds what the last command before it prints.
 
 use std::{collections::BTreeMap, iter::Peekable, str::Lines};
 
@@ -48,6 +51,34 @@ impl Transcript {
             }
         }
         Self { sections }
+    }
+
+    /// The commands of a guide, in its order, and what it shows them to print.
+    pub fn guide(markdown: &str) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        let mut lines = markdown.lines().peekable();
+        while let Some(line) = lines.next() {
+            let Some(kind) = line.strip_prefix("```") else { continue };
+            let mut block = Vec::new();
+            while let Some(line) = lines.next_if(|line| *line != "```") {
+                block.push(line);
+            }
+            assert_eq!(lines.next(), Some("```"), "the block ends: {block:?}");
+            if kind == "text" {
+                steps.last_mut().expect("a command printed this").output = block.join("\n");
+                continue;
+            }
+            assert_eq!(kind, "", "a block of commands, or of text that one prints");
+            let block = block.join("\n");
+            let mut lines = block.lines().peekable();
+            while let Some(line) = lines.next() {
+                if !line.is_empty() {
+                    let command = continued(line, &mut lines);
+                    steps.push(Step { command, output: String::new() });
+                }
+            }
+        }
+        steps
     }
 
     /// The steps of a section.
@@ -123,6 +154,11 @@ impl Player {
     fn step(&mut self, command: &str, output: &str) {
         if let Some(directory) = command.strip_prefix("cd ") {
             self.sandbox.enter(directory);
+        } else if let Some(assignments) = command.strip_prefix("export ") {
+            for each in assignments.split(' ') {
+                let (name, value) = assignment(each).expect("NAME=VALUE");
+                self.sandbox.set(name, value);
+            }
         } else if let Some((name, value)) = assignment(command) {
             self.sandbox.set(name, value);
         } else if let Some(daemon) = command.strip_suffix(" &") {
