@@ -32,7 +32,8 @@ pub(crate) struct Directory<F = System> {
     system: F,
     path: PathBuf,
     files: BTreeMap<OsString, Read>,
-    failed: bool,
+    /// Why the last look failed, as it was reported.
+    failed: Option<io::ErrorKind>,
 }
 
 /// What the directory asks of the system.
@@ -97,21 +98,26 @@ impl Directory {
 
 impl<F: Files> Directory<F> {
     const fn on(system: F, path: PathBuf) -> Self {
-        Self { system, path, files: BTreeMap::new(), failed: false }
+        Self { system, path, files: BTreeMap::new(), failed: None }
     }
 
     /// Looks, and reads what is new.
     pub(crate) fn scan(&mut self) -> io::Result<Trusted> {
-        let mut files = BTreeMap::new();
+        // All names first: a look that fails in between must not forget what is known.
+        let mut names = Vec::new();
         for entry in self.system.list(&self.path)? {
             let name = entry?.file_name();
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            if files.len() == limits::TRUSTED_FILES {
-                log::error!("more than {} files in {}", files.len(), self.path.display());
+            if names.len() == limits::TRUSTED_FILES {
+                log::error!("more than {} files in {}", names.len(), self.path.display());
                 break;
             }
+            names.push(name);
+        }
+        let mut files = BTreeMap::new();
+        for name in names {
             let path = self.path.join(&name);
             let known = self.files.remove(&name);
             files.insert(name, self.look_at(&path, known));
@@ -163,32 +169,43 @@ impl<F: Files> Directory<F> {
         AppTicket::parse(text).map_err(|error| NoTicket::Wrong(error.to_string()))
     }
 
-    /// Looks again and again, for ever, and tells what changes. A directory that cannot be read
-    /// trusts nobody.
+    /// Looks again. None: this look failed, and what was found before holds on. A directory that is
+    /// gone, or that the node may not read any more, trusts nobody.
+    fn look(&mut self) -> Option<Trusted> {
+        let error = match self.scan() {
+            Ok(trusted) => {
+                self.failed = None;
+                return Some(trusted);
+            }
+            Err(error) => error,
+        };
+        let (lasting, path) = (is_lasting(&error), self.path.display());
+        if self.failed.replace(error.kind()) != Some(error.kind()) {
+            if lasting {
+                log::error!("cannot read {path}, so no application is trusted: {error}");
+            } else {
+                log::warn!("cannot read {path}, so the applications stay as they were: {error}");
+            }
+        }
+        if !lasting {
+            return None;
+        }
+        self.files.clear();
+        Some(Trusted::new())
+    }
+
+    /// Looks again and again, for ever, and tells what changes.
     pub(crate) async fn watch(mut self, trusted: watch::Sender<Trusted>) {
         loop {
             tokio::time::sleep(limits::TRUSTED_EVERY).await;
             let look = tokio::task::spawn_blocking(move || {
-                let found = self.scan();
+                let found = self.look();
                 (self, found)
             });
             // It ends early only when the runtime is shut down.
             let Ok((directory, found)) = look.await else { return };
             self = directory;
-            let found = match found {
-                Ok(found) => {
-                    self.failed = false;
-                    found
-                }
-                Err(error) => {
-                    if !self.failed {
-                        log::error!("cannot read {}: {error}", self.path.display());
-                    }
-                    self.failed = true;
-                    self.files.clear();
-                    Trusted::new()
-                }
-            };
+            let Some(found) = found else { continue };
             trusted.send_if_modified(|old| {
                 let changed = *old != found;
                 *old = found;
@@ -371,6 +388,35 @@ mod tests {
             system.metadata.store(0, Ordering::SeqCst);
             assert_eq!(directory.scan().unwrap().len(), 1, "{code}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_directory_that_is_gone_trusts_nobody() {
+        let buyer = Permissions { buyer: true, ..Permissions::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let system = Failing::default();
+        let mut directory = Directory::on(system.clone(), dir.path().to_owned());
+        write(dir.path(), "a", 1, buyer);
+        let trusted = Trusted::from([(key(1), buyer)]);
+        assert_eq!(directory.look(), Some(trusted.clone()));
+        for code in OF_THE_MOMENT {
+            system.list.store(code, Ordering::SeqCst);
+            assert_eq!(directory.look(), None, "{code}");
+            // What was read before is still known: the file need not be read again.
+            system.list.store(0, Ordering::SeqCst);
+            system.open.store(code, Ordering::SeqCst);
+            assert_eq!(directory.look(), Some(trusted.clone()), "{code}");
+            system.open.store(0, Ordering::SeqCst);
+        }
+        for code in LASTING {
+            system.list.store(code, Ordering::SeqCst);
+            assert_eq!(directory.look(), Some(Trusted::new()), "{code}");
+            system.list.store(0, Ordering::SeqCst);
+            assert_eq!(directory.look(), Some(trusted.clone()), "{code}");
+        }
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert_eq!(directory.look(), Some(Trusted::new()));
     }
 
     fn sorted<const N: usize>(mut keys: [PublicKey; N]) -> Vec<PublicKey> {
