@@ -5,12 +5,16 @@ use std::{
     io::{self, Read as _},
     net::SocketAddr,
     task::Poll,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use offset_proto::NetworkAddress;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::{TcpListener, TcpSocket, lookup_host},
+    sync::oneshot,
+};
 
 use crate::manners::{Answer, answer::print_line};
 
@@ -27,12 +31,20 @@ pub struct Stopping {
 ///
 /// # Errors
 /// What the daemon says.
-pub fn run<F: Future<Output = anyhow::Result<()>>>(daemon: F) -> anyhow::Result<Answer> {
+pub fn run<F>(daemon: F) -> anyhow::Result<Answer>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(daemon)?;
+    // As a task the owner of the daemon's state runs on the threads that read and write, so a
+    // message is handled where it arrived, without waking another thread.
+    let ended = runtime.block_on(runtime.spawn(daemon));
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.context("the daemon ended with a panic")??;
     Ok(Answer::silent())
 }
 
@@ -41,7 +53,7 @@ pub fn run<F: Future<Output = anyhow::Result<()>>>(daemon: F) -> anyhow::Result<
 /// # Errors
 /// When the name does not resolve or the address cannot be had.
 pub async fn listen(address: &NetworkAddress) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address.host_and_port()).await.map_err(|error| {
+    bind(address).await.map_err(|error| {
         let advice = if error.kind() == io::ErrorKind::AddrInUse {
             "another program listens there; stop it or choose another port"
         } else {
@@ -49,6 +61,29 @@ pub async fn listen(address: &NetworkAddress) -> anyhow::Result<TcpListener> {
         };
         anyhow!("cannot listen on {address}: {error}; {advice}")
     })
+}
+
+/// Binds the first address of the host that can be had.
+async fn bind(address: &NetworkAddress) -> io::Result<TcpListener> {
+    let mut failure = None;
+    for address in lookup_host(address.host_and_port()).await? {
+        match bind_one(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::Error::other("the name has no addresses")))
+}
+
+/// As `TcpListener::bind`, but with a longer queue.
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Elsewhere it would let two programs listen at one address.
+    if cfg!(unix) {
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(WAITING_CONNECTIONS)
 }
 
 /// Says where the daemon listens. `what` tells several ports of one daemon apart.
@@ -148,5 +183,31 @@ fn end_of_input() -> oneshot::Receiver<()> {
 fn tell_systemd(state: sd_notify::NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         log::warn!("cannot tell systemd of our state: {error}");
+    }
+}
+
+/// Connections that the system takes before they are accepted, as far as it lets us. One that finds
+/// no place tries again a second later; 128, the usual number, are few when a server is back and all
+/// come at once, or when strangers do.
+const WAITING_CONNECTIONS: u32 = 4096;
+
+// Other systems may take no more than 128.
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join_all;
+    use tokio::{net::TcpStream, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_for_its_turn() {
+        let listener = listen(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts: the system alone takes them.
+        let burst = join_all((0..400).map(|_| TcpStream::connect(address)));
+        let connected = timeout(Duration::from_secs(60), burst).await.expect("all are taken");
+        assert!(connected.iter().all(Result::is_ok));
     }
 }

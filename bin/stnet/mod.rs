@@ -13,10 +13,10 @@
 //! ```
 
 mod demo;
-mod network;
-mod process;
+pub mod network;
+pub mod process;
 mod running;
-mod topology;
+pub mod topology;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -25,24 +25,24 @@ use crate::manners::{Access, files, inputs};
 
 /// A network that runs. Its daemons stop when this is dropped, at the latest.
 #[derive(Debug)]
-pub(super) struct Network {
+pub struct Network {
     /// All daemons, servers first.
-    pub(super) daemons: Vec<Daemon>,
+    pub daemons: Vec<Daemon>,
     /// The nodes, in the order of the topology.
-    pub(super) nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
 }
 
 /// One node, and a connection to it.
 #[derive(Debug)]
-pub(super) struct Node {
+pub struct Node {
     /// Its name, which is also that of its directory.
-    pub(super) name: Name,
+    pub name: Name,
     /// The identity file of its application.
-    pub(super) app: PathBuf,
+    pub app: PathBuf,
     /// Its ticket.
-    pub(super) ticket: PathBuf,
+    pub ticket: PathBuf,
     /// For setting it up.
-    pub(super) client: AppClient,
+    pub client: AppClient,
 }
 
 impl Network {
@@ -51,7 +51,7 @@ impl Network {
     ///
     /// # Errors
     /// What did not start, and what it said.
-    pub(super) async fn start(directory: &Path, topology: &Topology) -> anyhow::Result<Self> {
+    pub async fn start(directory: &Path, topology: &Topology) -> anyhow::Result<Self> {
         let place = Place(directory.to_owned());
         place.make("log")?;
         let (relay, relay_ticket) = place.start_relay().await?;
@@ -76,7 +76,7 @@ impl Network {
     }
 
     /// Stops everything, nodes first.
-    pub(super) async fn stop(self) {
+    pub async fn stop(self) {
         for node in self.nodes {
             node.client.close().await;
         }

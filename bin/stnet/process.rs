@@ -20,15 +20,18 @@ use crate::{stindex, stnode, strelay};
 
 /// Which daemon a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Program {
+pub enum Program {
+    /// `stnode`.
     Node,
+    /// `strelay`.
     Relay,
+    /// `stindex`.
     Index,
 }
 
 impl Program {
     /// Its name as a program.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Node => "stnode",
             Self::Relay => "strelay",
@@ -46,7 +49,7 @@ impl Program {
 }
 
 /// Becomes a daemon when the arguments say so, and gives its exit code.
-pub(super) fn be_daemon(arguments: &[OsString]) -> Option<ExitCode> {
+pub fn be_daemon(arguments: &[OsString]) -> Option<ExitCode> {
     let [_, command, daemon @ ..] = arguments else { return None };
     if command != HIDDEN_COMMAND {
         return None;
@@ -62,13 +65,13 @@ pub(super) fn be_daemon(arguments: &[OsString]) -> Option<ExitCode> {
 
 /// A running daemon. It stops when this is dropped, at the latest.
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub struct Daemon {
     /// What it is in this network.
-    pub(super) name: String,
+    pub name: String,
     /// Which program it is.
-    pub(super) program: Program,
+    pub program: Program,
     /// Where it listens, in the order in which it said so.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub addresses: Vec<SocketAddr>,
     child: Child,
 }
 
@@ -77,7 +80,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When it ends or does not listen in time; the error ends with what it said.
-    pub(super) async fn start(
+    pub async fn start(
         name: &str,
         program: Program,
         arguments: &[(&str, PathBuf)],
@@ -109,17 +112,17 @@ impl Daemon {
     }
 
     /// The process, while it runs.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
     }
 
     /// Asks it to stop and waits until it has, with force when it takes too long.
-    pub(super) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         drop(self.child.stdin.take());
         if timeout(LONGEST_STOP, self.child.wait()).await.is_err() {
             log::warn!("{} did not stop by itself and is killed", self.name);

@@ -10,35 +10,36 @@ use crate::manners::files::read_limited;
 
 /// The nodes of a network and the lines between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Topology {
+pub struct Topology {
     /// Names, which are also names of directories.
-    pub(super) nodes: Vec<Name>,
+    pub nodes: Vec<Name>,
     /// Between two different nodes, no pair twice.
-    pub(super) lines: Vec<Line>,
+    pub lines: Vec<Line>,
 }
 
 /// A line of mutual credit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub struct Line {
     /// Places in the list of nodes.
-    pub(super) between: (usize, usize),
+    pub between: (usize, usize),
     /// As the first of the two sees it.
-    pub(super) opening_balance: Balance,
+    pub opening_balance: Balance,
     /// The most that each may owe the other.
-    pub(super) max_debt: Credits,
+    pub max_debt: Credits,
 }
 
 /// What `--topology` says: a pattern, or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Choice {
+pub enum Choice {
     /// `line:N`, `ring:N` or `star:N`.
     Pattern(Pattern, usize),
     /// A TOML file.
     File(std::path::PathBuf),
 }
 
+/// The shape of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pattern {
+pub enum Pattern {
     /// Each node is a friend of the next.
     Line,
     /// A line whose ends are friends.
@@ -74,7 +75,7 @@ impl Choice {
     ///
     /// # Errors
     /// When the file cannot be read or contradicts itself.
-    pub(super) fn topology(&self) -> anyhow::Result<Topology> {
+    pub fn topology(&self) -> anyhow::Result<Topology> {
         match self {
             Self::Pattern(pattern, count) => Ok(Topology::of(*pattern, *count)),
             Self::File(path) => Topology::read(path),
@@ -104,7 +105,7 @@ impl Topology {
     ///
     /// # Errors
     /// When it cannot be read or contradicts itself.
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
         let (_, text) = read_limited(path)?;
         Self::parse(&text).with_context(|| {
             format!("{} is no topology; `nodes` and `[[lines]]` make one", path.display())
@@ -115,7 +116,7 @@ impl Topology {
     ///
     /// # Errors
     /// When it contradicts itself.
-    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
         let file: File = toml::from_str(text).map_err(|error| anyhow!("{}", error.message()))?;
         let mut seen = BTreeSet::new();
         for node in &file.nodes {
@@ -158,7 +159,7 @@ impl Topology {
     }
 
     /// The text of a topology file that says the same.
-    pub(super) fn to_toml(&self) -> String {
+    pub fn to_toml(&self) -> String {
         let names: Vec<String> = self.nodes.iter().map(|name| format!("\"{name}\"")).collect();
         let mut text = format!("nodes = [{}]\n", names.join(", "));
         for line in &self.lines {

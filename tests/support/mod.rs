@@ -12,8 +12,11 @@
 
 mod daemon;
 mod network;
+pub mod payments;
 mod port;
+
 pub mod transcript;
+pub mod trio;
 
 use std::{
     collections::BTreeMap,

@@ -122,7 +122,9 @@ pub enum Effect {
         /// Which session.
         session: SessionId,
     },
-    /// Asks the index server; the answer comes back through `Funder::handle_routes`.
+    /// Asks the index server; the answer comes back through `Funder::handle_routes`. A question may
+    /// leave before its batch is durable: nobody is owed anything by it, and after a crash it is
+    /// asked again.
     FindRoutes {
         /// For which payment.
         payment_id: PaymentId,

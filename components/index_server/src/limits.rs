@@ -62,7 +62,8 @@ impl Default for DirectoryLimits {
 /// Bounds of the service to nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// Route requests of one key.
+    /// Route requests of one key. A hub asks once a payment, so this only bounds what reading and
+    /// refusing cost; the searches themselves are shared fairly by turns.
     pub requests_per_key: Pace,
     /// Route requests from one address, whatever the keys.
     pub requests_per_address: Pace,
@@ -77,8 +78,8 @@ pub struct ClientLimits {
 impl Default for ClientLimits {
     fn default() -> Self {
         Self {
-            requests_per_key: Pace { per_second: 50, burst: 200 },
-            requests_per_address: Pace { per_second: 200, burst: 1_000 },
+            requests_per_key: Pace { per_second: 10_000, burst: 20_000 },
+            requests_per_address: Pace { per_second: 20_000, burst: 40_000 },
             updates: Pace { per_second: 2_000, burst: 70_000 },
             queue_bytes: 512 << 10,
         }
@@ -101,7 +102,7 @@ pub struct SearchLimits {
     pub max_edges: usize,
     /// Searches at a time. 2.
     pub at_once: usize,
-    /// Searches that wait for their turn; of more, the newest of whoever has most is refused. 256.
+    /// Searches that wait for their turn; of more, the newest of whoever has most is refused. 4,096.
     pub waiting: usize,
     /// A request that has waited this long is refused: its node has given up. 2 s.
     pub patience: Duration,
@@ -109,6 +110,6 @@ pub struct SearchLimits {
 
 impl Default for SearchLimits {
     fn default() -> Self {
-        Self { max_edges: 200_000, at_once: 2, waiting: 256, patience: Duration::from_secs(2) }
+        Self { max_edges: 200_000, at_once: 2, waiting: 4_096, patience: Duration::from_secs(2) }
     }
 }

@@ -15,7 +15,7 @@
 
 use std::{collections::VecDeque, future::Future, pin::Pin};
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use offset_crypto::{InvoiceId, PaymentId, SystemRng};
 use offset_funder::{
     Funder,
@@ -82,8 +82,12 @@ impl Core {
                     for input in inputs.drain(..) {
                         self.handle(input)?;
                     }
+                    self.handle_what_waits(&mut inputs)?;
                 }
-                Next::Found(found) => self.handle_found(found),
+                Next::Found(found) => {
+                    self.handle_found(found);
+                    self.handle_what_waits(&mut inputs)?;
+                }
                 Next::IndexStatus => self.outside.index_status_changed(),
                 Next::Timeout => {}
                 Next::Durable(durable) => self.handle_durable(durable)?,
@@ -96,6 +100,22 @@ impl Core {
             self.handle_durable(durable)?;
         }
         Ok(())
+    }
+
+    /// Takes everything else that has arrived into the same batch.
+    fn handle_what_waits(&mut self, inputs: &mut Vec<Input>) -> Result<(), Error> {
+        for _ in 0..limits::BATCH_INPUTS {
+            match self.outside.searches.next().now_or_never() {
+                Some(Some(found)) => self.handle_found(found),
+                Some(None) | None => break,
+            }
+        }
+        while inputs.len() < limits::BATCH_INPUTS
+            && let Ok(input) = self.inputs.try_recv()
+        {
+            inputs.push(input);
+        }
+        inputs.drain(..).try_for_each(|input| self.handle(input))
     }
 
     /// Waits for work, and takes no more of it while enough waits for the disk. Safe to cancel.
@@ -244,6 +264,12 @@ impl Core {
             self.funder.handle_timeout(now, &mut SystemRng);
         }
         let Batch { number, changes, effects } = self.funder.take_batch(now, &mut SystemRng);
+        // Questions need not wait for the disk; everything else does.
+        let question = |effect: &Effect| matches!(effect, Effect::FindRoutes { .. });
+        let (questions, effects): (Vec<_>, Vec<_>) = effects.into_iter().partition(question);
+        for question in questions {
+            self.outside.perform(question);
+        }
         if !changes.is_empty() {
             match self.writer.submit((), changes) {
                 Ok(()) => self.waiting.push_back(Waiting { last: number, effects }),

@@ -39,6 +39,8 @@ pub(crate) struct House {
     pub(crate) net: NetConfig,
     pub(crate) backoff: BackoffConfig,
     pub(crate) relays: RelayClient,
+    /// Changes whenever a relay of ours is reached again, as then friends may be, too.
+    pub(crate) reached: watch::Receiver<u64>,
     pub(crate) inputs: mpsc::Sender<Input>,
     /// Numbers sessions of all friends.
     pub(crate) next_session: AtomicU64,

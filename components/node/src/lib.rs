@@ -165,6 +165,7 @@ impl Shell {
         let (index_servers, index_servers_seen) = watch::channel(Vec::new());
         let (trusted_sender, trusted) = watch::channel(trusted);
         let (circuits_sender, circuits) = mpsc::channel(WAITING_CIRCUITS);
+        let (reached_sender, reached) = watch::channel(0);
 
         let relay_config =
             ClientConfig { net: config.net.clone(), backoff: config.backoff, ..Default::default() };
@@ -181,6 +182,7 @@ impl Shell {
             net: config.net.clone(),
             backoff: config.backoff,
             relays: client.clone(),
+            reached,
             inputs: inputs.clone(),
             next_session: AtomicU64::new(1),
         };
@@ -202,6 +204,7 @@ impl Shell {
                 client,
                 contacts: contacts.clone(),
                 circuits: circuits_sender,
+                reached: reached_sender,
                 inputs: inputs.clone(),
             },
             contacts,

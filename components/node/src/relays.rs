@@ -22,6 +22,8 @@ pub(crate) struct Relays {
     /// Whose circuits are let in.
     pub(crate) contacts: watch::Receiver<Contacts>,
     pub(crate) circuits: mpsc::Sender<(PublicKey, Circuit)>,
+    /// Counts how often a relay was reached, for those who wait to dial through it.
+    pub(crate) reached: watch::Sender<u64>,
     pub(crate) inputs: mpsc::Sender<Input>,
 }
 
@@ -60,7 +62,12 @@ impl Relays {
                     if !listening.contains_key(&relay) {
                         continue;
                     }
-                    statuses.insert(relay, shown(status));
+                    let status = shown(status);
+                    let is_reached = status.connected;
+                    let before = statuses.insert(relay, status);
+                    if is_reached && before.is_none_or(|before| !before.connected) {
+                        self.reached.send_modify(|count| *count += 1);
+                    }
                 }
                 Some(_done) = tasks.join_next() => continue,
             }

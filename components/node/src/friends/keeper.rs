@@ -1,8 +1,9 @@
 //! The task that keeps one session with one friend (protocol, section 4).
 //!
 //! Both sides dial. Without a session, this side tries every relay of the friend in turn, at first at
-//! once, then after growing waits; meanwhile the friend's own circuits are greeted. Of two sessions
-//! one is kept, by a rule that gives the same answer on both sides.
+//! once, then after growing waits, which end when a relay of ours is reached again; meanwhile the
+//! friend's own circuits are greeted. Of two sessions one is kept, by a rule that gives the same answer
+//! on both sides.
 
 use std::{
     future::Future,
@@ -53,8 +54,10 @@ pub(super) struct Keeper {
     greeting: FuturesUnordered<BoxFuture<'static, Result<FriendConnection, String>>>,
     backoff: Backoff,
     dial_at: Instant,
-    /// The contact changed while dialling was under way.
-    contact_changed: bool,
+    /// See [`House::reached`].
+    reached: watch::Receiver<u64>,
+    /// There may be a new way since the dialling that is under way began.
+    new_way: bool,
     /// As it was told to the core.
     error: Text,
 }
@@ -77,7 +80,7 @@ enum Dialled {
 }
 
 enum Event {
-    Contact,
+    NewWay,
     Gone,
     Circuit(Circuit),
     Greeted(Result<FriendConnection, String>),
@@ -96,7 +99,8 @@ impl Keeper {
             greeting: FuturesUnordered::new(),
             backoff: Backoff::new(house.backoff),
             dial_at: Instant::now(),
-            contact_changed: false,
+            reached: house.reached.clone(),
+            new_way: false,
             error: Text::cut(""),
             house,
         }
@@ -110,10 +114,10 @@ impl Keeper {
     ) {
         loop {
             match self.next(&mut contact, &mut circuits).await {
-                // There may be a new way: no reason to wait for it.
-                Event::Contact => {
+                // No reason to wait for it.
+                Event::NewWay => {
                     self.dial_at = Instant::now();
-                    self.contact_changed = self.dialling.is_some();
+                    self.new_way = self.dialling.is_some();
                 }
                 Event::Gone => break,
                 Event::Circuit(circuit) => {
@@ -154,8 +158,10 @@ impl Keeper {
         let dialling: OptionFuture<_> = self.dialling.as_mut().map(Pin::as_mut).into();
         tokio::select! {
             changed = contact.changed() => {
-                if changed.is_ok() { Event::Contact } else { Event::Gone }
+                if changed.is_ok() { Event::NewWay } else { Event::Gone }
             }
+            // Relays end after friends only when everything stops.
+            Ok(()) = self.reached.changed() => Event::NewWay,
             Some(reason) = reading => Event::Ended(reason),
             Some(dialled) = dialling => Event::Dialled(dialled),
             Some(greeted) = self.greeting.next() => Event::Greeted(greeted),
@@ -223,7 +229,7 @@ impl Keeper {
         if self.session.is_some() {
             return;
         }
-        let wait = if std::mem::take(&mut self.contact_changed) {
+        let wait = if std::mem::take(&mut self.new_way) {
             Duration::ZERO
         } else {
             self.backoff.next_delay(&mut SystemRng)

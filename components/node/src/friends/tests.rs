@@ -40,6 +40,11 @@ struct Side {
 
 impl Side {
     fn new(relay: &ServerAddress) -> Self {
+        Self::with_patience(relay, FAST)
+    }
+
+    /// With another backoff for dialling the friend than for the relay.
+    fn with_patience(relay: &ServerAddress, patience: BackoffConfig) -> Self {
         let identity = Identity::random(&mut SystemRng);
         let key = identity.public_key();
         let channel = Arc::new(ChannelIdentity::new(&identity));
@@ -47,19 +52,16 @@ impl Side {
         let (contacts, contacts_seen) = watch::channel(BTreeMap::new());
         let (relays, wanted) = watch::channel(Vec::new());
         let (circuits_sender, circuits) = mpsc::channel(8);
-        let backoff = BackoffConfig {
-            first: Duration::from_millis(10),
-            longest: Duration::from_millis(200),
-            ..BackoffConfig::default()
-        };
-        let config = ClientConfig { backoff, ..ClientConfig::default() };
+        let (reached_sender, reached) = watch::channel(0);
+        let config = ClientConfig { backoff: FAST, ..ClientConfig::default() };
         let client = RelayClient::new(config, Arc::clone(&channel));
         let house = House {
             local: key,
             identity: channel,
             net: NetConfig::default(),
-            backoff,
+            backoff: patience,
             relays: client.clone(),
+            reached,
             inputs: inputs_sender.clone(),
             next_session: AtomicU64::new(1),
         };
@@ -67,6 +69,7 @@ impl Side {
             client,
             contacts: contacts_seen.clone(),
             circuits: circuits_sender,
+            reached: reached_sender,
             inputs: inputs_sender,
         };
         let mut tasks = JoinSet::new();
@@ -99,6 +102,7 @@ impl Side {
                 }
                 Input::SessionEnded(_, id) => {
                     self.session = self.session.take().filter(|(current, _)| *current != id);
+                    self.heard = if self.session.is_some() { self.heard } else { 0 };
                 }
                 Input::FriendMessage(_, id, message, _) => {
                     if self.session.as_ref().is_some_and(|(current, _)| *current == id)
@@ -159,16 +163,25 @@ async fn until_they_hear_each_other(sides: &mut [Side; 2]) {
 }
 
 async fn relay(tasks: &mut JoinSet<()>) -> ServerAddress {
-    let identity = Identity::random(&mut SystemRng);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    relay_at(tasks, &Identity::random(&mut SystemRng), "127.0.0.1:0").await
+}
+
+async fn relay_at(tasks: &mut JoinSet<()>, identity: &Identity, address: &str) -> ServerAddress {
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap().to_string().parse().unwrap();
-    let channel = Arc::new(ChannelIdentity::new(&identity));
+    let channel = Arc::new(ChannelIdentity::new(identity));
     tasks.spawn(async move {
         let never = std::future::pending();
         offset_relay::run(RelayConfig::default(), channel, vec![listener], never).await.unwrap();
     });
     ServerAddress { public_key: identity.public_key(), address }
 }
+
+const FAST: BackoffConfig = BackoffConfig {
+    first: Duration::from_millis(10),
+    longest: Duration::from_millis(200),
+    reset_after: BackoffConfig::RESET_AFTER,
+};
 
 #[tokio::test]
 async fn both_dial_and_one_session_stays() {
@@ -200,6 +213,27 @@ async fn both_dial_and_one_session_stays() {
         sides[0].contacts.send_modify(Contacts::clear);
         until(&mut sides, "the end", |sides| sides.iter().all(|side| side.session.is_none())).await;
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_back_brings_friends_back_at_once() {
+    let mut tasks = JoinSet::new();
+    let identity = Identity::random(&mut SystemRng);
+    let relay = relay_at(&mut tasks, &identity, "127.0.0.1:0").await;
+    // Whoever waits out a backoff is not back in the time of this test.
+    let hour = Duration::from_hours(1);
+    let patience = BackoffConfig { first: hour, longest: hour, ..FAST };
+    let mut sides = [(); 2].map(|()| Side::with_patience(&relay, patience));
+    until(&mut sides, "listening", |sides| sides.iter().all(|side| side.listening)).await;
+    let [a, b] = &sides;
+    a.befriend(b.key, &relay);
+    b.befriend(a.key, &relay);
+    until_they_hear_each_other(&mut sides).await;
+
+    tasks.shutdown().await;
+    until(&mut sides, "the loss", |sides| sides.iter().all(|side| side.session.is_none())).await;
+    relay_at(&mut tasks, &identity, &relay.address.to_string()).await;
+    until_they_hear_each_other(&mut sides).await;
 }
 
 #[tokio::test]

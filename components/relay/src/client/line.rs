@@ -101,15 +101,7 @@ impl Line {
         while self.until_wanted().await {
             match self.dial().await {
                 Ok(connection) => self.use_connection(connection).await,
-                Err(error) => {
-                    let relay = self.relay.address.clone();
-                    let error = Error::Unreachable { relay, reason: error.to_string() };
-                    log::debug!("{error}");
-                    self.fail_waiting(&error);
-                    self.last_error = Text::cut(&error.to_string());
-                    self.failure = Some((Instant::now(), error));
-                    self.plan_next_try();
-                }
+                Err(error) => self.handle_failure(&error),
             }
             self.tell();
         }
@@ -157,6 +149,21 @@ impl Line {
                 result = dialling.as_mut() => return result,
                 event = self.next_event() => self.handle_event(event, None),
             }
+        }
+    }
+
+    fn handle_failure(&mut self, error: &offset_net::Error) {
+        let relay = self.relay.address.clone();
+        let error = Error::Unreachable { relay, reason: error.to_string() };
+        log::debug!("{error}");
+        self.fail_waiting(&error);
+        self.last_error = Text::cut(&error.to_string());
+        let now = Instant::now();
+        self.failure = Some((now, error));
+        // Dialled for a circuit before the listener's time had come, as when a relay restarts and
+        // everyone wants the circuits back at once: the listener keeps its time.
+        if self.next_try <= now {
+            self.plan_next_try();
         }
     }
 
@@ -370,3 +377,32 @@ const MAX_WAITING: usize = 4_096;
 
 /// What waits in the connection beyond the circuits' own buffers, where they no longer take turns.
 const SOCKET_QUEUE_BYTES: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use offset_crypto::Identity;
+
+    use super::{super::RelayClient, *};
+
+    #[tokio::test]
+    async fn a_circuit_that_nobody_got_does_not_put_the_listener_off() {
+        let identity = Identity::random(&mut SystemRng);
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let relay = ServerAddress { public_key: identity.public_key(), address };
+        let identity = Arc::new(ChannelIdentity::new(&identity));
+        let client = RelayClient::new(ClientConfig::default(), identity);
+        let (_requests, taken) = mpsc::channel(1);
+        let mut line = Line::new(&client.pool, relay, taken);
+
+        let planned = Instant::now() + Duration::from_hours(1);
+        line.next_try = planned;
+        line.handle_failure(&offset_net::Error::Closed);
+        assert_eq!(line.next_try, planned);
+        assert_eq!(line.backoff.failures(), 0);
+
+        line.next_try = Instant::now();
+        line.handle_failure(&offset_net::Error::Closed);
+        assert!(Instant::now() < line.next_try);
+        assert_eq!(line.backoff.failures(), 1);
+    }
+}
