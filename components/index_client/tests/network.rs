@@ -81,6 +81,9 @@ impl Server {
         self.servers = servers.local_addr().unwrap().to_string().parse().unwrap();
         let trusted = self.trusted.path().to_owned();
         let mut config = offset_index_server::Config::new(identity(self.number), trusted);
+        // Few enough that a test reaches the limit.
+        config.limits.clients.requests_per_key =
+            offset_index_server::limits::Pace { per_second: 50, burst: 200 };
         config.backoff = backoff();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {

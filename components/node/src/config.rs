@@ -3,8 +3,8 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use offset_net::{BackoffConfig, Limits, NetConfig};
@@ -52,13 +52,21 @@ impl Config {
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The time of this computer.
+    /// The time of this computer, made steady, for deadlines are measured with it: it never goes
+    /// back, and never runs more than a twentieth slower or faster than time does.
+    ///
+    /// It begins with what the computer's clock shows and follows it at that pace, so the two do not
+    /// drift apart however long the process runs. It jumps only forward, and only when it is more
+    /// than ten seconds behind, as after a sleep of the computer. A clock that was set back is
+    /// waited for at that pace: twenty hours for one; to be right at once, start the node again.
     #[must_use]
     pub fn system() -> Self {
-        Self::new(|| {
-            // A clock before 1970 is as wrong as one that shows 1970.
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        let start = Instant::now();
+        let steady = Mutex::new(Steady { shown: wall(), at: Duration::ZERO });
+        Self::new(move || {
+            let mut steady = steady.lock().unwrap_or_else(PoisonError::into_inner);
+            let shown = steady.show(wall(), start.elapsed());
+            Timestamp(u64::try_from(shown.as_millis()).unwrap_or(u64::MAX))
         })
     }
 
@@ -77,5 +85,122 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clock({:?})", self.now())
+    }
+}
+
+/// What the computer's clock shows, since 1970. One before that is as wrong as one that shows 1970.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A clock that follows another without its steps. Pure.
+#[derive(Debug)]
+struct Steady {
+    /// What it showed last.
+    shown: Duration,
+    /// When that was, since the start of the process.
+    at: Duration,
+}
+
+impl Steady {
+    /// What it shows when the other clock shows `wall`, at `now` since the start of the process.
+    fn show(&mut self, wall: Duration, now: Duration) -> Duration {
+        let elapsed = now.saturating_sub(self.at);
+        let expected = self.shown.saturating_add(elapsed);
+        let correction = elapsed / PACE;
+        self.shown = if expected.saturating_add(JUMP) < wall {
+            wall
+        } else if expected < wall {
+            expected.saturating_add(correction).min(wall)
+        } else {
+            // Never back: the correction is a part of what has passed.
+            expected.saturating_sub(correction).max(wall)
+        };
+        self.at = self.at.max(now);
+        self.shown
+    }
+}
+
+/// The steady clock is corrected by one part in this many of the time that passes.
+const PACE: u32 = 20;
+/// A steady clock that is further behind than this jumps.
+const JUMP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_hours(1);
+    const START: Duration = Duration::from_secs(1_700_000_000);
+
+    /// Looks every second for so long, and checks that time passes as it should; `wall` is what the
+    /// other clock shows then. Returns what is shown at the end.
+    fn follow(
+        steady: &mut Steady,
+        long: Duration,
+        wall: impl Fn(Duration) -> Duration,
+    ) -> Duration {
+        let end = steady.at + long;
+        while steady.at < end {
+            let (before, now) = (steady.shown, steady.at + SECOND);
+            let passed = steady.show(wall(now), now) - before;
+            assert!(SECOND * 19 / 20 <= passed && passed <= SECOND * 21 / 20, "{passed:?}");
+        }
+        steady.shown
+    }
+
+    #[test]
+    fn it_keeps_to_a_clock_that_drifts() {
+        let mut steady = Steady { shown: START, at: Duration::ZERO };
+        // A second and a half a minute fast, then as much slow, as seen from this process.
+        for (numerator, denominator) in [(41, 40), (39, 40)] {
+            let (from, offset) = (steady.at, steady.shown);
+            let wall = |now: Duration| offset + (now - from) * numerator / denominator;
+            let shown = follow(&mut steady, HOUR * 100, wall);
+            assert_eq!(shown, wall(steady.at));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_waited_for() {
+        let mut steady = Steady { shown: START + HOUR, at: Duration::ZERO };
+        let wall = |now: Duration| START + now;
+        let shown = follow(&mut steady, HOUR * 19, wall);
+        assert!(wall(steady.at) < shown);
+        let shown = follow(&mut steady, HOUR * 2, wall);
+        assert_eq!(shown, wall(steady.at));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_a_little_is_caught_up_with() {
+        let mut steady = Steady { shown: START, at: Duration::ZERO };
+        let wall = |now: Duration| START + JUMP + now;
+        let shown = follow(&mut steady, HOUR, wall);
+        assert_eq!(shown, wall(steady.at));
+    }
+
+    #[test]
+    fn after_a_sleep_it_jumps_forward() {
+        let mut steady = Steady { shown: START, at: Duration::ZERO };
+        assert_eq!(steady.show(START + HOUR, SECOND), START + HOUR);
+        let shown = follow(&mut steady, HOUR, |now| START + HOUR + now);
+        assert_eq!(shown, START + HOUR * 2 + SECOND);
+    }
+
+    #[test]
+    fn it_never_goes_back_however_often_it_is_looked_at() {
+        let mut steady = Steady { shown: START, at: Duration::ZERO };
+        for nanos in (0..10_000).rev().chain(0..100_000) {
+            let before = steady.shown;
+            assert!(before <= steady.show(Duration::ZERO, Duration::from_nanos(nanos)));
+        }
+        let clock = Clock::system();
+        let mut last = clock.now();
+        for _ in 0..1_000 {
+            let now = clock.now();
+            assert!(last <= now);
+            last = now;
+        }
     }
 }

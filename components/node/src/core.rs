@@ -125,8 +125,7 @@ impl Core {
         shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Next {
         let effects: usize = self.waiting.iter().map(|batch| batch.effects.len()).sum();
-        let ready =
-            self.waiting.len() < limits::WAITING_BATCHES && effects < limits::WAITING_EFFECTS;
+        let ready = self.may_flush() && effects < limits::WAITING_EFFECTS;
         let timeout = self.sleep_time();
         tokio::select! {
             durable = self.durable.recv() => Next::Durable(durable),
@@ -249,8 +248,17 @@ impl Core {
         }
     }
 
-    /// Takes what the inputs led to, and hands it to the store.
-    async fn flush(&mut self) -> Result<(), Error> {
+    /// Whether there is room for another batch.
+    fn may_flush(&self) -> bool {
+        self.waiting.len() < limits::WAITING_BATCHES
+    }
+
+    /// Takes what the inputs led to, and hands it to the store. While enough waits for the disk, it
+    /// is left for later: the end of each batch leads here again.
+    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+        if !self.may_flush() {
+            return Ok(());
+        }
         let now = self.clock.now();
         if self.funder.next_timeout().is_some_and(|due| due <= now) {
             self.funder.handle_timeout(now, &mut SystemRng);
@@ -265,7 +273,10 @@ impl Core {
         if !changes.is_empty() {
             match self.writer.submit((), changes) {
                 Ok(()) => self.waiting.push_back(Waiting { last: number, effects }),
-                Err(Rejected::Full(_) | Rejected::Stopped(_)) => return Err(self.failure().await),
+                Err(Rejected::Full(_)) => {
+                    unreachable!("the writer takes as many batches as may wait")
+                }
+                Err(Rejected::Stopped(_)) => return Err(self.failure().await),
             }
         } else if let Some(last) = self.waiting.back_mut() {
             last.last = number;
@@ -286,7 +297,7 @@ impl Core {
         Error::WriterGone
     }
 
-    fn handle_durable(&mut self, durable: Option<Durable>) -> Result<(), Error> {
+    pub(crate) fn handle_durable(&mut self, durable: Option<Durable>) -> Result<(), Error> {
         durable.ok_or(Error::WriterGone)??;
         if let Some(Waiting { last, effects }) = self.waiting.pop_front() {
             self.perform(last, effects);
@@ -301,3 +312,6 @@ impl Core {
         }
     }
 }
+
+// What waits for the disk fits into the writer's queue, even if it has begun with none of it.
+const _: () = assert!(limits::WAITING_BATCHES <= offset_store::QUEUED_BATCHES);

@@ -1,6 +1,7 @@
 //! A node whose disk is slow, or fails.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex,
@@ -12,19 +13,20 @@ use std::{
 use offset_app::{AppClient, ConnectOptions};
 use offset_crypto::{Identity, InvoiceId, PaymentId, SystemRng};
 use offset_funder::{
-    Change,
+    Change, Funder,
+    api::{AppId, Command},
     state::{InvoiceRow, PaymentRow, State},
 };
 use offset_proto::{
     ServerAddress,
-    app::{ConfigRequest, ErrorCode, Permissions},
+    app::{AppRequestId, ConfigRequest, ErrorCode, Permissions},
     file::{AppTicket, OffsetFile as _},
 };
-use offset_store::{Error as StoreError, SqliteStore, Store};
+use offset_store::{Error as StoreError, SqliteStore, Store, Writer};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 
-use crate::{Config, Error, run_on};
+use crate::{Config, Error, Shell, apps::Trusted, core::Core, limits, run_on};
 
 /// A store on a disk that may become full, or slow.
 struct Fragile {
@@ -162,4 +164,47 @@ async fn what_waits_for_a_slow_disk_is_done_together() {
         result.unwrap();
     }
     assert!(!node.client.report().await.unwrap().accepts_spontaneous);
+}
+
+#[tokio::test]
+async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_takes() {
+    let identity = Arc::new(Identity::random(&mut SystemRng));
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("node.db");
+    offset_store::init(&database, &identity.public_key()).unwrap();
+    let store = SqliteStore::open(&database, &identity.public_key()).unwrap();
+    let (state, reader) = (store.load().unwrap(), store.reader().unwrap());
+    let disk = Arc::new(Disk::default());
+    disk.set_stuck(true);
+    let (sender, durable) = mpsc::channel(limits::WAITING_BATCHES + 1);
+    let done = move |result| sender.try_send(result).unwrap();
+    let writer = Writer::spawn(Fragile { store, disk: Arc::clone(&disk) }, reader, done).unwrap();
+
+    let config = Config::new(&database, dir.path());
+    let clock = config.clock.clone();
+    let funder =
+        Funder::new(Arc::clone(&identity), state, config.funder.clone(), clock.now()).unwrap();
+    let (outside, inputs, _shell) = Shell::build(&config, &identity, 1, Trusted::new());
+    let waiting = VecDeque::new();
+    let mut core = Core { funder, clock, writer, durable, inputs, outside, waiting };
+
+    for n in 0..50 {
+        // As a timeout would, that is due while the state of an index server changes.
+        let command = Command::Config(ConfigRequest::SetSpontaneous { accept: n % 2 == 0 });
+        let (now, id) = (core.clock.now(), AppRequestId(n));
+        core.funder.handle_command(now, &mut SystemRng, AppId(1), id, command);
+        timeout(Duration::from_secs(60), core.flush()).await.expect("it never waits").unwrap();
+        assert!(core.waiting.len() <= limits::WAITING_BATCHES);
+    }
+    assert_eq!(core.waiting.len(), limits::WAITING_BATCHES);
+
+    disk.set_stuck(false);
+    while !core.waiting.is_empty() {
+        let durable = timeout(Duration::from_secs(60), core.durable.recv()).await.unwrap();
+        core.handle_durable(durable).unwrap();
+        core.flush().await.unwrap();
+    }
+    core.writer.close();
+    let store = SqliteStore::open(&database, &identity.public_key()).unwrap();
+    assert!(!store.load().unwrap().settings.accepts_spontaneous, "the last word");
 }
