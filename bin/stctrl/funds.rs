@@ -25,8 +25,10 @@ use crate::manners::{Access, Answer, OutputFile, answer::say, daemon::signals, i
 #[command(after_help = EXAMPLES)]
 pub(super) enum Funds {
     /// Pay a node whose public key is known, without an invoice.
+    #[command(after_help = SEND_EXAMPLE)]
     SendFunds(SendFunds),
     /// Pay an invoice and keep the receipt.
+    #[command(after_help = INVOICE_EXAMPLE)]
     PayInvoice(PayInvoice),
 }
 
@@ -226,6 +228,12 @@ fn finish(report: &PaymentReport, receipt_file: Option<OutputFile>) -> anyhow::R
     });
     Ok(Answer::new(format!("Payment successful!\nFees: {fee}"), json))
 }
+
+const SEND_EXAMPLE: &str = "Example:
+  stctrl funds send-funds --amount 50 --dest bUoWZEEInqjDdw8TOBlpY0zpHF7hjLMAX_DdPrTI9y8";
+
+const INVOICE_EXAMPLE: &str = "Example:
+  stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt";
 
 const EXAMPLES: &str = "\
 Examples:
