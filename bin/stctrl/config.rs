@@ -143,7 +143,7 @@ pub(super) struct SetFriendRate {
     #[arg(long, value_parser = parse_percent, default_value = "0")]
     percent: u32,
     /// Fixed part, in credits.
-    #[arg(short, long, default_value = "0")]
+    #[arg(short, long, value_parser = parse_add, default_value = "0")]
     add: u64,
     #[command(flatten)]
     currency: CurrencyChoice,
@@ -270,6 +270,11 @@ impl FriendCurrency {
         let (friend, currency) = (self.name.friend, self.currency.currency);
         ConfigRequest::SetRequestsOpen { friend, currency, open }
     }
+}
+
+/// The fixed part of a fee.
+fn parse_add(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a whole number of credits, 0 or more".to_owned())
 }
 
 /// Percent as people write it to parts per million, exactly.
