@@ -178,8 +178,9 @@ impl<Out: Wire> Sender<Out> {
         self.session.outbox.push_waiting(&encoded).await
     }
 
-    /// Sends what is queued, says [`Bye`] with the reason, and ends the connection in order. Returns
-    /// at once; [`Sender::closed`] waits for it. The receiver gives [`Error::Closed`] from now on.
+    /// Sends what is queued, says [`Bye`](offset_proto::session::Bye) with the reason, and ends the
+    /// connection in order. Returns at once; [`Sender::closed`] waits for it. The receiver gives
+    /// [`Error::Closed`] from now on.
     pub fn close(&self, reason: &str) {
         self.session.outbox.close(Some(&bye::<Out>(reason)));
     }
