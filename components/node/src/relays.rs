@@ -8,6 +8,7 @@ use offset_relay::{Circuit, RelayClient, RelayListener, RelayStatus};
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
+    time::{Duration, sleep},
 };
 
 use crate::{
@@ -54,7 +55,7 @@ impl Relays {
                     });
                     for relay in wanted {
                         listening.entry(relay).or_insert_with_key(|relay| {
-                            tasks.spawn(self.listen(relay.clone(), tell.clone()))
+                            tasks.spawn(self.listen(relay.clone(), tell.clone(), Duration::ZERO))
                         });
                     }
                 }
@@ -69,25 +70,37 @@ impl Relays {
                         self.reached.send_modify(|count| *count += 1);
                     }
                 }
-                Some(_done) = tasks.join_next() => continue,
+                Some(done) = tasks.join_next_with_id() => {
+                    let id = done.map_or_else(|error| error.id(), |(id, ())| id);
+                    // One that was aborted is not there any more.
+                    let ended = listening.iter_mut().find(|(_, task)| task.id() == id);
+                    let Some((relay, task)) = ended else { continue };
+                    *task = tasks.spawn(self.listen(relay.clone(), tell.clone(), AGAIN_AFTER));
+                    if let Some(status) = statuses.get_mut(relay) {
+                        status.connected = false;
+                    }
+                }
             }
             // The core is gone only when everything stops.
             let _stopping = self.inputs.send(Input::Relays(statuses.clone())).await;
         }
     }
 
-    /// Listens at one relay until it is aborted.
+    /// Listens at one relay after a while, until it is aborted or another listener has taken its
+    /// place.
     fn listen(
         &self,
         relay: ServerAddress,
         tell: mpsc::Sender<Told>,
+        after: Duration,
     ) -> impl Future<Output = ()> + Send + use<> {
         let contacts = self.contacts.clone();
         let welcome = move |key: &PublicKey| contacts.borrow().contains_key(key);
-        let listener = self.client.listen(&relay, welcome);
+        let client = self.client.clone();
         let circuits = self.circuits.clone();
         async move {
-            match listener {
+            sleep(after).await;
+            match client.listen(&relay, welcome) {
                 Ok(listener) => serve(relay, listener, circuits, tell).await,
                 Err(error) => {
                     log::warn!("cannot listen at the relay {}: {error}", relay.address);
@@ -151,3 +164,5 @@ fn shown(status: RelayStatus) -> ServerStatus {
 
 /// Changes of relays that wait to be told.
 const WAITING_STATUSES: usize = 16;
+/// Listening that has ended by itself, though it is wanted, begins again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);

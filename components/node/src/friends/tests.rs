@@ -35,6 +35,9 @@ struct Side {
     /// The greatest number that came over the session that stands.
     heard: u64,
     listening: bool,
+    /// It was told once that it does not listen any more.
+    stopped_listening: bool,
+    client: RelayClient,
     _tasks: JoinSet<()>,
 }
 
@@ -66,7 +69,7 @@ impl Side {
             next_session: AtomicU64::new(1),
         };
         let listening = Relays {
-            client,
+            client: client.clone(),
             contacts: contacts_seen.clone(),
             circuits: circuits_sender,
             reached: reached_sender,
@@ -84,6 +87,8 @@ impl Side {
             session: None,
             heard: 0,
             listening: false,
+            stopped_listening: false,
+            client,
             _tasks: tasks,
         }
     }
@@ -112,7 +117,9 @@ impl Side {
                     }
                 }
                 Input::Relays(statuses) => {
-                    self.listening = statuses.values().any(|status| status.connected);
+                    let listening = statuses.values().any(|status| status.connected);
+                    self.stopped_listening |= self.listening && !listening;
+                    self.listening = listening;
                 }
                 Input::FriendError(..)
                 | Input::AppOpened(..)
@@ -233,6 +240,22 @@ async fn a_relay_that_is_back_brings_friends_back_at_once() {
     tasks.shutdown().await;
     until(&mut sides, "the loss", |sides| sides.iter().all(|side| side.session.is_none())).await;
     relay_at(&mut tasks, &identity, &relay.address.to_string()).await;
+    until_they_hear_each_other(&mut sides).await;
+}
+
+#[tokio::test]
+async fn listening_that_ended_begins_again() {
+    let mut tasks = JoinSet::new();
+    let relay = relay(&mut tasks).await;
+    let mut sides = [Side::new(&relay), Side::new(&relay)];
+    until(&mut sides, "listening", |sides| sides.iter().all(|side| side.listening)).await;
+    // Another listener of the same client takes the place of the first, and is gone.
+    drop(sides[0].client.listen(&relay, |_| false).unwrap());
+    until(&mut sides, "the end", |[a, _]| a.stopped_listening).await;
+    until(&mut sides, "listening again", |[a, _]| a.listening).await;
+    let [a, b] = &sides;
+    a.befriend(b.key, &relay);
+    b.befriend(a.key, &relay);
     until_they_hear_each_other(&mut sides).await;
 }
 
