@@ -158,7 +158,10 @@ impl Funder {
         opening_balance: Balance,
     ) -> Outcome {
         if key == self.local {
-            return Err(app_error(ErrorCode::Invalid, "this is the node's own friend file"));
+            return Err(app_error(
+                ErrorCode::Invalid,
+                "this is the node's own friend file; add that of another node",
+            ));
         }
         check_relays(&relays)?;
         if let Some((known, friend)) = self.state.friend_named(&name) {
@@ -170,8 +173,10 @@ impl Funder {
             return if same { Ok(()) } else { Err(taken("friend", &name)) };
         }
         if let Some(friend) = self.state.friends.get(&key) {
-            let message =
-                format!("this node is a friend already, by the name {}", friend.info.name);
+            let message = format!(
+                "this node is a friend already, named {}; see set-friend-name and set-friend-relays",
+                friend.info.name
+            );
             return Err(app_error(ErrorCode::AlreadyExists, &message));
         }
         if self.config.max_friends <= self.state.friends.len() {

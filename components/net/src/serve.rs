@@ -104,7 +104,7 @@ impl Listener {
         let Self { listener, identity, config } = self;
         let limits = config.limits.clone().within(open_files());
         if limits.connections < config.limits.connections {
-            log::warn!(
+            log::info!(
                 "at most {} connections are served, half of the files that this process may open; \
                  raise that limit (LimitNOFILE of systemd, ulimit -n) to serve more",
                 limits.connections

@@ -415,7 +415,7 @@ pub enum PaymentFailure {
         available: Credits,
     },
     /// No friend with this currency is online.
-    #[error("no friend with this currency is online")]
+    #[error("no friend with this currency is online: enable one, or wait until it comes back")]
     FriendsOffline,
     /// No index server answered.
     #[error("no index server is connected, so no route could be searched")]
