@@ -161,14 +161,14 @@ impl Funder {
     }
 
     /// A session with a friend began or ended.
-    pub fn handle_liveness(&mut self, now: Timestamp, friend: PublicKey, liveness: Liveness) {
+    pub fn handle_liveness(&mut self, _now: Timestamp, friend: PublicKey, liveness: Liveness) {
         if self.state.friends.contains_key(&friend) {
             match liveness {
                 Liveness::Connected(session) => self.connected(friend, session),
                 Liveness::Disconnected => self.disconnected(friend),
             }
         }
-        self.stepped(now);
+        self.stepped();
     }
 
     /// A message came over a session. One of a session that is over is ignored.
@@ -188,7 +188,7 @@ impl Funder {
                 FriendMessage::TokenWanted { counter } => self.token_wanted(friend, counter),
             }
         }
-        self.stepped(now);
+        self.stepped();
     }
 
     /// An application asked for something. The answer comes as [`Effect::Reply`], exactly once.
@@ -221,7 +221,7 @@ impl Funder {
             self.reply(app, request_id, result);
         }
         self.start_payments(now, rng);
-        self.stepped(now);
+        self.stepped();
     }
 
     /// The index server's answer to [`Effect::FindRoutes`].
@@ -234,7 +234,7 @@ impl Funder {
     ) {
         self.routes_found(now, rng, payment_id, answer);
         self.start_payments(now, rng);
-        self.stepped(now);
+        self.stepped();
     }
 
     /// Looks at everything whose time has come. Times are those of [`Funder::next_timeout`].
@@ -250,7 +250,7 @@ impl Funder {
             }
         }
         self.start_payments(now, rng);
-        self.stepped(now);
+        self.stepped();
     }
 
     /// When [`Funder::handle_timeout`] is due, if ever.
@@ -296,7 +296,7 @@ impl Funder {
                 self.flush(now, friend);
             }
         }
-        self.stepped(now);
+        self.stepped();
         self.notify();
         self.number = BatchNumber(self.number.0 + 1);
         let changes = self.dirty.take_changes(&self.state, self.next_queued);
@@ -315,10 +315,10 @@ impl Funder {
     }
 
     /// Called after every step: checks the invariants every so many of them in debug builds.
-    fn stepped(&mut self, now: Timestamp) {
+    fn stepped(&mut self) {
         self.steps += 1;
         if cfg!(debug_assertions) && self.steps.is_multiple_of(self.config.check_every.max(1)) {
-            self.check_invariants(now);
+            self.check_invariants();
         }
     }
 
