@@ -1,13 +1,12 @@
 //! `stmgr`: makes identities, databases and tickets, and says what a file is.
 
+mod identities;
 mod show;
 mod tickets;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use offset_crypto::{Seed, SystemRng};
-use offset_proto::file::{IdentityFile, OffsetFile as _};
 
 use crate::manners::{
     Access, Answer,
@@ -29,7 +28,11 @@ struct StmgrArguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a new identity: a key pair of a node, an application, a relay or an index server.
-    GenIdent(Output),
+    GenIdent(identities::GenIdent),
+    /// Seal the secret key in an identity file with a passphrase.
+    EncryptIdent(identities::EncryptIdent),
+    /// Take the passphrase off an identity file.
+    DecryptIdent(identities::DecryptIdent),
     /// Make the empty database of a node.
     InitNodeDb(InitNodeDb),
     /// Make the ticket that lets an application use a node.
@@ -84,7 +87,9 @@ impl Arguments for StmgrArguments {
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start(arguments, |parsed: StmgrArguments| match parsed.command {
-        Command::GenIdent(output) => generate_identity(&output),
+        Command::GenIdent(arguments) => arguments.run(),
+        Command::EncryptIdent(arguments) => arguments.run(),
+        Command::DecryptIdent(arguments) => arguments.run(),
         Command::InitNodeDb(arguments) => init_node_db(&arguments),
         Command::AppTicket(arguments) => arguments.run(),
         Command::NodeTicket(arguments) => arguments.run(offset_proto::file::NodeTicket),
@@ -95,20 +100,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn generate_identity(output: &Output) -> anyhow::Result<Answer> {
-    let identity = IdentityFile(Seed::random(&mut SystemRng));
-    output.write(Access::Secret, &identity.to_toml())
-}
-
 fn init_node_db(arguments: &InitNodeDb) -> anyhow::Result<Answer> {
-    let identity = inputs::identity(&arguments.idfile)?;
-    offset_store::init(&arguments.output, &identity.public_key())?;
+    let public_key = inputs::public_key(&arguments.idfile)?;
+    offset_store::init(&arguments.output, &public_key)?;
     Ok(Answer::silent())
 }
 
 const EXAMPLES: &str = "\
 Examples:
   stmgr gen-ident --output node/node.ident
+  stmgr gen-ident --encrypt --output node/node.ident
   stmgr init-node-db --idfile node/node.ident --output node/node.db
   stmgr node-ticket --address 127.0.0.1:9876 --idfile node/node.ident --output node/node.ticket
   stmgr app-ticket --idfile app/app.ident --pbuyer --pseller --pconfig --proutes \\
