@@ -27,8 +27,11 @@ use crate::{
 
 type Read<T> = Result<T, String>;
 
+/// Reads a row for its checks alone.
+pub(crate) type ReadOnly = fn(&mut Reading<'_>) -> Read<()>;
+
 /// Every table, and what its rows are read with, for whoever checks all that there is.
-pub(crate) static ALL: &[(&Table, fn(&mut Reading<'_>) -> Read<()>)] = &[
+pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&node::TABLE, |row| node::read(row).map(drop)),
     (&index_epoch::TABLE, |row| index_epoch::read(row).map(drop)),
     (&settings::TABLE, |row| settings::read(row).map(drop)),
