@@ -111,6 +111,14 @@ struct ConfigRequest {
     }
     setDefaultCurrency @30 :Text;
     setSpontaneous @31 :Bool;                  # take payments without a registered invoice
+    recoverFriend :group {
+      # Installs the state that the friend proves (see FriendReport.recovery).
+      friend @32 :Text;
+      token @33 :Data;                        # the token of the state that the owner looked at
+    }
+    endRecovery @34 :Bool;
+    # The node waits for nobody any more. Requests that may have been paid while nobody can say so
+    # are cancelled if this is true; if there are such and it is false, it is refused.
   }
 }
 

@@ -19,7 +19,18 @@ struct FriendMessage {
     tokenWanted @5 :UInt64;
     # Asks the holder for the token; the counter of the channel's last token (of either side) as the
     # asker knows it.
+    requestStateProof @6 :UInt32;
+    # Asks for a page, from 0 on, of the proof of what the asker has signed; only when the friend's
+    # resume says that the asker may have lost state.
+    stateProof @7 :StateProofPage;
   }
+}
+
+struct StateProofPage {
+  # One page of a StateProof (proof.capnp), as it was asked for.
+  page @0 :UInt32;
+  totalBytes @1 :UInt32;   # of the whole proof, the same on every page
+  bytes @2 :Data;          # 256 KiB, on the last page what is left
 }
 
 struct Resume {

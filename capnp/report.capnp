@@ -11,6 +11,8 @@ struct NodeReport {
   relays @3 :List(ServerReport);           # at most 256
   indexServers @4 :List(ServerReport);     # at most 256, in the order in which they are tried
   friends @5 :List(FriendReport);          # at most 4,096
+  recovering @6 :Bool;
+  # The node's database was older than what its friends know; until the owner ends the recovery.
 }
 
 struct ServerReport {
@@ -30,6 +32,18 @@ struct FriendReport {
   consistent @5 :Bool;                     # nothing moves over an inconsistent channel
   lastError @6 :Text;
   currencies @7 :List(CurrencyReport);     # at most 64
+  recovery :union {
+    none @8 :Void;
+    waiting @9 :Void;                      # nothing was agreed since the node recovers
+    proven @10 :ProvenState;
+    # The friend proves, with this node's own signature, that this node has lost state. Nothing moves
+    # until that state is accepted.
+  }
+}
+
+struct ProvenState {
+  token @0 :Data;                          # the id of this node's own last token
+  currencies @1 :List(CurrencyReport);     # at most 64; rates are those of now
 }
 
 struct CurrencyReport {
@@ -70,5 +84,6 @@ struct ReportMutation {
     setIndexServers @3 :List(ServerReport);
     setFriend @4 :FriendReport;            # adds or replaces the friend with this key
     removeFriend @5 :Data;                 # removes the friend with this key
+    setRecovering @6 :Bool;
   }
 }

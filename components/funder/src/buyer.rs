@@ -521,7 +521,7 @@ impl Funder {
         self.end_payment(id, Phase::Succeeded { receipt: Box::new(receipt), fee });
     }
 
-    fn end_payment(&mut self, id: PaymentId, phase: Phase) {
+    pub(crate) fn end_payment(&mut self, id: PaymentId, phase: Phase) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
         };

@@ -3,7 +3,7 @@
 
 use offset_crypto::PublicKey;
 use offset_proto::{
-    Balance, Credits, Currency, Name, Rate, ServerAddress,
+    Balance, Credits, Currency, Name, Rate, ServerAddress, Timestamp,
     app::{AppError, ConfigRequest, ErrorCode},
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
 };
@@ -22,7 +22,7 @@ use crate::{
 type Outcome = Result<(), AppError>;
 
 impl Funder {
-    pub(crate) fn configure(&mut self, request: ConfigRequest) -> Outcome {
+    pub(crate) fn configure(&mut self, now: Timestamp, request: ConfigRequest) -> Outcome {
         match request {
             ConfigRequest::AddRelay { name, relay } => self.add_relay(name, relay),
             ConfigRequest::RemoveRelay { name } => {
@@ -55,7 +55,7 @@ impl Funder {
                 self.set_friend_name(&friend, new_name)
             }
             ConfigRequest::SetFriendEnabled { friend, enabled } => {
-                self.set_friend_enabled(&friend, enabled)
+                self.set_friend_enabled(now, &friend, enabled)
             }
             ConfigRequest::AddCurrency { friend, currency, opening_balance } => {
                 let key = self.named(&friend)?;
@@ -84,6 +84,10 @@ impl Funder {
                 }
                 Ok(())
             }
+            ConfigRequest::RecoverFriend { friend, token } => {
+                self.recover_friend(now, &friend, token)
+            }
+            ConfigRequest::EndRecovery { cancel_unknown } => self.end_recovery(now, cancel_unknown),
             ConfigRequest::SetSpontaneous { accept } => {
                 if self.state.settings.accepts_spontaneous != accept {
                     self.state.settings.accepts_spontaneous = accept;
@@ -98,7 +102,7 @@ impl Funder {
         currency.unwrap_or_else(|| self.state.settings.default_currency.clone())
     }
 
-    fn named(&self, name: &Name) -> Result<PublicKey, AppError> {
+    pub(crate) fn named(&self, name: &Name) -> Result<PublicKey, AppError> {
         let found = self.state.friend_named(name).map(|(key, _)| *key);
         found.ok_or_else(|| {
             unknown("friend", name, self.state.friends.values().map(|friend| &friend.info.name))
@@ -183,12 +187,7 @@ impl Funder {
             return Err(app_error(ErrorCode::Refused, "this node has too many friends"));
         }
         let info = FriendInfo { name, enabled: false, relays, previous_relays: Vec::new() };
-        let friend = Friend {
-            info,
-            channel: Channel::new(&Ends::new(self.local, key)),
-            lines: Default::default(),
-            queue: Default::default(),
-        };
+        let friend = Friend::new(info, Channel::new(&Ends::new(self.local, key)));
         self.state.friends.insert(key, friend);
         self.dirty.mark(Key::NewFriend(key));
         self.add_currency(key, currency, opening_balance)
@@ -223,13 +222,13 @@ impl Funder {
         Ok(())
     }
 
-    fn set_friend_enabled(&mut self, name: &Name, enabled: bool) -> Outcome {
+    fn set_friend_enabled(&mut self, now: Timestamp, name: &Name, enabled: bool) -> Outcome {
         let key = self.named(name)?;
         self.change_info(key, |info| info.enabled = enabled);
         let session = self.live.get(&key).and_then(|live| live.session.as_ref());
         if let Some(session) = session.map(|session| session.id).filter(|_| !enabled) {
             self.effects.push(Effect::Disconnect { friend: key, session });
-            self.disconnected(key);
+            self.disconnected(now, key);
         }
         // The friend may know us by relays that the others have forgotten.
         self.dirty.own_relays = true;

@@ -3,7 +3,9 @@
 //! A set stands and falls together. Nothing is promised before all of it is here, and once a commit
 //! is accepted nothing of it is cancelled any more.
 
-use offset_crypto::{HashedLock, InvoiceId, Nonce, PlainLock, PublicKey, Rng, hash_parts};
+use offset_crypto::{
+    HashedLock, InvoiceId, Nonce, PlainLock, PublicKey, RequestId, Rng, hash_parts,
+};
 use offset_proto::{
     Credits, Text, Timestamp,
     app::{AppError, AppReply, CreateInvoice, ErrorCode, InvoiceReport, InvoiceStatus},
@@ -59,6 +61,7 @@ impl Funder {
             parts: Vec::new(),
             src_plain_lock: None,
             accepted: false,
+            rebuilt: false,
         });
         set.parts.push((at.friend, at.id));
         if set.parts.len() == 1 {
@@ -129,7 +132,7 @@ impl Funder {
 
     /// The lock of a set: derived, never stored, so that a seller that lost its database can still
     /// collect.
-    fn dest_plain_lock(&self, invoice: &InvoiceId, src: &HashedLock) -> PlainLock {
+    pub(crate) fn dest_plain_lock(&self, invoice: &InvoiceId, src: &HashedLock) -> PlainLock {
         PlainLock::from_bytes(self.identity.derive(&[
             b"offset/1/DEST_LOCK",
             invoice.as_ref(),
@@ -138,7 +141,7 @@ impl Funder {
     }
 
     /// What the parts of a set that fulfil a condition pay together.
-    fn sum_of(&self, set: &SetRow, condition: impl Fn(&Pending) -> bool) -> Credits {
+    pub(crate) fn sum_of(&self, set: &SetRow, condition: impl Fn(&Pending) -> bool) -> Credits {
         let parts = set.parts.iter().filter_map(|(friend, id)| {
             let row = self.state.pending(friend, &set.currency, Side::Remote, id)?;
             (condition(row) && !row.closing).then_some(row.request.dest_payment)
@@ -164,7 +167,7 @@ impl Funder {
     }
 
     /// Accepts the commit of a set if it can be accepted now.
-    fn accept(&mut self, now: Timestamp, key: SetKey) {
+    pub(crate) fn accept(&mut self, now: Timestamp, key: SetKey) {
         let Some(set) = self.state.sets.get(&key) else {
             return;
         };
@@ -176,7 +179,7 @@ impl Funder {
         let invoice = self.state.invoices.get(&key.invoice_id);
         let open = match invoice {
             Some(row) => row.status == InvoiceStatus::Open && now <= row.invoice.expires_at,
-            None => set.spontaneous,
+            None => set.spontaneous || set.rebuilt,
         };
         let Some(src_plain_lock) = set.src_plain_lock else {
             return;
@@ -228,7 +231,7 @@ impl Funder {
     }
 
     /// Cancels all parts of a set without an accepted commit.
-    fn cancel_set(&mut self, now: Timestamp, key: SetKey, reason: CancelReason) {
+    pub(crate) fn cancel_set(&mut self, now: Timestamp, key: SetKey, reason: CancelReason) {
         if self.state.sets.get(&key).is_none_or(|set| set.accepted) {
             return;
         }
@@ -251,11 +254,15 @@ impl Funder {
 
     /// One part of an accepted set went out as collected.
     pub(crate) fn part_collected(&mut self, at: &Place, row: &Pending) {
-        let key = set_key(row);
+        self.part_gone(set_key(row), (at.friend, at.id));
+    }
+
+    /// One part of an accepted set is no longer pending.
+    pub(crate) fn part_gone(&mut self, key: SetKey, part: (PublicKey, RequestId)) {
         let Some(set) = self.state.sets.get_mut(&key) else {
             return;
         };
-        set.parts.retain(|part| *part != (at.friend, at.id));
+        set.parts.retain(|other| *other != part);
         self.dirty.mark(Key::Set(key));
         if set.parts.is_empty() {
             let timer = (set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key));
@@ -296,6 +303,10 @@ impl Funder {
             return;
         };
         let complete = self.sum_of(set, |_| true) == set.total;
+        if set.rebuilt && self.state.recovery.is_some() {
+            // Its other parts may come back; the end of the recovery sets its time.
+            return;
+        }
         if set.spontaneous || !complete {
             self.cancel_set(now, key, CancelReason::Expired);
         }

@@ -30,6 +30,10 @@ pub(crate) enum Key {
     Set(SetKey),
     Payment(PaymentId),
     Settled(HashResult),
+    Received(PublicKey),
+    BeforeSent(PublicKey),
+    FriendRecovery(PublicKey),
+    Recovery,
 }
 
 /// See the module.
@@ -46,6 +50,7 @@ pub(crate) struct Dirty {
     pub(crate) own_relays: bool,
     pub(crate) index_servers: bool,
     pub(crate) settings: bool,
+    pub(crate) recovery: bool,
 }
 
 impl Dirty {
@@ -63,7 +68,13 @@ impl Dirty {
             Key::Relay(_) => self.own_relays = true,
             Key::IndexServer(_) => self.index_servers = true,
             Key::Settings => self.settings = true,
+            Key::FriendRecovery(friend) => {
+                self.friends.insert(*friend);
+            }
+            Key::Recovery => self.recovery = true,
             Key::Channel(_)
+            | Key::Received(_)
+            | Key::BeforeSent(_)
             | Key::Pending(..)
             | Key::Queued(..)
             | Key::Invoice(_)
@@ -139,5 +150,9 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
         Key::Set(key) => Change::Set(key, state.sets.get(&key).cloned()),
         Key::Payment(id) => Change::Payment(id, state.payments.get(&id)?.clone()),
         Key::Settled(id) => Change::Settled(id),
+        Key::Received(key) => Change::Received(key, friend(&key)?.received.clone()),
+        Key::BeforeSent(key) => Change::BeforeSent(key, friend(&key)?.before_sent.clone()),
+        Key::FriendRecovery(key) => Change::FriendRecovery(key, friend(&key)?.recovery.clone()),
+        Key::Recovery => Change::Recovery(state.recovery),
     })
 }

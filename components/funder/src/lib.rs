@@ -33,6 +33,7 @@
 //! - **T2, T3**: a token is applied whole or not at all, and never are two signed for one counter.
 
 pub mod api;
+mod asking;
 mod buyer;
 mod change;
 mod channel;
@@ -41,10 +42,14 @@ mod configure;
 pub mod credit;
 mod destination;
 mod dirty;
+mod due;
+mod endings;
 mod funder;
 mod guard;
 mod loading;
 mod mediator;
+mod proof;
+mod recovery;
 mod reporting;
 mod session;
 mod side;

@@ -7,16 +7,16 @@ use offset_proto::{
     Credits, Currency, ServerAddress, Text,
     index::IndexLine,
     report::{
-        CurrencyReport, CurrencyStatus, FriendReport, LineReport, NodeReport, ReportMutation,
-        ServerReport,
+        CurrencyReport, CurrencyStatus, FriendRecovery, FriendReport, LineReport, NodeReport,
+        ReportMutation, ServerReport,
     },
 };
 
 use crate::{
     api::{Contact, Effect},
-    funder::Funder,
+    funder::{Funder, Standing},
     side::Side,
-    state::{Friend, Line},
+    state::{self, Friend, Line},
 };
 
 impl Funder {
@@ -32,6 +32,7 @@ impl Funder {
             relays: self.relay_reports(),
             index_servers: self.index_server_reports(),
             friends,
+            recovering: self.state.recovery.is_some(),
         }
     }
 
@@ -58,8 +59,37 @@ impl Funder {
             enabled: friend.info.enabled,
             online: self.is_online(&key),
             consistent: friend.channel.inconsistent.is_none(),
-            last_error: friend.channel.inconsistent.clone().unwrap_or_else(|| Text::cut("")),
+            last_error: self.friend_error(&key, friend),
             currencies: friend.lines.iter().map(currency).collect(),
+            recovery: match &friend.recovery {
+                None => FriendRecovery::None,
+                Some(state::FriendRecovery::Waiting) => FriendRecovery::Waiting,
+                Some(state::FriendRecovery::Quarantined(proof)) => FriendRecovery::Proven {
+                    token: proof.your_token.id(),
+                    currencies: self
+                        .live
+                        .get(&key)
+                        .into_iter()
+                        .flat_map(|live| live.proven.iter().map(currency))
+                        .collect(),
+                },
+            },
+        }
+    }
+
+    /// What keeps a friend's channel from moving, though a session may stand.
+    fn friend_error(&self, key: &PublicKey, friend: &Friend) -> Text {
+        if let Some(why) = &friend.channel.inconsistent {
+            return why.clone();
+        }
+        let live = self.live.get(key);
+        let standing = live.and_then(|live| live.session.as_ref()).map(|session| session.standing);
+        match (live.and_then(|live| live.claim.clone()), standing) {
+            (Some(claim), _) => claim,
+            (None, Some(Standing::Ahead)) => Text::cut(
+                "the friend's node has lost state: nothing moves until its owner recovers it",
+            ),
+            (None, _) => Text::cut(""),
         }
     }
 
@@ -82,6 +112,9 @@ impl Funder {
             let servers = reports.iter().map(|row| (row.name.clone(), row.server.clone()));
             self.effects.push(Effect::IndexServers(servers.collect()));
             self.mutation(ReportMutation::SetIndexServers(reports));
+        }
+        if std::mem::take(&mut self.dirty.recovery) {
+            self.mutation(ReportMutation::SetRecovering(self.state.recovery.is_some()));
         }
         if std::mem::take(&mut self.dirty.settings) {
             let settings = self.state.settings.clone();

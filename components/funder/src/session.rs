@@ -13,7 +13,7 @@ use crate::{
     dirty::Key,
     funder::{Funder, Session, Standing},
     side::Side,
-    state::Channel,
+    state::{Channel, FriendRecovery},
 };
 
 /// What comparing two `resume`s says.
@@ -22,14 +22,16 @@ enum Verdict {
     Agree {
         send_again: bool,
     },
-    /// One of us may have lost state.
-    Apart,
+    /// We may have lost state.
+    Behind,
+    /// The friend may have.
+    Ahead,
     Inconsistent,
 }
 
 impl Funder {
-    pub(crate) fn connected(&mut self, key: PublicKey, id: SessionId) {
-        self.disconnected(key);
+    pub(crate) fn connected(&mut self, now: Timestamp, key: PublicKey, id: SessionId) {
+        self.disconnected(now, key);
         let Some(friend) = self.friend(&key) else {
             return;
         };
@@ -37,9 +39,27 @@ impl Funder {
             self.effects.push(Effect::Disconnect { friend: key, session: id });
             return;
         }
+        let session = Session {
+            id,
+            standing: Standing::Resuming,
+            theirs: None,
+            remote_wants: None,
+            asked: None,
+        };
+        let live = self.live.entry(key).or_default();
+        live.session = Some(session);
+        live.claim = None;
+        let resume = self.our_resume(key);
+        self.send(key, FriendMessage::Resume(resume));
+    }
+
+    /// Where we are, for the friend to compare; a wish for the token in it counts as asked.
+    pub(crate) fn our_resume(&mut self, key: PublicKey) -> Resume {
         let ends = self.ends(key);
+        let friend = &self.state.friends[&key];
         let channel = &friend.channel;
         let wants_token = channel.inconsistent.is_none()
+            && self.quarantined(&key).is_none()
             && channel.holder(&ends) == Side::Remote
             && self.has_something_to_send(&key);
         let resume = Resume {
@@ -48,13 +68,14 @@ impl Funder {
             token_id: channel.token_id,
             wants_token,
         };
-        let asked = wants_token.then_some(channel.counter);
-        let session = Session { id, standing: Standing::Resuming, remote_wants: None, asked };
-        self.live.entry(key).or_default().session = Some(session);
-        self.send(key, FriendMessage::Resume(resume));
+        if let Some(session) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) {
+            session.asked = wants_token.then_some(resume.counter);
+        }
+        resume
     }
 
-    pub(crate) fn disconnected(&mut self, key: PublicKey) {
+    pub(crate) fn disconnected(&mut self, now: Timestamp, key: PublicKey) {
+        self.proof_over(now, key);
         let live = self.live.entry(key).or_default();
         if live.session.take().is_some_and(|session| session.standing == Standing::Agreed) {
             self.availability_changed(key);
@@ -76,6 +97,23 @@ impl Funder {
         session: SessionId,
         theirs: &Resume,
     ) {
+        let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
+            return;
+        };
+        match current.standing {
+            // A friend that lost state says where it is once more when it has recovered.
+            Standing::Resuming | Standing::Ahead => {
+                current.theirs = Some(theirs.clone());
+                self.judge(now, key);
+            }
+            Standing::Agreed | Standing::Behind | Standing::Quarantined => {
+                self.effects.push(Effect::Disconnect { friend: key, session });
+            }
+        }
+    }
+
+    /// Compares both sides' `resume`s.
+    pub(crate) fn judge(&mut self, now: Timestamp, key: PublicKey) {
         let ends = self.ends(key);
         let Some(friend) = self.state.friends.get(&key) else {
             return;
@@ -83,9 +121,19 @@ impl Funder {
         let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
             return;
         };
-        if current.standing != Standing::Resuming || friend.channel.inconsistent.is_some() {
-            if current.standing != Standing::Resuming {
-                self.effects.push(Effect::Disconnect { friend: key, session });
+        let Some(theirs) = &current.theirs else {
+            return;
+        };
+        if friend.channel.inconsistent.is_some() {
+            return;
+        }
+        if let Some(FriendRecovery::Quarantined(proof)) = &friend.recovery {
+            let known = proof.my_token.as_ref().unwrap_or(&proof.your_token);
+            let known = (known.body.epoch, known.body.counter);
+            let more = known < (theirs.epoch, theirs.counter);
+            current.standing = if more { Standing::Behind } else { Standing::Quarantined };
+            if more {
+                self.ask_for_proof(now, key);
             }
             return;
         }
@@ -98,22 +146,40 @@ impl Funder {
                 let again = friend.channel.last_sent.clone().filter(|_| send_again);
                 let live = self.live.entry(key).or_default();
                 let first = !std::mem::replace(&mut live.agreed_since_start, true);
+                self.agreed_again(key);
                 if let Some(token) = again {
                     self.send(key, FriendMessage::MoveToken(Box::new((*token).clone())));
                 }
                 self.availability_changed(key);
                 self.dirty.touch(key);
+                if self.state.recovery.is_some() {
+                    self.derive_due(now, key);
+                }
                 if first {
                     self.retry_accepting(now, key);
                 }
             }
-            Verdict::Apart => {
-                current.standing = Standing::Apart;
+            Verdict::Behind => {
+                current.standing = Standing::Behind;
+                self.dirty.friends.insert(key);
+                self.ask_for_proof(now, key);
+            }
+            Verdict::Ahead => {
+                current.standing = Standing::Ahead;
                 self.dirty.friends.insert(key);
             }
             Verdict::Inconsistent => {
                 self.inconsistent(now, key, "what the two sides remember differs")
             }
+        }
+    }
+
+    /// Something was agreed with a friend: it is not waited for any more.
+    fn agreed_again(&mut self, key: PublicKey) {
+        if let Some(friend) = self.state.friends.get_mut(&key)
+            && friend.recovery.take().is_some()
+        {
+            self.dirty.mark(Key::FriendRecovery(key));
         }
     }
 
@@ -166,7 +232,7 @@ impl Funder {
 /// ahead and would be their own.
 fn compare(mine: &Channel, last_signer: Side, theirs: &Resume, mirrored: bool) -> Verdict {
     if mine.epoch != theirs.epoch {
-        return Verdict::Apart;
+        return if mine.epoch < theirs.epoch { Verdict::Behind } else { Verdict::Ahead };
     }
     let we_are_ahead = theirs.counter.checked_add(1) == Some(mine.counter);
     let ours_is_news = we_are_ahead
@@ -185,7 +251,9 @@ fn compare(mine: &Channel, last_signer: Side, theirs: &Resume, mirrored: bool) -
     } else if we_are_ahead && last_signer == Side::Local {
         // Our last token does not follow the one that they remember.
         Verdict::Inconsistent
+    } else if mine.counter < theirs.counter {
+        Verdict::Behind
     } else {
-        Verdict::Apart
+        Verdict::Ahead
     }
 }

@@ -61,7 +61,8 @@ impl View {
             ReportMutation::SetFriend(friend) => self.fill_friend(friend),
             ReportMutation::RemoveFriend(_)
             | ReportMutation::SetDefaultCurrency(_)
-            | ReportMutation::SetAcceptsSpontaneous(_) => {}
+            | ReportMutation::SetAcceptsSpontaneous(_)
+            | ReportMutation::SetRecovering(_) => {}
         }
         if let Some(report) = &mut self.observed {
             report.apply(mutation.clone());

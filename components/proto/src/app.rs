@@ -1,6 +1,6 @@
 //! Messages between an application and its node (protocol, section 10).
 
-use offset_crypto::{InvoiceId, PaymentId, PublicKey};
+use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey};
 
 use crate::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
@@ -254,6 +254,20 @@ pub enum ConfigRequest {
     SetSpontaneous {
         /// Or not.
         accept: bool,
+    },
+    /// Takes the state that a friend proves for ours.
+    RecoverFriend {
+        /// Which friend.
+        friend: Name,
+        /// The token of the state that the owner looked at, see
+        /// [`crate::report::FriendRecovery::Proven`].
+        token: HashResult,
+    },
+    /// Waits for nobody any more after a recovery.
+    EndRecovery {
+        /// Cancels requests that may have been paid while nobody can say so; without it, such
+        /// requests keep the recovery from ending.
+        cancel_unknown: bool,
     },
 }
 

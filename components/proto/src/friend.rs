@@ -5,7 +5,7 @@ use offset_crypto::{
     HashResult, HashedLock, InvoiceId, PlainLock, PublicKey, RequestId, Signature,
 };
 
-use crate::{Balance, Credits, Currency, ServerAddress};
+use crate::{Balance, Credits, Currency, ServerAddress, proof::ProofPage};
 
 /// The most currencies, active and proposed, in one friendship.
 pub const MAX_CURRENCIES: usize = 64;
@@ -34,6 +34,13 @@ pub enum FriendMessage {
         /// The counter of the channel's last token as the asker knows it.
         counter: u64,
     },
+    /// Asks for a page of the proof of what the asker has signed.
+    RequestStateProof {
+        /// From 0 on.
+        page: u32,
+    },
+    /// The page that was asked for.
+    StateProof(ProofPage),
 }
 
 /// What is durable here: compared with the friend's before anything else happens.

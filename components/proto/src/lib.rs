@@ -20,6 +20,7 @@ pub mod friend;
 pub mod index;
 pub mod money;
 pub mod payment;
+pub mod proof;
 pub mod relay;
 pub mod report;
 mod schema;

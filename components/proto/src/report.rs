@@ -1,6 +1,6 @@
 //! What a node shows its applications: one snapshot, then mutations (protocol, section 10).
 
-use offset_crypto::PublicKey;
+use offset_crypto::{HashResult, PublicKey};
 
 use crate::{Balance, Credits, Currency, Name, Rate, ServerAddress, Text, friend::Proposal};
 
@@ -24,6 +24,9 @@ pub struct NodeReport {
     pub index_servers: Vec<ServerReport>,
     /// Sorted by name.
     pub friends: Vec<FriendReport>,
+    /// Whether the node's database was older than what its friends know, and the owner has not
+    /// ended the recovery.
+    pub recovering: bool,
 }
 
 /// A relay or index server.
@@ -58,6 +61,26 @@ pub struct FriendReport {
     pub last_error: Text,
     /// Sorted by currency.
     pub currencies: Vec<CurrencyReport>,
+    /// Where the friendship stands in a recovery of the node.
+    pub recovery: FriendRecovery,
+}
+
+/// Where a friendship stands in a recovery of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum FriendRecovery {
+    /// Nothing was lost, or it was recovered.
+    #[default]
+    None,
+    /// Nothing was agreed with the friend since the node recovers.
+    Waiting,
+    /// The friend proves, with this node's own signature, that this node has lost state. Nothing
+    /// moves until that state is accepted.
+    Proven {
+        /// The id of this node's own last token.
+        token: HashResult,
+        /// The state. Rates are those of now.
+        currencies: Vec<CurrencyReport>,
+    },
 }
 
 /// One currency of one friend.
@@ -119,6 +142,8 @@ pub enum ReportMutation {
     SetFriend(FriendReport),
     /// Removes the friend with this key.
     RemoveFriend(PublicKey),
+    /// Whether the node recovers.
+    SetRecovering(bool),
 }
 
 impl NodeReport {
@@ -137,6 +162,7 @@ impl NodeReport {
             ReportMutation::RemoveFriend(key) => {
                 self.friends.retain(|other| other.public_key != key);
             }
+            ReportMutation::SetRecovering(on) => self.recovering = on,
         }
     }
 }

@@ -6,9 +6,13 @@ use std::{io::Write as _, sync::Arc};
 use offset_crypto::{
     HashResult, HashedLock, InvoiceId, PaymentId, PlainLock, PublicKey, RequestId, Signature,
 };
-use offset_funder::state::{Attempt, Link, Part, PartState};
+use offset_funder::{
+    Sided,
+    credit::Numbers,
+    state::{Attempt, LineRow, Link, Part, PartState, Pending, Stage},
+};
 use offset_proto::{
-    Balance, Credits, Currency, NetworkAddress, ServerAddress,
+    Balance, Credits, Currency, NetworkAddress, Rate, ServerAddress, Timestamp,
     app::PaymentFailure,
     friend::{
         Cancel, CancelReason, Collect, Commit, FriendOp, Proposal, Release, Request, Response,
@@ -130,6 +134,10 @@ object! {
         total_dest_payment signature
     }
     Edge { from to }
+    LineRow { wanted rate local_proposal remote_proposal numbers }
+    Rate { ppm add }
+    Numbers { balance pending_debt max_debt requests_open }
+    Pending { request stage released response src_plain_lock link closing since }
     Attempt { src_plain_lock parts }
     Part { route request_id amount fee state }
 }
@@ -151,6 +159,48 @@ impl Json for u64 {
 
     fn from_json(value: &Value) -> Result<Self, String> {
         value.as_u64().ok_or_else(|| "expected a whole number".to_owned())
+    }
+}
+
+impl Json for u32 {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        u64::from(*self).write_json(out);
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let number = u64::from_json(value)?;
+        Self::try_from(number).map_err(|_| format!("{number} is out of range"))
+    }
+}
+
+impl Json for Timestamp {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        self.0.write_json(out);
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        u64::from_json(value).map(Self)
+    }
+}
+
+impl Json for Stage {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        u64::from(self.number()).write_json(out);
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let number = u8::try_from(u64::from_json(value)?).ok();
+        number.and_then(Self::from_number).ok_or_else(|| "expected a stage".to_owned())
+    }
+}
+
+impl<T: Json> Json for Sided<T> {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        Object::new(out).field("local", &self.local).field("remote", &self.remote).end();
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        Ok(Self { local: field(value, "local")?, remote: field(value, "remote")? })
     }
 }
 

@@ -8,14 +8,14 @@ use offset_funder::{
     Side, Sided,
     credit::Numbers,
     state::{
-        Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, PaymentRow, Pending, Phase,
-        QueuedOp, SetKey, SetRow, Settings, Stage,
+        BeforeSent, Channel, FriendInfo, FriendRecovery, IndexServer, InvoiceRow, LineRow,
+        PaymentRow, Pending, Phase, QueuedOp, Recovery, SetKey, SetRow, Settings, Stage,
     },
 };
 use offset_proto::{
     Credits, Currency, Name, Rate, ServerAddress,
     app::PaymentFailure,
-    friend::{Request, Response},
+    friend::{MoveToken, Request, Response},
     payment::{Invoice, Receipt},
 };
 use std::sync::Arc;
@@ -46,6 +46,10 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&set::TABLE, |row| set::read(row).map(drop)),
     (&payment::TABLE, |row| payment::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
+    (&received::TABLE, |row| received::read(row).map(drop)),
+    (&before_sent::TABLE, |row| before_sent::read(row).map(drop)),
+    (&recovery::TABLE, |row| recovery::read(row).map(drop)),
+    (&friend_recovery::TABLE, |row| friend_recovery::read(row).map(drop)),
 ];
 
 pub(crate) mod node {
@@ -202,6 +206,71 @@ pub(crate) mod channel {
             relays_confirmed: row.take()?,
         };
         Ok((key, channel))
+    }
+}
+
+pub(crate) mod received {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("received", 1, &["friend", "token"]);
+
+    pub(crate) fn write(friend: &PublicKey, token: &Arc<MoveToken>) -> Values {
+        Values::default().put(friend).put(token)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Arc<MoveToken>)> {
+        Ok((row.take()?, row.take()?))
+    }
+}
+
+pub(crate) mod before_sent {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("before_sent", 1, &["friend", "terms", "ended"]);
+
+    pub(crate) fn write(friend: &PublicKey, row: &BeforeSent) -> Values {
+        let BeforeSent { terms, ended } = row;
+        Values::default().put(friend).put(terms).put(ended)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, BeforeSent)> {
+        Ok((row.take()?, BeforeSent { terms: row.take()?, ended: row.take()? }))
+    }
+}
+
+pub(crate) mod recovery {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("recovery", 1, &["one", "since", "at_once"]);
+
+    pub(crate) fn write(row: &Recovery) -> Values {
+        let Recovery { since, at_once } = row;
+        Values::default().put(&1u32).put(since).put(at_once)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<Recovery> {
+        row.take::<u32>()?;
+        Ok(Recovery { since: row.take()?, at_once: row.take()? })
+    }
+}
+
+pub(crate) mod friend_recovery {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("friend_recovery", 1, &["friend", "proof"]);
+
+    pub(crate) fn write(friend: &PublicKey, row: &FriendRecovery) -> Values {
+        let proof = match row {
+            FriendRecovery::Waiting => None,
+            FriendRecovery::Quarantined(proof) => Some(proof),
+        };
+        Values::default().put(friend).put_option(proof)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, FriendRecovery)> {
+        let friend = row.take()?;
+        let proof = row.take::<Option<_>>()?;
+        Ok((friend, proof.map_or(FriendRecovery::Waiting, FriendRecovery::Quarantined)))
     }
 }
 
@@ -504,6 +573,7 @@ pub(crate) mod set {
             "parts",
             "src_plain_lock",
             "accepted",
+            "rebuilt",
         ],
     );
 
@@ -513,7 +583,16 @@ pub(crate) mod set {
     }
 
     pub(crate) fn write(set: &SetKey, row: &SetRow) -> Values {
-        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted } = row;
+        let SetRow {
+            currency,
+            total,
+            spontaneous,
+            since,
+            parts,
+            src_plain_lock,
+            accepted,
+            rebuilt,
+        } = row;
         key(set)
             .put(currency)
             .put(total)
@@ -522,6 +601,7 @@ pub(crate) mod set {
             .put(parts)
             .put(src_plain_lock)
             .put(accepted)
+            .put(rebuilt)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
@@ -534,6 +614,7 @@ pub(crate) mod set {
             parts: row.take()?,
             src_plain_lock: row.take()?,
             accepted: row.take()?,
+            rebuilt: row.take()?,
         };
         Ok((key, set))
     }

@@ -178,6 +178,18 @@ impl SqliteStore {
         if let Some(key) = infos.keys().next() {
             return Err(self.damaged(format!("friend {key} has no token channel")));
         }
+        each(db, &rows::received::TABLE, rows::received::read, |(key, token)| {
+            self.apply(state, &Change::Received(key, Some(token)))
+        })?;
+        each(db, &rows::before_sent::TABLE, rows::before_sent::read, |(key, row)| {
+            self.apply(state, &Change::BeforeSent(key, row))
+        })?;
+        each(db, &rows::recovery::TABLE, rows::recovery::read, |row| {
+            self.apply(state, &Change::Recovery(Some(row)))
+        })?;
+        each(db, &rows::friend_recovery::TABLE, rows::friend_recovery::read, |(key, row)| {
+            self.apply(state, &Change::FriendRecovery(key, Some(row)))
+        })?;
         each(db, &rows::line::TABLE, rows::line::read, |(key, currency, row)| {
             self.apply(state, &Change::Line(key, currency, Some(row)))
         })?;
@@ -321,6 +333,24 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         Change::Set(key, None) => rows::set::TABLE.delete(db, rows::set::key(key)),
         Change::Payment(id, row) => rows::payment::TABLE.put(db, rows::payment::write(id, row)),
         Change::Settled(id) => rows::settled::TABLE.put(db, rows::settled::write(id)),
+        Change::Received(key, Some(token)) => {
+            rows::received::TABLE.put(db, rows::received::write(key, token))
+        }
+        Change::Received(key, None) => rows::received::TABLE.delete(db, Values::default().put(key)),
+        Change::BeforeSent(key, row) if row.is_empty() => {
+            rows::before_sent::TABLE.delete(db, Values::default().put(key))
+        }
+        Change::BeforeSent(key, row) => {
+            rows::before_sent::TABLE.put(db, rows::before_sent::write(key, row))
+        }
+        Change::FriendRecovery(key, Some(row)) => {
+            rows::friend_recovery::TABLE.put(db, rows::friend_recovery::write(key, row))
+        }
+        Change::FriendRecovery(key, None) => {
+            rows::friend_recovery::TABLE.delete(db, Values::default().put(key))
+        }
+        Change::Recovery(Some(row)) => rows::recovery::TABLE.put(db, rows::recovery::write(row)),
+        Change::Recovery(None) => rows::recovery::TABLE.delete(db, Values::default().put(&1u32)),
     }
 }
 

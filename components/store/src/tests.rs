@@ -58,6 +58,9 @@ fn rows_of(state: &State) -> Vec<Change> {
                 }
             }
         }
+        rows.push(Change::Received(*key, friend.received.clone()));
+        rows.push(Change::BeforeSent(*key, friend.before_sent.clone()));
+        rows.push(Change::FriendRecovery(*key, friend.recovery.clone()));
         for (at, op) in &friend.queue {
             rows.push(Change::Queued(*key, *at, Some(op.clone())));
         }
@@ -66,5 +69,6 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.sets.iter().map(|(key, row)| Change::Set(*key, Some(row.clone()))));
     rows.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
+    rows.push(Change::Recovery(state.recovery));
     rows
 }

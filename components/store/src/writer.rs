@@ -245,6 +245,10 @@ fn is_end(change: &Change) -> bool {
         | Change::Pending(..)
         | Change::Queued(..)
         | Change::Set(..)
-        | Change::Settled(_) => false,
+        | Change::Settled(_)
+        | Change::Received(..)
+        | Change::BeforeSent(..)
+        | Change::FriendRecovery(..)
+        | Change::Recovery(_) => false,
     }
 }

@@ -326,6 +326,7 @@ impl Lab {
                         puppet.wanted = counter == puppet.counter;
                     }
                     FriendMessage::Resume(resume) => puppet.wanted = resume.wants_token,
+                    FriendMessage::RequestStateProof { .. } | FriendMessage::StateProof(_) => {}
                 }
             }
             Effect::Reply { request_id, result, .. } => {

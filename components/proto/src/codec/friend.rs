@@ -4,8 +4,8 @@ use capnp::struct_list;
 
 use super::{
     Decoded, balance, check_count, check_sorted, count, credits, fixed, invalid, key, keys, limit,
-    list, mirror, parse, server, session, set_balance, set_credits, set_keys, set_list, set_server,
-    wire,
+    list, mirror, parse, proof, server, session, set_balance, set_credits, set_keys, set_list,
+    set_server, wire, words_of,
 };
 use crate::{
     canonical::Canonical as _,
@@ -30,17 +30,19 @@ mirror!(
 
 fn words(message: &FriendMessage) -> usize {
     match message {
-        FriendMessage::Resume(_) | FriendMessage::TokenWanted { .. } => 0,
-        FriendMessage::MoveToken(token) => {
-            let ops = token
-                .body
-                .currency_ops
-                .iter()
-                .map(|ops| 4 + ops.ops.iter().map(op_words).sum::<usize>());
-            let relays = token.body.relays.as_ref().map_or(0, Vec::len);
-            token.body.currency_terms.len() * 16 + ops.sum::<usize>() + relays * 44
-        }
+        FriendMessage::Resume(_)
+        | FriendMessage::TokenWanted { .. }
+        | FriendMessage::RequestStateProof { .. } => 0,
+        FriendMessage::StateProof(page) => 8 + words_of(page.bytes.len()),
+        FriendMessage::MoveToken(token) => token_words(token),
     }
+}
+
+pub(super) fn token_words(token: &MoveToken) -> usize {
+    let ops =
+        token.body.currency_ops.iter().map(|ops| 4 + ops.ops.iter().map(op_words).sum::<usize>());
+    let relays = token.body.relays.as_ref().map_or(0, Vec::len);
+    token.body.currency_terms.len() * 16 + ops.sum::<usize>() + relays * 44
 }
 
 /// The most that an operation takes: its fields, their pointers, and its place in the list.
@@ -58,6 +60,8 @@ fn set_message(message: &FriendMessage, mut root: friend_message::Builder<'_>) {
         FriendMessage::Resume(resume) => set_resume(resume, root.init_resume()),
         FriendMessage::MoveToken(token) => set_token(token, root.init_move_token()),
         FriendMessage::TokenWanted { counter } => root.set_token_wanted(*counter),
+        FriendMessage::RequestStateProof { page } => root.set_request_state_proof(*page),
+        FriendMessage::StateProof(page) => proof::set_page(page, root.init_state_proof()),
     }
 }
 
@@ -70,6 +74,8 @@ fn message(root: friend_message::Reader<'_>) -> Decoded<Packet<FriendMessage>> {
         Which::Resume(resume) => FriendMessage::Resume(resume_of(resume?)?),
         Which::MoveToken(token) => FriendMessage::MoveToken(Box::new(token_of(token?)?)),
         Which::TokenWanted(counter) => FriendMessage::TokenWanted { counter },
+        Which::RequestStateProof(page) => FriendMessage::RequestStateProof { page },
+        Which::StateProof(page) => FriendMessage::StateProof(proof::page_of(page?)?),
     }))
 }
 
@@ -89,7 +95,7 @@ fn resume_of(resume: resume::Reader<'_>) -> Decoded<Resume> {
     })
 }
 
-fn set_token(value: &MoveToken, mut token: move_token::Builder<'_>) {
+pub(super) fn set_token(value: &MoveToken, mut token: move_token::Builder<'_>) {
     let body = &value.body;
     token.set_epoch(body.epoch);
     token.set_counter(body.counter);
@@ -105,7 +111,7 @@ fn set_token(value: &MoveToken, mut token: move_token::Builder<'_>) {
     token.set_signature(value.signature.as_bytes());
 }
 
-fn token_of(token: move_token::Reader<'_>) -> Decoded<MoveToken> {
+pub(super) fn token_of(token: move_token::Reader<'_>) -> Decoded<MoveToken> {
     let relays = if token.has_relays() {
         Some(list("relays", token.get_relays()?, MAX_RELAYS, server)?)
     } else {
@@ -245,7 +251,7 @@ fn op_of(value: friend_op::Reader<'_>) -> Decoded<FriendOp> {
     })
 }
 
-fn set_request(value: &Request, mut request: request::Builder<'_>) {
+pub(super) fn set_request(value: &Request, mut request: request::Builder<'_>) {
     request.set_request_id(value.request_id.as_bytes());
     request.set_src_hashed_lock(value.src_hashed_lock.as_bytes());
     set_keys(request.reborrow().init_route(count(value.route.len())), &value.route);
@@ -257,7 +263,7 @@ fn set_request(value: &Request, mut request: request::Builder<'_>) {
     request.set_hold_seconds(value.hold_seconds);
 }
 
-fn request_of(request: request::Reader<'_>) -> Decoded<Request> {
+pub(super) fn request_of(request: request::Reader<'_>) -> Decoded<Request> {
     Ok(Request {
         request_id: fixed("requestId", request.get_request_id())?,
         src_hashed_lock: fixed("srcHashedLock", request.get_src_hashed_lock())?,
@@ -271,7 +277,7 @@ fn request_of(request: request::Reader<'_>) -> Decoded<Request> {
     })
 }
 
-fn set_response(value: &Response, mut response: response::Builder<'_>) {
+pub(super) fn set_response(value: &Response, mut response: response::Builder<'_>) {
     response.set_request_id(value.request_id.as_bytes());
     response.set_dest_hashed_lock(value.dest_hashed_lock.as_bytes());
     response.set_is_complete(value.is_complete);
@@ -279,7 +285,7 @@ fn set_response(value: &Response, mut response: response::Builder<'_>) {
     response.set_signature(value.signature.as_bytes());
 }
 
-fn response_of(response: response::Reader<'_>) -> Decoded<Response> {
+pub(super) fn response_of(response: response::Reader<'_>) -> Decoded<Response> {
     Ok(Response {
         request_id: fixed("requestId", response.get_request_id())?,
         dest_hashed_lock: fixed("destHashedLock", response.get_dest_hashed_lock())?,

@@ -1,14 +1,14 @@
 //! `report.capnp`: what a node shows its applications.
 
 use super::{
-    Decoded, balance, count, credits, key, limit, list, parse, rate_of, server, set_balance,
+    Decoded, balance, count, credits, fixed, key, limit, list, parse, rate_of, server, set_balance,
     set_credits, set_list, set_rate, set_server,
 };
 use crate::{
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
     report::{
-        CurrencyReport, CurrencyStatus, FriendReport, LineReport, MAX_FRIENDS, MAX_SERVERS,
-        NodeReport, ReportMutation, ServerReport,
+        CurrencyReport, CurrencyStatus, FriendRecovery, FriendReport, LineReport, MAX_FRIENDS,
+        MAX_SERVERS, NodeReport, ReportMutation, ServerReport,
     },
     schema::report_capnp::{
         currency_report, friend_report, line_report, node_report, proposal, report_mutation,
@@ -25,7 +25,8 @@ pub(super) fn mutation_words(mutation: &ReportMutation) -> usize {
     match mutation {
         ReportMutation::SetDefaultCurrency(_)
         | ReportMutation::SetAcceptsSpontaneous(_)
-        | ReportMutation::RemoveFriend(_) => 10,
+        | ReportMutation::RemoveFriend(_)
+        | ReportMutation::SetRecovering(_) => 10,
         ReportMutation::SetRelays(servers) | ReportMutation::SetIndexServers(servers) => {
             4 + SERVER_WORDS * servers.len()
         }
@@ -34,13 +35,18 @@ pub(super) fn mutation_words(mutation: &ReportMutation) -> usize {
 }
 
 fn friend_words(friend: &FriendReport) -> usize {
-    40 + 12 * friend.relays.len() + 28 * friend.currencies.len()
+    let proven = match &friend.recovery {
+        FriendRecovery::None | FriendRecovery::Waiting => 0,
+        FriendRecovery::Proven { currencies, .. } => currencies.len(),
+    };
+    50 + 12 * friend.relays.len() + 28 * (friend.currencies.len() + proven)
 }
 
 pub(super) fn set_report(value: &NodeReport, mut report: node_report::Builder<'_>) {
     report.set_public_key(value.public_key.as_bytes());
     report.set_default_currency(value.default_currency.as_str());
     report.set_accepts_spontaneous(value.accepts_spontaneous);
+    report.set_recovering(value.recovering);
     let relays = report.reborrow().init_relays(count(value.relays.len()));
     set_list(relays, &value.relays, set_server_report);
     let servers = report.reborrow().init_index_servers(count(value.index_servers.len()));
@@ -57,6 +63,7 @@ pub(super) fn report(report: node_report::Reader<'_>) -> Decoded<NodeReport> {
         relays: list("relays", report.get_relays()?, MAX_SERVERS, server_report)?,
         index_servers: list("indexServers", servers, MAX_SERVERS, server_report)?,
         friends: list("friends", report.get_friends()?, MAX_FRIENDS, friend_of)?,
+        recovering: report.get_recovering(),
     })
 }
 
@@ -75,6 +82,7 @@ pub(super) fn set_mutation(value: &ReportMutation, mut mutation: report_mutation
         }
         ReportMutation::SetFriend(friend) => set_friend(friend, mutation.init_set_friend()),
         ReportMutation::RemoveFriend(key) => mutation.set_remove_friend(key.as_bytes()),
+        ReportMutation::SetRecovering(on) => mutation.set_set_recovering(*on),
     }
 }
 
@@ -96,6 +104,7 @@ pub(super) fn mutation(mutation: report_mutation::Reader<'_>) -> Decoded<ReportM
         )?),
         Which::SetFriend(friend) => ReportMutation::SetFriend(friend_of(friend?)?),
         Which::RemoveFriend(friend) => ReportMutation::RemoveFriend(key("removeFriend", friend)?),
+        Which::SetRecovering(on) => ReportMutation::SetRecovering(on),
     })
 }
 
@@ -123,8 +132,18 @@ fn set_friend(value: &FriendReport, mut friend: friend_report::Builder<'_>) {
     friend.set_online(value.online);
     friend.set_consistent(value.consistent);
     friend.set_last_error(value.last_error.as_str());
-    let currencies = friend.init_currencies(count(value.currencies.len()));
+    let currencies = friend.reborrow().init_currencies(count(value.currencies.len()));
     set_list(currencies, &value.currencies, set_currency);
+    let mut recovery = friend.init_recovery();
+    match &value.recovery {
+        FriendRecovery::None => recovery.set_none(()),
+        FriendRecovery::Waiting => recovery.set_waiting(()),
+        FriendRecovery::Proven { token, currencies } => {
+            let mut proven = recovery.init_proven();
+            proven.set_token(token.as_bytes());
+            set_list(proven.init_currencies(count(currencies.len())), currencies, set_currency);
+        }
+    }
 }
 
 fn friend_of(friend: friend_report::Reader<'_>) -> Decoded<FriendReport> {
@@ -137,6 +156,23 @@ fn friend_of(friend: friend_report::Reader<'_>) -> Decoded<FriendReport> {
         consistent: friend.get_consistent(),
         last_error: parse("lastError", friend.get_last_error())?,
         currencies: list("currencies", friend.get_currencies()?, MAX_CURRENCIES, currency_of)?,
+        recovery: recovery_of(friend.get_recovery())?,
+    })
+}
+
+fn recovery_of(recovery: friend_report::recovery::Reader<'_>) -> Decoded<FriendRecovery> {
+    use friend_report::recovery::Which;
+    Ok(match recovery.which()? {
+        Which::None(()) => FriendRecovery::None,
+        Which::Waiting(()) => FriendRecovery::Waiting,
+        Which::Proven(proven) => {
+            let proven = proven?;
+            let currencies = proven.get_currencies()?;
+            FriendRecovery::Proven {
+                token: fixed("token", proven.get_token())?,
+                currencies: list("currencies", currencies, MAX_CURRENCIES, currency_of)?,
+            }
+        }
     })
 }
 

@@ -3,5 +3,6 @@
 
 mod codec;
 mod file;
+mod proof;
 mod support;
 mod vectors;
