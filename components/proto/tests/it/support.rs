@@ -11,6 +11,7 @@ use offset_proto::{
     payment::{Invoice, Receipt},
     relay::*,
     report::*,
+    reset::*,
     session::{Bye, Control, Hello, Packet, Purpose},
 };
 use proptest::{
@@ -102,8 +103,39 @@ pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
         1 => resume,
         4 => move_token().prop_map(|token| FriendMessage::MoveToken(Box::new(token))),
         1 => any::<u64>().prop_map(|counter| FriendMessage::TokenWanted { counter }),
+        2 => inconsistency().prop_map(|message| FriendMessage::Inconsistency(Box::new(message))),
+        1 => (hash(), signature()).prop_map(|(reset_token, signature)| {
+            FriendMessage::AcceptReset(AcceptReset { reset_token, signature })
+        }),
+        1 => any::<u64>().prop_map(|epoch| FriendMessage::Removed { epoch }),
     ]
     .boxed()
+}
+
+fn inconsistency() -> impl Strategy<Value = Inconsistency> {
+    let balances = btree_map(currency(), balance(), 0..4).prop_map(|balances| {
+        balances
+            .into_iter()
+            .map(|(currency, balance)| ResetBalance { currency, balance })
+            .collect::<Vec<_>>()
+    });
+    let ids = (option::of(hash()), option::of(hash()));
+    let collect = (request_id(), lock(), lock()).prop_map(
+        |(request_id, src_plain_lock, dest_plain_lock)| Collect {
+            request_id,
+            src_plain_lock,
+            dest_plain_lock,
+        },
+    );
+    let collected = (currency(), response(), collect)
+        .prop_map(|(currency, response, collect)| Collected::of(currency, &response, &collect));
+    let terms = (any::<u64>(), balances, any::<bool>(), ids, signature()).prop_map(
+        |(epoch, balances, pending, (last, previous), signature)| ResetTerms {
+            body: ResetTermsBody { epoch, balances, pending, last, previous },
+            signature,
+        },
+    );
+    (terms, vec(collected, 0..4)).prop_map(|(terms, collected)| Inconsistency { terms, collected })
 }
 
 pub(crate) fn move_token() -> impl Strategy<Value = MoveToken> {
