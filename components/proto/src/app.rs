@@ -1,6 +1,6 @@
 //! Messages between an application and its node (protocol, section 10).
 
-use offset_crypto::{InvoiceId, PaymentId, PublicKey};
+use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey};
 
 use crate::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
@@ -254,6 +254,13 @@ pub enum ConfigRequest {
     SetSpontaneous {
         /// Or not.
         accept: bool,
+    },
+    /// Accepts the friend's terms to begin an inconsistent channel again.
+    ResetFriend {
+        /// Which friend.
+        friend: Name,
+        /// Of the terms that the user was shown.
+        reset_token: HashResult,
     },
 }
 

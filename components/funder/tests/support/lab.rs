@@ -326,6 +326,9 @@ impl Lab {
                         puppet.wanted = counter == puppet.counter;
                     }
                     FriendMessage::Resume(resume) => puppet.wanted = resume.wants_token,
+                    FriendMessage::Inconsistency(_)
+                    | FriendMessage::AcceptReset(_)
+                    | FriendMessage::Removed { .. } => {}
                 }
             }
             Effect::Reply { request_id, result, .. } => {
@@ -368,7 +371,7 @@ impl Lab {
     }
 
     pub fn inconsistent(&self, at: usize) -> Option<String> {
-        self.friend(at).channel.inconsistent.as_ref().map(ToString::to_string)
+        self.friend(at).channel.inconsistent.as_ref().map(|row| row.reason.to_string())
     }
 
     /// What came to a puppet since last asked.

@@ -4,8 +4,8 @@ use capnp::struct_list;
 
 use super::{
     Decoded, balance, check_count, check_sorted, count, credits, fixed, invalid, key, keys, limit,
-    list, mirror, parse, reset, server, session, set_balance, set_credits, set_keys, set_list, set_server,
-    wire,
+    list, mirror, parse, reset, server, session, set_balance, set_credits, set_keys, set_list,
+    set_server, wire,
 };
 use crate::{
     canonical::Canonical as _,

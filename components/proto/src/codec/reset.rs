@@ -1,8 +1,6 @@
 //! The messages of `friend.capnp` with which a channel begins again.
 
-use super::{
-    Decoded, balance, check_sorted, count, fixed, list, parse, set_balance, set_list,
-};
+use super::{Decoded, balance, check_sorted, count, fixed, list, parse, set_balance, set_list};
 use crate::{
     friend::MAX_CURRENCIES,
     reset::{

@@ -8,8 +8,8 @@ use offset_proto::{
     app::{AppReply, AppRequestId, NodeToApp},
     friend::*,
     index::*,
-    reset::*,
     relay::{CircuitId, ClientToRelay, MAX_DATA_BYTES, RelayToClient},
+    reset::*,
     session::{Bye, Control, DecodeError, Hello, MAX_FEATURES, Packet, Purpose, Wire},
 };
 use proptest::{prelude::*, sample::Index};
