@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, BufRead as _, IsTerminal as _},
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
 };
 
 use clap::Args;
@@ -61,7 +61,7 @@ pub(super) fn ask(what: &str, question: &str) -> anyhow::Result<()> {
         let message = "this needs a yes typed at a terminal; say --yes to go on without";
         return Err(Usage(message.to_owned()).into());
     }
-    eprint!("{what}\n{question} [y/N] ");
+    write!(io::stderr(), "{what}\n{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim() {

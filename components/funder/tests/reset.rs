@@ -278,6 +278,7 @@ fn a_new_epoch_begins_with_the_agreed_balances_and_nothing_else() {
             lab.restart();
             lab.puppets[0].raw.clear();
             lab.open_session(0);
+            lab.connect(1);
         }
         let rows = [(credit(), -200), ("other".parse().unwrap(), 0)];
         lab.puppets[0].begin_epoch(1, &rows);
@@ -434,6 +435,9 @@ fn an_acceptance_waits_for_the_friend_to_begin() {
                 assert_eq!(acceptances(&lab, at).len(), 1, "told in every session");
             }
             let message = next(&lab, at);
+            if matches!(&message, FriendMessage::Resume(resume) if resume.epoch == 2) {
+                lab.puppets[at].begin_epoch(2, &[(credit(), -30)]);
+            }
             lab.message(at, message);
             let channel = &lab.friend(at).channel;
             let became = match &channel.inconsistent {
