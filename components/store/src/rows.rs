@@ -9,7 +9,7 @@ use offset_funder::{
     credit::Numbers,
     state::{
         Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, PaymentRow, Pending, Phase,
-        QueuedOp, SetKey, SetRow, Settings, Stage,
+        QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
@@ -530,6 +530,7 @@ pub(crate) mod payment {
             "receipt",
             "fee",
             "failure",
+            "app",
             "contents",
             "invoice_id",
             "spontaneous",
@@ -551,6 +552,7 @@ pub(crate) mod payment {
 
     pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         let PaymentRow {
+            app,
             contents,
             invoice_id,
             spontaneous,
@@ -568,6 +570,7 @@ pub(crate) mod payment {
             phase,
         } = row;
         write_phase(Values::default().put(id), phase)
+            .put(app)
             .put(contents)
             .put(invoice_id)
             .put(spontaneous)
@@ -589,6 +592,7 @@ pub(crate) mod payment {
         let phase = read_phase(row)?;
         let payment = PaymentRow {
             phase,
+            app: row.take()?,
             contents: row.take()?,
             invoice_id: row.take()?,
             spontaneous: row.take()?,
@@ -638,6 +642,25 @@ pub(crate) mod payment {
             ("unknown", None, None, None) => Phase::Unknown,
             _ => return Err(format!("its phase \"{word}\" does not fit its receipt or failure")),
         })
+    }
+}
+
+pub(crate) mod spent {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("spent", 3, &["app", "currency", "hour", "amount"]);
+
+    pub(crate) fn key(key: &SpentKey) -> Values {
+        Values::default().put(&key.app).put(&key.currency).put(&key.hour)
+    }
+
+    pub(crate) fn write(key: &SpentKey, amount: &Credits) -> Values {
+        self::key(key).put(amount)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SpentKey, Credits)> {
+        let key = SpentKey { app: row.take()?, currency: row.take()?, hour: row.take()? };
+        Ok((key, row.take()?))
     }
 }
 
