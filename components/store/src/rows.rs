@@ -45,6 +45,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&invoice::TABLE, |row| invoice::read(row).map(drop)),
     (&set::TABLE, |row| set::read(row).map(drop)),
     (&payment::TABLE, |row| payment::read(row).map(drop)),
+    (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
 ];
 
