@@ -51,6 +51,7 @@ mod reporting;
 mod reset;
 mod session;
 mod side;
+mod spending;
 pub mod state;
 mod tokens;
 mod tree;
