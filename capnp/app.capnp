@@ -111,12 +111,17 @@ struct ConfigRequest {
     }
     setDefaultCurrency @30 :Text;
     setSpontaneous @31 :Bool;                  # take payments without a registered invoice
+    resetFriend :group {
+      # Accepts the friend's terms to begin an inconsistent channel again.
+      friend @32 :Text;
+      resetToken @33 :Data;                    # of the terms that the user was shown
+    }
     recoverFriend :group {
       # Installs the state that the friend proves (see FriendReport.recovery).
-      friend @32 :Text;
-      token @33 :Data;                        # the token of the state that the owner looked at
+      friend @34 :Text;
+      token @35 :Data;                        # the token of the state that the owner looked at
     }
-    endRecovery @34 :Bool;
+    endRecovery @36 :Bool;
     # The node waits for nobody any more. Requests that may have been paid while nobody can say so
     # are cancelled if this is true; if there are such and it is false, it is refused.
   }
@@ -182,6 +187,7 @@ enum ErrorCode {
   busy @5;                # too many requests at once
   noConnection @6;        # no connection to an index server
   stopping @7;            # the node is stopping
+  limitReached @8;        # the app's ticket limits what it may spend
 }
 
 struct PaymentReport {

@@ -9,13 +9,30 @@ use offset_proto::{
     file::{FriendFile, IndexTicket, RelayTicket},
 };
 
-use super::{CurrencyChoice, FriendName, Session, friends::PPM_PER_PERCENT};
+use super::{
+    CurrencyChoice, FriendName, Session,
+    friends::PPM_PER_PERCENT,
+    recover::{EndRecovery, RecoverFriend},
+    repair::ResetFriend,
+};
 use crate::manners::{Answer, inputs};
 
-/// The commands of `stctrl config`. Asking for what is already so changes nothing and succeeds.
+/// The commands of `stctrl config`.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum Config {
+    #[command(flatten)]
+    Change(Change),
+    /// Accept a friend's terms to begin a channel again that is inconsistent.
+    ResetFriend(ResetFriend),
+    /// Accept the state that a friend proves with this node's own signature.
+    RecoverFriend(RecoverFriend),
+}
+
+/// Commands that only ask the node for a change. Asking for what is already so changes nothing and
+/// succeeds.
+#[derive(Debug, Subcommand)]
+pub(super) enum Change {
     /// Listen at a relay.
     AddRelay(AddRelay),
     /// Stop using a relay.
@@ -54,6 +71,8 @@ pub(super) enum Config {
     SetDefaultCurrency(SetDefaultCurrency),
     /// Say whether payments without a registered invoice are taken.
     SetSpontaneous(SetSpontaneous),
+    /// Wait for nobody any more after a recovery.
+    EndRecovery(EndRecovery),
 }
 
 #[derive(Debug, Args)]
@@ -190,15 +209,23 @@ enum OnOff {
 }
 
 impl Config {
-    /// Asks the node for the change.
+    /// Does what the command says.
     ///
     /// # Errors
     /// When a file is wrong, the node cannot be reached, or it refuses.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        session.configure(self.into_request()?).await?;
-        Ok(Answer::silent())
+        match self {
+            Self::Change(change) => {
+                session.configure(change.into_request()?).await?;
+                Ok(Answer::silent())
+            }
+            Self::ResetFriend(command) => command.run(session).await,
+            Self::RecoverFriend(command) => command.run(session).await,
+        }
     }
+}
 
+impl Change {
     fn into_request(self) -> anyhow::Result<ConfigRequest> {
         Ok(match self {
             Self::AddRelay(AddRelay { name, relay }) => {
@@ -245,6 +272,7 @@ impl Config {
             Self::SetDefaultCurrency(SetDefaultCurrency { currency }) => {
                 ConfigRequest::SetDefaultCurrency { currency }
             }
+            Self::EndRecovery(command) => command.into_request(),
             Self::SetSpontaneous(SetSpontaneous { accept }) => {
                 ConfigRequest::SetSpontaneous { accept: matches!(accept, OnOff::On) }
             }
@@ -311,7 +339,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(subcommand)]
-        config: Config,
+        config: Change,
     }
 
     fn request(line: &str) -> ConfigRequest {

@@ -4,6 +4,8 @@ pub mod config;
 pub mod friends;
 pub mod funds;
 pub mod info;
+mod recover;
+mod repair;
 pub mod servers;
 mod session;
 mod status;

@@ -7,14 +7,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
-use offset_proto::{Currency, Name, ServerAddress, friend::MoveToken};
+use offset_proto::{Credits, Currency, Name, ServerAddress, friend::MoveToken};
 
 use crate::{
     credit::Ends,
     side::Side,
     state::{
         BeforeSent, Channel, Friend, FriendInfo, FriendRecovery, IndexServer, InvoiceRow, Line,
-        LineRow, PaymentRow, Pending, QueuedOp, Recovery, SetKey, SetRow, Settings, State,
+        LineRow, PaymentRow, Pending, QueuedOp, Recovery, SetKey, SetRow, Settings, SpentKey,
+        State,
     },
 };
 
@@ -45,6 +46,8 @@ pub enum Change {
     Set(SetKey, Option<SetRow>),
     /// A payment. One that has ended is kept by the store but no longer part of the state.
     Payment(PaymentId, PaymentRow),
+    /// What an application spent in an hour; `None`: forgotten.
+    Spent(SpentKey, Option<Credits>),
     /// Something can be paid no more; see [`State::settled`].
     Settled(HashResult),
     /// The last token of a friend; `None`: it sent none in this epoch.
@@ -112,6 +115,7 @@ impl State {
             Change::Payment(id, row) => {
                 put(&mut self.payments, id, Some(row).filter(|row| !row.phase.is_final()));
             }
+            Change::Spent(key, amount) => put(&mut self.spent, key, amount.as_ref()),
             Change::Settled(id) => {
                 self.settled.insert(*id);
             }

@@ -77,6 +77,9 @@ impl Funder {
             ConfigRequest::SetRate { friend, currency, rate } => {
                 self.set_rate(&friend, currency, rate)
             }
+            ConfigRequest::ResetFriend { friend, reset_token } => {
+                self.reset_friend(&friend, reset_token)
+            }
             ConfigRequest::SetDefaultCurrency { currency } => {
                 if self.state.settings.default_currency != currency {
                     self.state.settings.default_currency = currency;

@@ -129,6 +129,8 @@ impl Funder {
         self.annotate(&out, Side::Local, |sent| sent.link = Link::Upstream(at.friend, at.id));
         self.annotate(at, Side::Remote, |row| row.link = Link::Downstream(out.friend, out.id));
         self.guard.add(&out, at.friend, frozen, since);
+        self.exposed.remove(&out);
+        self.line_changed(out.friend, &out.currency);
         true
     }
 
@@ -271,7 +273,7 @@ impl Funder {
                 .collect();
             for part in gone {
                 if accepted {
-                    self.part_gone(key, part);
+                    self.part_gone_from(key, part);
                 } else {
                     self.leave_set(now, key, part);
                 }

@@ -41,6 +41,8 @@ pub struct Funder {
     /// Requests that wait in a queue, by the friend and id they will have.
     pub(crate) queued_requests: BTreeMap<(PublicKey, RequestId), u64>,
     pub(crate) guard: Guard,
+    /// Outgoing requests whose incoming side ended with a friendship.
+    pub(crate) exposed: BTreeSet<Place>,
     pub(crate) next_queued: u64,
     /// Requests of apps that are answered when the payment ends.
     pub(crate) waiters: BTreeMap<PaymentId, Vec<(AppId, AppRequestId)>>,
@@ -109,10 +111,14 @@ pub(crate) struct Session {
     pub(crate) standing: Standing,
     /// What the friend said of itself.
     pub(crate) theirs: Option<Resume>,
+    /// Terms of a reset came before it was known whether we lost state: they must come again.
+    pub(crate) withheld: bool,
     /// The counter at which the friend wants the token.
     pub(crate) remote_wants: Option<u64>,
     /// The counter at which we asked for the token.
     pub(crate) asked: Option<u64>,
+    /// What was proven to the friend as collected.
+    pub(crate) proven: BTreeSet<(Currency, RequestId)>,
 }
 
 /// Whether the two `resume`s of a session agree.
@@ -154,6 +160,7 @@ impl Funder {
             timers: BTreeSet::new(),
             queued_requests: BTreeMap::new(),
             guard: Guard::default(),
+            exposed: BTreeSet::new(),
             next_queued: 0,
             waiters: BTreeMap::new(),
             starting: BTreeSet::new(),
@@ -203,6 +210,13 @@ impl Funder {
                 FriendMessage::Resume(resume) => self.resume(now, friend, session, &resume),
                 FriendMessage::MoveToken(token) => self.receive(now, rng, friend, *token),
                 FriendMessage::TokenWanted { counter } => self.token_wanted(friend, counter),
+                FriendMessage::Inconsistency(message) => {
+                    self.inconsistency_received(now, friend, *message);
+                }
+                FriendMessage::AcceptReset(accept) => {
+                    self.acceptance_received(now, friend, accept);
+                }
+                FriendMessage::Removed { epoch } => self.removed_received(now, friend, epoch),
                 FriendMessage::RequestStateProof { page } => self.proof_wanted(friend, page),
                 FriendMessage::StateProof(page) => self.proof_page(now, friend, page),
             }
@@ -222,8 +236,8 @@ impl Funder {
         let result = match command {
             Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
             Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
-            Command::Pay { request, ended } => {
-                self.pay(now, (app, request_id), *request, ended.as_deref())
+            Command::Pay { request, ended, payer } => {
+                self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
             }
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))
@@ -475,7 +489,8 @@ impl Funder {
                 self.cancel_incoming(now, &upstream, reason, reporter);
             }
             Link::Payment(payment) => self.part_cancelled(now, payment, at.id, reason, reporter),
-            Link::None | Link::Destination | Link::Downstream(..) => {}
+            Link::None => drop(self.exposed.remove(at)),
+            Link::Destination | Link::Downstream(..) => {}
         }
     }
 

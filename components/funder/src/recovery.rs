@@ -24,11 +24,12 @@ use offset_crypto::{HashResult, PublicKey};
 use offset_proto::{
     Credits, Currency, Name, Timestamp,
     app::{AppError, ErrorCode},
-    friend::{CancelReason, FriendMessage},
+    friend::CancelReason,
     proof::StateProof,
 };
 
 use crate::{
+    api::Effect,
     credit::MutualCredit,
     destination::app_error,
     dirty::Key,
@@ -177,6 +178,18 @@ impl Funder {
         self.dirty.friends.insert(key);
     }
 
+    /// Whether the terms of a reset must wait: a friend that is asked what we lost, or that has proven
+    /// it, is heard on them in the session after that.
+    pub(crate) fn withholds(&mut self, key: &PublicKey) -> bool {
+        let quarantined = self.quarantined(key).is_some();
+        let session = self.live.get_mut(key).and_then(|live| live.session.as_mut());
+        session.is_some_and(|session| {
+            let waits = quarantined || session.standing == Standing::Behind;
+            session.withheld |= waits;
+            waits
+        })
+    }
+
     /// The operator accepts the state that was shown, named by the id of our own last token in it.
     pub(crate) fn recover_friend(
         &mut self,
@@ -223,6 +236,8 @@ impl Funder {
         let channel = &mut friend.channel;
         channel.inconsistent = None;
         channel.epoch = token.body.epoch;
+        channel.highest_epoch = channel.highest_epoch.max(token.body.epoch);
+        channel.own_tokens = [Some(token.id()), None];
         channel.counter = token.body.counter;
         channel.token_id = token.id();
         channel.last_sent = Some(Arc::new(token.clone()));
@@ -241,9 +256,11 @@ impl Funder {
         self.live.entry(key).or_default().proven = Lines::new();
         self.mend_links(now);
         let session = self.live.get(&key).and_then(|live| live.session.as_ref());
-        if session.is_some_and(|session| session.theirs.is_some()) {
-            let resume = self.our_resume(key);
-            self.send(key, FriendMessage::Resume(resume));
+        if let Some(session) = session.filter(|session| session.withheld) {
+            let session = session.id;
+            self.effects.push(Effect::Disconnect { friend: key, session });
+        } else if session.is_some_and(|session| session.theirs.is_some()) {
+            self.send_resume(key);
             self.judge(now, key);
         }
     }
@@ -340,6 +357,7 @@ impl Funder {
         for (at, side, link) in alone {
             if let Link::Upstream(from, _) = link {
                 self.guard.remove(&at, from);
+                self.exposed.insert(at.clone());
             }
             self.annotate(&at, side, |row| row.link = Link::None);
         }

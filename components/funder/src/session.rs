@@ -3,8 +3,8 @@
 
 use offset_crypto::PublicKey;
 use offset_proto::{
-    Text, Timestamp,
-    friend::{CancelReason, FriendMessage, Resume},
+    Timestamp,
+    friend::{FriendMessage, Resume},
 };
 
 use crate::{
@@ -43,20 +43,25 @@ impl Funder {
             id,
             standing: Standing::Resuming,
             theirs: None,
+            withheld: false,
             remote_wants: None,
             asked: None,
+            proven: Default::default(),
         };
         let live = self.live.entry(key).or_default();
         live.session = Some(session);
         live.claim = None;
-        let resume = self.our_resume(key);
-        self.send(key, FriendMessage::Resume(resume));
+        self.send_resume(key);
+        self.send_terms(key);
     }
 
-    /// Where we are, for the friend to compare; a wish for the token in it counts as asked.
-    pub(crate) fn our_resume(&mut self, key: PublicKey) -> Resume {
+    /// Says where we are: first on every session, and again when an epoch has begun in it. The
+    /// session agrees when the friend has done the same.
+    pub(crate) fn send_resume(&mut self, key: PublicKey) {
         let ends = self.ends(key);
-        let friend = &self.state.friends[&key];
+        let Some(friend) = self.friend(&key) else {
+            return;
+        };
         let channel = &friend.channel;
         let wants_token = channel.inconsistent.is_none()
             && self.quarantined(&key).is_none()
@@ -69,9 +74,10 @@ impl Funder {
             wants_token,
         };
         if let Some(session) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) {
+            session.standing = Standing::Resuming;
             session.asked = wants_token.then_some(resume.counter);
+            self.send(key, FriendMessage::Resume(resume));
         }
-        resume
     }
 
     pub(crate) fn disconnected(&mut self, now: Timestamp, key: PublicKey) {
@@ -101,15 +107,17 @@ impl Funder {
             return;
         };
         match current.standing {
-            // A friend that lost state says where it is once more when it has recovered.
-            Standing::Resuming | Standing::Ahead => {
-                current.theirs = Some(theirs.clone());
-                self.judge(now, key);
-            }
+            // A friend says it again when an epoch has begun, or when it recovered what it lost.
+            Standing::Resuming | Standing::Ahead => current.theirs = Some(theirs.clone()),
             Standing::Agreed | Standing::Behind | Standing::Quarantined => {
                 self.effects.push(Effect::Disconnect { friend: key, session });
+                return;
             }
         }
+        if self.quarantined(&key).is_none() {
+            self.epoch_shown(now, key, theirs);
+        }
+        self.judge(now, key);
     }
 
     /// Compares both sides' `resume`s.
@@ -121,12 +129,9 @@ impl Funder {
         let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
             return;
         };
-        let Some(theirs) = &current.theirs else {
+        let Some(theirs) = current.theirs.clone() else {
             return;
         };
-        if friend.channel.inconsistent.is_some() {
-            return;
-        }
         if let Some(FriendRecovery::Quarantined(proof)) = &friend.recovery {
             let known = proof.my_token.as_ref().unwrap_or(&proof.your_token);
             let known = (known.body.epoch, known.body.counter);
@@ -137,28 +142,15 @@ impl Funder {
             }
             return;
         }
-        let mirrored = friend.channel.counter.checked_add(1) == Some(theirs.counter)
+        let channel = &friend.channel;
+        let mirrored = channel.counter.checked_add(1) == Some(theirs.counter)
             && signer(&ends, theirs.counter) == Side::Remote;
-        match compare(&friend.channel, signer(&ends, friend.channel.counter), theirs, mirrored) {
-            Verdict::Agree { send_again } => {
-                current.standing = Standing::Agreed;
-                current.remote_wants = theirs.wants_token.then_some(theirs.counter);
-                let again = friend.channel.last_sent.clone().filter(|_| send_again);
-                let live = self.live.entry(key).or_default();
-                let first = !std::mem::replace(&mut live.agreed_since_start, true);
-                self.agreed_again(key);
-                if let Some(token) = again {
-                    self.send(key, FriendMessage::MoveToken(Box::new((*token).clone())));
-                }
-                self.availability_changed(key);
-                self.dirty.touch(key);
-                if self.state.recovery.is_some() {
-                    self.derive_due(now, key);
-                }
-                if first {
-                    self.retry_accepting(now, key);
-                }
-            }
+        let verdict = compare(channel, signer(&ends, channel.counter), &theirs, mirrored);
+        // What one side lost is shown to it though the channel is inconsistent; nothing else moves.
+        let inconsistent = channel.inconsistent.is_some();
+        match verdict {
+            Verdict::Agree { .. } | Verdict::Inconsistent if inconsistent => {}
+            Verdict::Agree { send_again } => self.agreed(now, key, &theirs, send_again),
             Verdict::Behind => {
                 current.standing = Standing::Behind;
                 self.dirty.friends.insert(key);
@@ -174,32 +166,31 @@ impl Funder {
         }
     }
 
-    /// Something was agreed with a friend: it is not waited for any more.
-    fn agreed_again(&mut self, key: PublicKey) {
-        if let Some(friend) = self.state.friends.get_mut(&key)
-            && friend.recovery.take().is_some()
-        {
-            self.dirty.mark(Key::FriendRecovery(key));
+    /// The friend is online from here on.
+    fn agreed(&mut self, now: Timestamp, key: PublicKey, theirs: &Resume, send_again: bool) {
+        let live = self.live.entry(key).or_default();
+        if let Some(session) = live.session.as_mut() {
+            session.standing = Standing::Agreed;
+            session.remote_wants = theirs.wants_token.then_some(theirs.counter);
         }
-    }
-
-    /// Stops a channel for good: something came that cannot be explained. Nothing that was
-    /// forwarded over it is cancelled; requests that never went into a token are (section 8).
-    pub(crate) fn inconsistent(&mut self, now: Timestamp, key: PublicKey, why: &str) {
+        let first = !std::mem::replace(&mut live.agreed_since_start, true);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
-        if friend.channel.inconsistent.is_some() {
-            return;
+        let again = friend.channel.last_sent.clone().filter(|_| send_again);
+        if friend.recovery.take().is_some() {
+            self.dirty.mark(Key::FriendRecovery(key));
         }
-        log::warn!("the channel with friend {key:?} is inconsistent: {why}");
-        friend.channel.inconsistent = Some(Text::cut(why));
-        self.dirty.mark(Key::Channel(key));
+        if let Some(token) = again {
+            self.send(key, FriendMessage::MoveToken(Box::new((*token).clone())));
+        }
         self.availability_changed(key);
-        for number in self.queued_requests_of(key, None) {
-            if let Some(row) = self.dequeue(key, number) {
-                self.request_not_sent(now, key, &row, CancelReason::Offline);
-            }
+        self.dirty.touch(key);
+        if self.state.recovery.is_some() {
+            self.derive_due(now, key);
+        }
+        if first {
+            self.retry_accepting(now, key);
         }
     }
 

@@ -38,7 +38,7 @@ impl Funder {
     /// Sends what can be sent to a friend now: a token if we hold it, or the wish for it.
     pub(crate) fn flush(&mut self, now: Timestamp, key: PublicKey) {
         if !self.is_online(&key) {
-            return;
+            return self.send_proofs(key);
         }
         let ends = self.ends(key);
         let Some(friend) = self.friend(&key) else {
@@ -113,6 +113,7 @@ impl Funder {
         let token = body.sign(&self.identity);
         channel.counter = counter;
         channel.token_id = token.id();
+        channel.own_tokens = [Some(channel.token_id), channel.own_tokens[0]];
         channel.last_sent = Some(Arc::new(token.clone()));
         if friend.before_sent != before {
             friend.before_sent = before;
@@ -314,7 +315,8 @@ impl Funder {
         let token = Arc::new(token);
         friend.received = Some(token.clone());
         self.dirty.mark(Key::Received(key));
-        if channel.relays_confirmed != channel.relays_sent {
+        // After a reset ours are still to be sent.
+        if channel.relays_sent.is_some() && channel.relays_confirmed != channel.relays_sent {
             channel.relays_confirmed = channel.relays_sent.clone();
             self.dirty.own_relays = true;
         }

@@ -132,7 +132,7 @@ fn changed(old: &mut Vec<ServerReport>, new: Vec<ServerReport>) -> Option<Vec<Se
 #[cfg(test)]
 mod tests {
     use offset_crypto::{Identity, SeededRng};
-    use offset_proto::Currency;
+    use offset_proto::{Currency, report::FriendStanding};
 
     use super::*;
 
@@ -153,7 +153,8 @@ mod tests {
             relays: Vec::new(),
             enabled: true,
             online: false,
-            consistent: true,
+            standing: FriendStanding::Consistent,
+            recovery: Default::default(),
             last_error: Text::cut(""),
             currencies: Vec::new(),
         }
@@ -164,6 +165,7 @@ mod tests {
             public_key: key(1),
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            recovering: false,
             relays: vec![server(2), server(3)],
             index_servers: vec![server(4)],
             friends: vec![friend(5)],

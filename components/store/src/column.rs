@@ -5,7 +5,7 @@ use offset_crypto::{
 };
 use offset_funder::{
     Side,
-    state::{Attempt, LineRow, Link, Pending, Stage},
+    state::{Agreement, Attempt, Inconsistent, LineRow, Link, Pending, Stage},
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, ServerAddress, Text, Timestamp,
@@ -212,6 +212,7 @@ json_columns! {
     Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge>
     Vec<(Currency, Option<LineRow>)> Vec<(Currency, Pending)>
     Attempt Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
+    Box<Inconsistent> Box<Agreement>
 }
 
 /// A move token is large, rewritten often and looked at by nobody: it is stored as it is sent.

@@ -11,6 +11,7 @@ mod payment;
 mod proof;
 mod relay;
 mod report;
+mod reset;
 mod session;
 
 use std::str::FromStr;

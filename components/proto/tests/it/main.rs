@@ -4,5 +4,6 @@
 mod codec;
 mod file;
 mod proof;
+mod samples;
 mod support;
 mod vectors;

@@ -201,6 +201,11 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             }
             set_rate(*rate, set.init_rate());
         }
+        ConfigRequest::ResetFriend { friend, reset_token } => {
+            let mut reset = config.init_reset_friend();
+            reset.set_friend(friend.as_str());
+            reset.set_reset_token(reset_token.as_bytes());
+        }
     }
 }
 
@@ -223,6 +228,10 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             ConfigRequest::SetDefaultCurrency { currency: parse("currency", currency)? }
         }
         Which::SetSpontaneous(accept) => ConfigRequest::SetSpontaneous { accept },
+        Which::ResetFriend(reset) => ConfigRequest::ResetFriend {
+            friend: parse("friend", reset.get_friend())?,
+            reset_token: fixed("resetToken", reset.get_reset_token())?,
+        },
         Which::RecoverFriend(recover) => ConfigRequest::RecoverFriend {
             friend: parse("friend", recover.get_friend())?,
             token: fixed("token", recover.get_token())?,
