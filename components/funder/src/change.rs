@@ -105,7 +105,7 @@ impl State {
             }
             Change::Set(key, row) => put(&mut self.sets, key, row.as_ref()),
             Change::Payment(id, row) => {
-                put(&mut self.payments, id, Some(row).filter(|row| !row.phase.is_final()));
+                put(&mut self.payments, id, Some(row).filter(|row| !row.is_ended()));
             }
             Change::Settled(id) => {
                 self.settled.insert(*id);

@@ -209,7 +209,7 @@ impl Funder {
                     self.enqueue(now, &upstream, FriendOp::Collect(collect), Link::None);
                 }
             }
-            Link::Payment(payment) => self.part_paid(now, payment, at, row, collect),
+            Link::Payment(payment) => self.part_paid(now, payment, at, collect),
             Link::None | Link::Destination | Link::Downstream(..) => {}
         }
     }

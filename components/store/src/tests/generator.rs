@@ -8,8 +8,8 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Attempt, Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, Link, Part, PartState,
-        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, Stage, State,
+        Attempt, Channel, Decision, FriendInfo, IndexServer, InvoiceRow, LineRow, Link, Part,
+        PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, Stage, State,
     },
 };
 use offset_proto::{
@@ -360,9 +360,12 @@ impl Generator {
             created_at: self.time(),
             deadline: self.time(),
             note: Text::cut("a note"),
+            max_parts: self.byte(9),
             exclude: self.list(|some| Edge { from: key(some.byte(9)), to: key(some.byte(9)) }),
-            attempt: self.maybe(|some| Attempt {
+            searching_since: self.time(),
+            attempts: self.list(|some| Attempt {
                 src_plain_lock: some.fixed().into(),
+                decision: some.pick(&[Decision::Open, Decision::Committed, Decision::Released]),
                 parts: some.list(Self::part),
             }),
             last_failure: self.maybe(Self::failure),
@@ -371,17 +374,19 @@ impl Generator {
     }
 
     fn part(&mut self) -> Part {
-        let response = Box::new(self.response());
         Part {
             route: self.list(|some| key(some.byte(9))),
             request_id: self.id(),
             amount: self.credits(),
             fee: self.credits(),
+            since: self.time(),
+            response: self.maybe(|some| Box::new(some.response())),
             state: self.pick(&[
                 PartState::Requested,
-                PartState::Responded(response),
+                PartState::Responded,
                 PartState::Cancelled,
                 PartState::Collected,
+                PartState::Lost,
             ]),
         }
     }
@@ -401,6 +406,7 @@ impl Generator {
         let phases = [
             Phase::Routing,
             Phase::Requesting,
+            Phase::Complete,
             Phase::Committed,
             Phase::Succeeded { receipt, fee: self.credits() },
             Phase::Failed(self.failure()),
@@ -423,6 +429,8 @@ impl Generator {
             },
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
+            PaymentFailure::NoCapacity { available: self.credits() },
+            PaymentFailure::NoAnswer { friend: key(self.byte(9)) },
         ];
         self.pick(&failures)
     }
