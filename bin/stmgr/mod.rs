@@ -1,5 +1,6 @@
-//! `stmgr`: makes identities, databases and tickets, and says what a file is.
+//! `stmgr`: makes identities, databases, their backups and tickets, and says what a file is.
 
+mod backup;
 mod identities;
 mod show;
 mod tickets;
@@ -45,6 +46,12 @@ enum Command {
     IndexTicket(tickets::ServerArguments),
     /// Make a file with all that an application needs to use a node, its secret key included.
     NodeEntry(tickets::NodeEntryArguments),
+    /// Copy the database of a node, which may run meanwhile.
+    Backup(backup::Backup),
+    /// Make a database of a backup, where none is.
+    Restore(backup::Restore),
+    /// Check all of a backup, and say whose it is and what it holds.
+    VerifyBackup(backup::VerifyBackup),
     /// Say what a file is and holds, never a secret.
     Show(show::ShowArguments),
 }
@@ -96,6 +103,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::RelayTicket(arguments) => arguments.run(offset_proto::file::RelayTicket),
         Command::IndexTicket(arguments) => arguments.run(offset_proto::file::IndexTicket),
         Command::NodeEntry(arguments) => arguments.run(),
+        Command::Backup(arguments) => arguments.run(),
+        Command::Restore(arguments) => arguments.run(),
+        Command::VerifyBackup(arguments) => arguments.run(),
         Command::Show(arguments) => arguments.run(),
     })
 }
@@ -114,7 +124,11 @@ Examples:
   stmgr node-ticket --address 127.0.0.1:9876 --idfile node/node.ident --output node/node.ticket
   stmgr app-ticket --idfile app/app.ident --pbuyer --pseller --pconfig --proutes \\
         --output node/trusted/app.ticket
-  stmgr show node/node.ticket";
+  stmgr backup --database node/node.db --output backups/monday.db
+  stmgr verify-backup backups/monday.db
+  stmgr show node/node.ticket
+  stmgr show relay.ticket --qr
+  stmgr show alice.friend --text | stmgr show -";
 
 #[cfg(test)]
 mod tests {
