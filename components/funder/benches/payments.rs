@@ -147,7 +147,7 @@ impl Chain {
             note: "".parse().unwrap(),
             max_parts: None,
         };
-        self.command(0, Command::Pay { request: Box::new(request), ended: None });
+        self.command(0, Command::Pay { request: Box::new(request), ended: None, payer: None });
     }
 
     /// Every node takes a batch; then everything sent is delivered.

@@ -405,15 +405,18 @@ impl Funder {
     }
 
     fn committed_part_cancelled(&mut self, id: PaymentId) {
-        let Some(row) = self.state.payments.get_mut(&id) else {
+        let Some(row) = self.state.payments.get(&id) else {
             return;
         };
-        let fees = row.fees();
+        let fee = row.fees();
         let all = row.standing().next().is_none();
-        match &mut row.phase {
+        match &row.phase {
             Phase::Committed if all => self.end_payment(id, Phase::Cancelled),
-            // The receiver was content with less: its mediators take nothing.
-            Phase::Succeeded { fee, .. } => *fee = fees,
+            // The receiver was content with less: the mediators of this part take nothing.
+            Phase::Succeeded { receipt, .. } => {
+                let receipt = receipt.clone();
+                self.end_payment(id, Phase::Succeeded { receipt, fee });
+            }
             Phase::Routing
             | Phase::Requesting
             | Phase::Complete
