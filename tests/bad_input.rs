@@ -61,7 +61,7 @@ fn wrong_usage_is_exit_code_2() {
         ("stctrl -I a -T b funds send-funds -a 5 -d x", "see --help"),
         ("stctrl -I a -T b funds pay-invoice -i a -r b --deadline abc", "expected a whole number"),
         ("stctrl -I a -T b funds pay-invoice -i a -r b --deadline ''", "expected a whole number"),
-        ("stctrl -I a -T b funds pay-invoice -i a -r b --deadline -1", "--deadline"),
+        ("stctrl -I a -T b funds pay-invoice -i a -r b --deadline=-1", "--deadline"),
         (
             "stctrl -I a -T b funds pay-invoice -i a -r b --deadline 5000000000",
             "from 0 to 4294967295",

@@ -199,7 +199,7 @@ fn check(arg: &Arg, values: &[OsString]) -> Result<(), String> {
 pub(super) fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     use std::num::IntErrorKind;
     let said = error.to_string();
-    let numbers = error.downcast_ref::<std::num::ParseIntError>().map(|error| error.kind().clone());
+    let numbers = error.downcast_ref::<std::num::ParseIntError>().map(|error| *error.kind());
     match numbers {
         Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {
             return "expected a smaller number".to_owned();
