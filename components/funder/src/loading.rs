@@ -8,7 +8,7 @@ use crate::{
     change::CorruptState,
     funder::{Funder, Place, Timer},
     side::Side,
-    state::{Attempt, Decision, Link, Part, PartState, PaymentRow, Phase, sum},
+    state::{Attempt, Decision, Link, Part, PartState, PaymentRow, Pending, Phase, sum},
 };
 
 impl Funder {
@@ -89,10 +89,14 @@ impl Funder {
                 continue;
             };
             for (id, row) in credit.pending(Side::Local) {
-                if let Link::Upstream(from, _) = row.link {
-                    let place = Place { friend: key, currency: currency.clone(), id: *id };
-                    let frozen = row.request.frozen().unwrap_or_default();
-                    self.guard.add(&place, from, frozen, row.since);
+                let place = Place { friend: key, currency: currency.clone(), id: *id };
+                match row.link {
+                    Link::Upstream(from, _) => {
+                        let frozen = row.request.frozen().unwrap_or_default();
+                        self.guard.add(&place, from, frozen, row.since);
+                    }
+                    Link::None if !row.closing => drop(self.exposed.insert(place)),
+                    Link::None | Link::Payment(_) | Link::Destination | Link::Downstream(..) => {}
                 }
             }
         }
@@ -153,19 +157,21 @@ impl Funder {
         let within = row.max_fee.is_none_or(|most| row.fees() <= most);
         assert!(within, "{id:?} reserves more fees than allowed");
         for part in row.attempts.iter().flat_map(|attempt| &attempt.parts) {
-            assert_eq!(part.state.is_pending(), self.is_there(row, part), "{id:?}: {part:?}");
+            assert_eq!(part.state.is_pending(), self.is_there(id, row, part), "{id:?}: {part:?}");
             let answered = part.response.is_some();
             assert!(answered || part.state != PartState::Responded, "{id:?}: {part:?}");
         }
     }
 
     /// Whether the request of a part is queued or pending.
-    fn is_there(&self, row: &PaymentRow, part: &Part) -> bool {
+    fn is_there(&self, id: PaymentId, row: &PaymentRow, part: &Part) -> bool {
         let Some(friend) = part.route.get(1).copied() else {
             return false;
         };
         let at = Place { friend, currency: row.currency.clone(), id: part.request_id };
-        self.queued_request(friend, at.id).is_some() || self.pending(&at, Side::Local).is_some()
+        let ours = |row: &Pending| row.link == Link::Payment(id);
+        self.queued_request(friend, at.id).is_some()
+            || self.pending(&at, Side::Local).is_some_and(ours)
     }
 
     /// An incoming request that was passed on and is not ending has its partner downstream (M8).

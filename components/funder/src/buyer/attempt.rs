@@ -18,7 +18,7 @@ use crate::{
     api::{Effect, RoutesError, RoutesFor},
     dirty::Key,
     funder::{Funder, Place, Timer},
-    state::{Attempt, Decision, Link, Part, PartState, PaymentRow, Phase, sum},
+    state::{Attempt, Decision, Link, Part, PartState, PaymentRow, Pending, Phase, sum},
 };
 
 /// Looking for ways, and reserving along them.
@@ -429,7 +429,6 @@ impl Funder {
 
     /// A part ended by a reset, a removal or a recovery, in whatever attempt: it counts as possibly
     /// paid (protocol, section 7). A request that never went into a token is cancelled instead.
-    #[allow(dead_code, reason = "called by what ends friendships")]
     pub(crate) fn part_lost(&mut self, now: Timestamp, id: PaymentId, request_id: RequestId) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
@@ -460,7 +459,7 @@ impl Funder {
         now: Timestamp,
         id: PaymentId,
         at: &Place,
-        collect: &Collect,
+        (pending, collect): (&Pending, &Collect),
     ) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
@@ -469,6 +468,9 @@ impl Funder {
             return;
         };
         part.state = PartState::Collected;
+        // A proof may bring the answer only now.
+        let response = || pending.response.as_deref().cloned().map(Box::new);
+        part.response = part.response.take().or_else(response);
         self.dirty.mark(Key::Payment(id));
         if matches!(row.phase, Phase::Succeeded { .. }) {
             return row.tidy();
