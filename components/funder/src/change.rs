@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
-use offset_proto::{Currency, Name, ServerAddress};
+use offset_proto::{Currency, Name, ServerAddress, history::HistoryEntry};
 
 use crate::{
     credit::Ends,
@@ -47,6 +47,8 @@ pub enum Change {
     Payment(PaymentId, PaymentRow),
     /// Something can be paid no more; see [`State::settled`].
     Settled(HashResult),
+    /// A new entry of the books. The store keeps it; it is no part of the state.
+    Entry(Box<HistoryEntry>),
 }
 
 /// A change that does not fit the state it is applied to.
@@ -110,6 +112,7 @@ impl State {
             Change::Settled(id) => {
                 self.settled.insert(*id);
             }
+            Change::Entry(entry) => self.last_entry = entry.sequence,
         }
         Ok(())
     }

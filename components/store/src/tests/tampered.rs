@@ -34,6 +34,7 @@ fn filled(path: &Path) {
             && !state.sets.is_empty()
             && !state.payments.is_empty()
             && !state.settled.is_empty()
+            && 0 < state.last_entry
     };
     while !full(&state) {
         let batch = generator.batch(&state);
@@ -112,6 +113,7 @@ fn every_changed_row_is_found() {
         ("invoices", "created_at", "77"),
         ("sets", "since", "77"),
         ("payments", "deadline", "77"),
+        ("history", "time", "77"),
         ("settled", "row_check", "'AAAAAAAAAAAAAAAA'"),
         ("node", "row_check", "'AAAAAAAAAAAAAAAA'"),
     ] {
@@ -178,6 +180,14 @@ fn rows_that_make_no_sense_are_refused() {
         ("UPDATE queued SET op = '{\"kind\": \"gift\"}', row_check = ''", "no operation \"gift\""),
         ("UPDATE queued SET link = '{\"kind\": \"gift\"}', row_check = ''", "no link \"gift\""),
         ("UPDATE settings SET accepts_spontaneous = 2, row_check = ''", "expected 0 or 1"),
+        ("DELETE FROM history", "have no entry"),
+        ("DELETE FROM history WHERE balance <> '0'", "the books of currency"),
+        (
+            "UPDATE lines SET balance = '77', row_check = '' WHERE balance IS NOT NULL",
+            "and its balance is 77",
+        ),
+        ("UPDATE history SET currency = 'x', balance = '1', row_check = ''", "the line is gone"),
+        ("UPDATE history SET kind = 'paid', fee = NULL, row_check = ''", "does not fit what it"),
         ("DELETE FROM node", "not the database of an Offset node"),
     ] {
         let text = refusal(&path, sql).to_string();
