@@ -133,6 +133,18 @@ impl OutputFile {
         self.put()
     }
 
+    /// As [`OutputFile::write`], for contents that `fill` puts into the file whose name it is given.
+    ///
+    /// # Errors
+    /// What `fill` says, or when the file cannot be written; then there is no file, or the old one.
+    pub fn fill<T>(self, fill: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let filled = fill(self.temporary.path())?;
+        let synced = self.temporary.as_file().sync_all();
+        synced.with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.put()?;
+        Ok(filled)
+    }
+
     /// Gives the file, whose contents are written and synced, its name.
     fn put(self) -> anyhow::Result<()> {
         let persisted = if self.force {

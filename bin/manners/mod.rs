@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod files;
 pub mod inputs;
 pub mod names;
+pub mod passphrase;
 pub mod table;
 
 pub use crate::manners::{

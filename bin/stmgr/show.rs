@@ -8,7 +8,7 @@ use offset_crypto::{Identity, Seed};
 use offset_proto::{
     ServerAddress,
     app::Permissions,
-    file::{AnyFile, FriendFile},
+    file::{AnyFile, FriendFile, IdentityFile},
     payment::{Invoice, Receipt},
 };
 use serde_json::{Map, Value, json};
@@ -54,7 +54,14 @@ fn describe(file: AnyFile) -> Answer {
     let mut out = Description { lines: Vec::new(), json: Map::new() };
     out.add("kind", file.kind());
     match file {
-        AnyFile::Identity(identity) => out.key_of(identity.0),
+        AnyFile::Identity(IdentityFile::Plain(seed)) => {
+            out.key_of(seed);
+            out.add_as("sealed", false, Value::Bool(false));
+        }
+        AnyFile::Identity(IdentityFile::Sealed(sealed)) => {
+            out.add("public_key", sealed.public_key);
+            out.add_as("sealed", true, Value::Bool(true));
+        }
         AnyFile::NodeTicket(ticket) => out.server(&ticket.0),
         AnyFile::RelayTicket(ticket) => out.server(&ticket.0),
         AnyFile::IndexTicket(ticket) => out.server(&ticket.0),
@@ -141,7 +148,7 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use offset_crypto::SeededRng;
-    use offset_proto::file::{IdentityFile, OffsetFile as _};
+    use offset_proto::file::OffsetFile as _;
 
     use super::*;
 
@@ -149,7 +156,7 @@ mod tests {
     fn an_identity_is_shown_without_its_secret() {
         let seed = Seed::random(&mut SeededRng::new(1));
         let secret = seed.to_text().as_str().to_owned();
-        let file = AnyFile::parse(&IdentityFile(seed).to_toml()).unwrap();
+        let file = AnyFile::parse(&IdentityFile::Plain(seed).to_toml()).unwrap();
         let answer = describe(file);
         assert!(answer.text().starts_with("kind: identity\npublic key: "), "{}", answer.text());
         assert!(!answer.text().contains(&secret));

@@ -31,6 +31,7 @@
 //! - *Books agree*: the last entry of every line in the books has the line's balance.
 //! - *One process, one identity*: the database is locked and belongs to one key.
 
+pub mod backup;
 mod books;
 mod column;
 mod error;

@@ -3,6 +3,8 @@
 //! Each table has a `write` that gives a row's values in the order of its columns and a `read` that
 //! takes them in the same order and checks what can be checked within the row.
 
+pub(crate) mod history;
+
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_funder::{
     Side, Sided,
@@ -13,10 +15,9 @@ use offset_funder::{
     },
 };
 use offset_proto::{
-    Credits, Currency, Name, Rate, ServerAddress, Text,
+    Credits, Currency, Name, Rate, ServerAddress,
     app::PaymentFailure,
     friend::{Request, Response},
-    history::{Adjustment, HistoryEntry, HistoryEvent},
     payment::{Invoice, Receipt},
 };
 use std::sync::Arc;
@@ -27,6 +28,28 @@ use crate::{
 };
 
 type Read<T> = Result<T, String>;
+
+/// Reads a row for its checks alone.
+pub(crate) type ReadOnly = fn(&mut Reading<'_>) -> Read<()>;
+
+/// Every table, and what its rows are read with, for whoever checks all that there is.
+pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
+    (&node::TABLE, |row| node::read(row).map(drop)),
+    (&index_epoch::TABLE, |row| index_epoch::read(row).map(drop)),
+    (&settings::TABLE, |row| settings::read(row).map(drop)),
+    (&relay::TABLE, |row| relay::read(row).map(drop)),
+    (&index_server::TABLE, |row| index_server::read(row).map(drop)),
+    (&friend::TABLE, |row| friend::read(row).map(drop)),
+    (&channel::TABLE, |row| channel::read(row).map(drop)),
+    (&line::TABLE, |row| line::read(row).map(drop)),
+    (&pending::TABLE, |row| pending::read(row).map(drop)),
+    (&queued::TABLE, |row| queued::read(row).map(drop)),
+    (&invoice::TABLE, |row| invoice::read(row).map(drop)),
+    (&set::TABLE, |row| set::read(row).map(drop)),
+    (&payment::TABLE, |row| payment::read(row).map(drop)),
+    (&settled::TABLE, |row| settled::read(row).map(drop)),
+    (&history::TABLE, |row| history::read(row).map(drop)),
+];
 
 pub(crate) mod node {
     use super::*;
@@ -666,168 +689,4 @@ pub(crate) mod settled {
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<HashResult> {
         row.take()
     }
-}
-
-pub(crate) mod history {
-    use super::*;
-
-    pub(crate) static TABLE: Table = Table::new(
-        "history",
-        1,
-        &[
-            "sequence",
-            "time",
-            "friend",
-            "friend_name",
-            "currency",
-            "delta",
-            "balance",
-            "kind",
-            "payment_id",
-            "invoice_id",
-            "other_node",
-            "forward_id",
-            "amount",
-            "fee",
-            "words",
-        ],
-    );
-
-    /// What the kinds tell, column by column.
-    #[derive(Default)]
-    struct Details {
-        payment_id: Option<PaymentId>,
-        invoice_id: Option<InvoiceId>,
-        other_node: Option<PublicKey>,
-        forward_id: Option<RequestId>,
-        amount: Option<Credits>,
-        fee: Option<Credits>,
-        words: Option<Text>,
-    }
-
-    pub(crate) fn write(entry: &HistoryEntry) -> Values {
-        let HistoryEntry { sequence, time, friend, friend_name, currency, delta, balance, event } =
-            entry;
-        let values = Values::default()
-            .put(sequence)
-            .put(time)
-            .put(friend)
-            .put(friend_name)
-            .put(currency)
-            .put(delta)
-            .put(balance);
-        let (kind, details) = parts(event);
-        let Details { payment_id, invoice_id, other_node, forward_id, amount, fee, words } =
-            details;
-        values
-            .put_word(kind)
-            .put(&payment_id)
-            .put(&invoice_id)
-            .put(&other_node)
-            .put(&forward_id)
-            .put(&amount)
-            .put(&fee)
-            .put(&words)
-    }
-
-    fn parts(event: &HistoryEvent) -> (&'static str, Details) {
-        let none = Details::default();
-        match event.clone() {
-            HistoryEvent::Opened => ("opened", none),
-            HistoryEvent::Paid { payment_id, invoice_id, destination, amount, fee, note } => {
-                let details = Details {
-                    payment_id: Some(payment_id),
-                    invoice_id: Some(invoice_id),
-                    other_node: Some(destination),
-                    amount: Some(amount),
-                    fee: Some(fee),
-                    words: Some(note),
-                    ..none
-                };
-                ("paid", details)
-            }
-            HistoryEvent::Received { invoice_id, description } => {
-                let invoice_id = Some(invoice_id);
-                ("received", Details { invoice_id, words: Some(description), ..none })
-            }
-            HistoryEvent::ForwardedOut { from, forward_id } => {
-                let forward_id = Some(forward_id);
-                ("forwarded_out", Details { other_node: from, forward_id, ..none })
-            }
-            HistoryEvent::ForwardedIn { to, forward_id, fee } => {
-                let forward_id = Some(forward_id);
-                ("forwarded_in", Details { other_node: to, forward_id, fee: Some(fee), ..none })
-            }
-            HistoryEvent::Cleared { payment_id, fee } => {
-                let payment_id = Some(payment_id);
-                ("cleared", Details { payment_id, fee: Some(fee), ..none })
-            }
-            HistoryEvent::Adjusted(Adjustment::WrittenOff) => ("written_off", none),
-            HistoryEvent::Adjusted(Adjustment::Reset) => ("reset", none),
-            HistoryEvent::Adjusted(Adjustment::Recovered) => ("recovered", none),
-            HistoryEvent::Closed => ("closed", none),
-            HistoryEvent::CarriedForward => (CARRIED_FORWARD, none),
-        }
-    }
-
-    pub(crate) fn read(row: &mut Reading<'_>) -> Read<HistoryEntry> {
-        Ok(HistoryEntry {
-            sequence: row.take()?,
-            time: row.take()?,
-            friend: row.take()?,
-            friend_name: row.take()?,
-            currency: row.take()?,
-            delta: row.take()?,
-            balance: row.take()?,
-            event: read_event(row)?,
-        })
-    }
-
-    fn read_event(row: &mut Reading<'_>) -> Read<HistoryEvent> {
-        let kind: String = row.take()?;
-        let details = Details {
-            payment_id: row.take()?,
-            invoice_id: row.take()?,
-            other_node: row.take()?,
-            forward_id: row.take()?,
-            amount: row.take()?,
-            fee: row.take()?,
-            words: row.take()?,
-        };
-        event(&kind, details)
-            .ok_or_else(|| format!("its kind \"{kind}\" does not fit what it tells"))
-    }
-
-    fn event(kind: &str, details: Details) -> Option<HistoryEvent> {
-        let Details { payment_id, invoice_id, other_node, forward_id, amount, fee, words } =
-            details;
-        Some(match kind {
-            "opened" => HistoryEvent::Opened,
-            "paid" => HistoryEvent::Paid {
-                payment_id: payment_id?,
-                invoice_id: invoice_id?,
-                destination: other_node?,
-                amount: amount?,
-                fee: fee?,
-                note: words?,
-            },
-            "received" => HistoryEvent::Received { invoice_id: invoice_id?, description: words? },
-            "forwarded_out" => {
-                HistoryEvent::ForwardedOut { from: other_node, forward_id: forward_id? }
-            }
-            "forwarded_in" => {
-                HistoryEvent::ForwardedIn { to: other_node, forward_id: forward_id?, fee: fee? }
-            }
-            "cleared" => HistoryEvent::Cleared { payment_id: payment_id?, fee: fee? },
-            "written_off" => HistoryEvent::Adjusted(Adjustment::WrittenOff),
-            "reset" => HistoryEvent::Adjusted(Adjustment::Reset),
-            "recovered" => HistoryEvent::Adjusted(Adjustment::Recovered),
-            "closed" => HistoryEvent::Closed,
-            CARRIED_FORWARD => HistoryEvent::CarriedForward,
-            _ => return None,
-        })
-    }
-
-    /// The kind of [`HistoryEvent::CarriedForward`].
-    pub(crate) const CARRIED_FORWARD: &str = "carried_forward";
 }

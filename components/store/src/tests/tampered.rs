@@ -186,7 +186,11 @@ fn rows_that_make_no_sense_are_refused() {
             "UPDATE lines SET balance = '77', row_check = '' WHERE balance IS NOT NULL",
             "and its balance is 77",
         ),
-        ("UPDATE history SET currency = 'x', balance = '1', row_check = ''", "the line is gone"),
+        (
+            "INSERT INTO history SELECT 1 << 40, time, friend, friend_name, 'x', '1', '1', 'opened', \
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, '' FROM history LIMIT 1",
+            "the line is gone",
+        ),
         ("UPDATE history SET kind = 'paid', fee = NULL, row_check = ''", "does not fit what it"),
         ("DELETE FROM node", "not the database of an Offset node"),
     ] {
