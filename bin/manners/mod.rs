@@ -13,6 +13,7 @@ pub mod files;
 pub mod inputs;
 pub mod names;
 pub mod passphrase;
+pub mod qr;
 pub mod table;
 
 pub use crate::manners::{
