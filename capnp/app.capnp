@@ -174,6 +174,7 @@ enum ErrorCode {
   busy @5;                # too many requests at once
   noConnection @6;        # no connection to an index server
   stopping @7;            # the node is stopping
+  limitReached @8;        # the app's ticket limits what it may spend
 }
 
 struct PaymentReport {

@@ -8267,6 +8267,7 @@ pub enum ErrorCode {
     Busy = 5,
     NoConnection = 6,
     Stopping = 7,
+    LimitReached = 8,
 }
 
 impl ::capnp::introspect::Introspect for ErrorCode {
@@ -8287,6 +8288,7 @@ impl ::core::convert::TryFrom<u16> for ErrorCode {
             5 => ::core::result::Result::Ok(Self::Busy),
             6 => ::core::result::Result::Ok(Self::NoConnection),
             7 => ::core::result::Result::Ok(Self::Stopping),
+            8 => ::core::result::Result::Ok(Self::LimitReached),
             n => ::core::result::Result::Err(::capnp::NotInSchema(n)),
         }
     }
@@ -8299,7 +8301,7 @@ impl ::capnp::traits::HasTypeId for ErrorCode {
     const TYPE_ID: u64 = 0x84c6_2c7f_172c_144bu64;
 }
 mod error_code {
-pub(crate) static ENCODED_NODE: [::capnp::Word; 55] = [
+pub(crate) static ENCODED_NODE: [::capnp::Word; 60] = [
     ::capnp::word(0, 0, 0, 0, 5, 0, 6, 0),
     ::capnp::word(75, 20, 44, 23, 127, 44, 198, 132),
     ::capnp::word(10, 0, 0, 0, 2, 0, 0, 0),
@@ -8309,37 +8311,40 @@ pub(crate) static ENCODED_NODE: [::capnp::Word; 55] = [
     ::capnp::word(21, 0, 0, 0, 162, 0, 0, 0),
     ::capnp::word(29, 0, 0, 0, 7, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(25, 0, 0, 0, 199, 0, 0, 0),
+    ::capnp::word(25, 0, 0, 0, 223, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(97, 112, 112, 46, 99, 97, 112, 110),
     ::capnp::word(112, 58, 69, 114, 114, 111, 114, 67),
     ::capnp::word(111, 100, 101, 0, 0, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 1, 0, 1, 0),
-    ::capnp::word(32, 0, 0, 0, 1, 0, 2, 0),
+    ::capnp::word(36, 0, 0, 0, 1, 0, 2, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(89, 0, 0, 0, 138, 0, 0, 0),
+    ::capnp::word(101, 0, 0, 0, 138, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(1, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(89, 0, 0, 0, 74, 0, 0, 0),
+    ::capnp::word(101, 0, 0, 0, 74, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(2, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(85, 0, 0, 0, 114, 0, 0, 0),
+    ::capnp::word(97, 0, 0, 0, 114, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(3, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(81, 0, 0, 0, 66, 0, 0, 0),
+    ::capnp::word(93, 0, 0, 0, 66, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(4, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(73, 0, 0, 0, 66, 0, 0, 0),
+    ::capnp::word(85, 0, 0, 0, 66, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(5, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(65, 0, 0, 0, 42, 0, 0, 0),
+    ::capnp::word(77, 0, 0, 0, 42, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(6, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(57, 0, 0, 0, 106, 0, 0, 0),
+    ::capnp::word(69, 0, 0, 0, 106, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(7, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(53, 0, 0, 0, 74, 0, 0, 0),
+    ::capnp::word(65, 0, 0, 0, 74, 0, 0, 0),
+    ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
+    ::capnp::word(8, 0, 0, 0, 0, 0, 0, 0),
+    ::capnp::word(61, 0, 0, 0, 106, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(112, 101, 114, 109, 105, 115, 115, 105),
     ::capnp::word(111, 110, 68, 101, 110, 105, 101, 100),
@@ -8355,6 +8360,8 @@ pub(crate) static ENCODED_NODE: [::capnp::Word; 55] = [
     ::capnp::word(116, 105, 111, 110, 0, 0, 0, 0),
     ::capnp::word(115, 116, 111, 112, 112, 105, 110, 103),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
+    ::capnp::word(108, 105, 109, 105, 116, 82, 101, 97),
+    ::capnp::word(99, 104, 101, 100, 0, 0, 0, 0),
 ];
 pub(crate) fn get_annotation_types(child_index: Option<u16>, index: u32) -> ::capnp::introspect::Type {
     ::capnp::introspect::panic_invalid_annotation_indices(child_index, index)
