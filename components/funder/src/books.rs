@@ -3,13 +3,13 @@
 //! Whatever changes a balance books it before the batch is taken: payments where they are
 //! collected ([`Funder::book_sent`], [`Funder::book_received`]), terms where they are applied
 //! ([`Funder::book_terms`]), and everything that sets a balance without a payment with
-//! [`Funder::book_adjustment`] and [`Funder::book_end_of_friend`].
+//! [`Funder::book_adjustments`] and [`Funder::book_end_of_friend`].
 //!
 //! **Invariant:** for every line, the balance after its last entry is its balance; so the changes
 //! of its entries sum up to it.
 #![deny(clippy::arithmetic_side_effects)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offset_crypto::PublicKey;
 use offset_proto::{
@@ -77,11 +77,20 @@ impl Funder {
         }
     }
 
-    /// A line was given another balance, became active or went without a payment: to be called once
-    /// the line is as it is to be, while the friend is still there. Books the difference to what was
-    /// booked before, if there is any.
-    #[allow(dead_code, reason = "for what sets balances without a payment")]
-    pub(crate) fn book_adjustment(
+    /// A friend's lines were given other balances, became active or went without payments: to be
+    /// called once they are as they are to be, while the friend is still there. Books the
+    /// differences to what was booked before.
+    pub(crate) fn book_adjustments(&mut self, now: Timestamp, key: PublicKey, kind: Adjustment) {
+        let booked = self.books.balances.keys().filter(|(friend, _)| *friend == key);
+        let mut lines: BTreeSet<_> = booked.map(|(_, currency)| currency.clone()).collect();
+        let friend = self.friend(&key);
+        lines.extend(friend.into_iter().flat_map(|friend| friend.lines.keys().cloned()));
+        for currency in lines {
+            self.book_adjustment(now, key, &currency, kind);
+        }
+    }
+
+    fn book_adjustment(
         &mut self,
         now: Timestamp,
         key: PublicKey,

@@ -199,7 +199,6 @@ impl Funder {
         row: &Pending,
         collect: &Collect,
     ) {
-        self.book_sent(now, at, row);
         match row.link {
             Link::Upstream(friend, id) => {
                 self.guard.remove(at, friend);
@@ -215,7 +214,8 @@ impl Funder {
                 }
             }
             Link::Payment(payment) => self.part_paid(now, payment, at, row, collect),
-            Link::None | Link::Destination | Link::Downstream(..) => {}
+            Link::None => drop(self.exposed.remove(at)),
+            Link::Destination | Link::Downstream(..) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use offset_proto::{
     friend::*,
     index::*,
     relay::{CircuitId, ClientToRelay, MAX_DATA_BYTES, RelayToClient},
+    reset::*,
     session::{Bye, Control, DecodeError, Hello, MAX_FEATURES, Packet, Purpose, Wire},
 };
 use proptest::{prelude::*, sample::Index};
@@ -240,6 +241,46 @@ fn limits_are_below_two_to_the_127() {
     };
     accepted(limited(Credits::LIMIT));
     assert_eq!(refused(limited(Credits(Credits::LIMIT.0 + 1))), "maxDebt");
+}
+
+fn inconsistency(change: impl FnOnce(&mut Inconsistency)) -> FriendMessage {
+    let body = ResetTermsBody { epoch: 1, ..ResetTermsBody::default() };
+    let terms = ResetTerms { body, signature: Signature::from([2; 64]) };
+    let mut message = Inconsistency { terms, collected: Vec::new() };
+    change(&mut message);
+    FriendMessage::Inconsistency(Box::new(message))
+}
+
+#[test]
+fn terms_of_a_reset_have_limits() {
+    let rows = |names: Vec<String>| {
+        let row = |name: String| ResetBalance {
+            currency: name.parse().unwrap(),
+            balance: Balance::new(-i128::MAX).unwrap(),
+        };
+        inconsistency(|message| message.terms.body.balances = names.into_iter().map(row).collect())
+    };
+    let many = |count| rows((0..count).map(|n| format!("a-longer-name{n:03}")).collect());
+    accepted(many(MAX_CURRENCIES));
+    assert_eq!(refused(many(MAX_CURRENCIES + 1)), "balances");
+    assert_eq!(refused(rows(vec!["b".to_owned(), "a".to_owned()])), "balances");
+    assert_eq!(refused(rows(vec!["a".to_owned(), "a".to_owned()])), "balances");
+
+    let collected = |count| {
+        let entry = Collected {
+            currency: "a-longer-name123".parse().unwrap(),
+            request_id: [1; 16].into(),
+            dest_hashed_lock: [2; 32].into(),
+            is_complete: true,
+            response_hash: [3; 32].into(),
+            signature: [4; 64].into(),
+            src_plain_lock: [5; 32].into(),
+            dest_plain_lock: [6; 32].into(),
+        };
+        inconsistency(|message| message.collected = vec![entry; count])
+    };
+    accepted(collected(MAX_COLLECTED));
+    assert_eq!(refused(collected(MAX_COLLECTED + 1)), "collected");
 }
 
 #[test]
