@@ -111,6 +111,11 @@ struct ConfigRequest {
     }
     setDefaultCurrency @30 :Text;
     setSpontaneous @31 :Bool;                  # take payments without a registered invoice
+    resetFriend :group {
+      # Accepts the friend's terms to begin an inconsistent channel again.
+      friend @32 :Text;
+      resetToken @33 :Data;                    # of the terms that the user was shown
+    }
   }
 }
 
@@ -174,6 +179,7 @@ enum ErrorCode {
   busy @5;                # too many requests at once
   noConnection @6;        # no connection to an index server
   stopping @7;            # the node is stopping
+  limitReached @8;        # the app's ticket limits what it may spend
 }
 
 struct PaymentReport {

@@ -7,17 +7,21 @@ use offset_crypto::{Identity, PublicKey, SealedSeed, Seed};
 use offset_proto::file::{FileError, IdentityFile, Kind, OffsetFile, PublicFile};
 
 use crate::manners::{
-    files::{check_private, read_limited},
+    files::{INPUT, check_private, read_input, read_limited},
     passphrase::{self, Passphrase},
 };
 
-/// Reads a file without a secret. The argument may also be the one-line form of its contents.
+/// Reads a file without a secret. The argument may also be the one-line form of its contents, or
+/// `-` for either on the standard input.
 ///
 /// # Errors
 /// When it cannot be read or is not such a file.
 pub fn read<F: PublicFile>(path: &Path) -> anyhow::Result<F> {
     if let Some(line) = line(path) {
         return F::parse(line).map_err(|error| explain("the text", &error, F::KIND));
+    }
+    if is_input(path) {
+        return F::parse(&read_input()?).map_err(|error| explain(INPUT, &error, F::KIND));
     }
     let (_, text) = read_limited(path)?;
     F::parse(&text).map_err(|error| explain(&path.display().to_string(), &error, F::KIND))
@@ -81,7 +85,13 @@ pub fn identity_file(path: &Path) -> anyhow::Result<IdentityFile> {
 /// The argument, if it is the one-line form of a file.
 #[must_use]
 pub fn line(path: &Path) -> Option<&str> {
-    path.to_str().filter(|text| text.starts_with("offset:"))
+    path.to_str().map(str::trim).filter(|text| text.starts_with("offset:"))
+}
+
+/// Whether the argument names the standard input.
+#[must_use]
+pub fn is_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 fn explain(what: &str, error: &FileError, expected: Kind) -> anyhow::Error {
@@ -119,6 +129,9 @@ mod tests {
         files::write(&path, Access::Public, false, &friend().to_toml()).unwrap();
         assert_eq!(read::<FriendFile>(&path).unwrap(), friend());
         assert_eq!(read::<FriendFile>(Path::new(&friend().to_line())).unwrap(), friend());
+        // As it is pasted: with blanks around it.
+        let pasted = format!(" {}\n", friend().to_line());
+        assert_eq!(read::<FriendFile>(Path::new(&pasted)).unwrap(), friend());
     }
 
     #[test]

@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use offset_proto::{
     Balance, Currency, Name,
-    file::{FriendFile, OffsetFile as _},
+    file::{FriendFile, OffsetFile as _, PublicFile as _},
     report::{CurrencyStatus, FriendReport, NodeReport},
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session, friends, servers, status};
-use crate::manners::{Access, Answer, OutputFile, names};
+use super::{CurrencyChoice, Session, friends, servers, session::find_friend, status};
+use crate::manners::{Access, Answer, OutputFile, qr::Qr};
 
 /// The commands of `stctrl info`.
 #[derive(Debug, Subcommand)]
@@ -55,8 +55,11 @@ pub(super) struct FriendsArguments {
 #[derive(Debug, Args)]
 pub(super) struct ExportTicket {
     /// Friend file to write.
-    #[arg(short, long, short_alias = 't')]
-    output: PathBuf,
+    #[arg(short, long, short_alias = 't', required_unless_present = "qr")]
+    output: Option<PathBuf>,
+    /// Draw it as a QR code; without --output, only that.
+    #[arg(long)]
+    qr: bool,
     /// Replace the file if it exists.
     #[arg(long)]
     force: bool,
@@ -106,20 +109,21 @@ impl FriendsArguments {
         let Some(name) = self.name else {
             return Ok(friends::table(&report.friends, &self.currency.of(report)));
         };
-        let friend = report.friends.iter().find(|friend| friend.name == name);
-        friend.map(friends::detail).ok_or_else(|| {
-            let known = report.friends.iter().map(|friend| friend.name.as_str());
-            let suggestion = names::suggestion(name.as_str(), known, "stctrl info friends");
-            anyhow!("there is no friend named {name}; {suggestion}")
-        })
+        find_friend(report, &name).map(friends::detail)
     }
 }
 
 impl ExportTicket {
     async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let output = OutputFile::prepare(&self.output, Access::Public, self.force)?;
-        output.write(friend_file(&session.report().await?).to_toml().as_bytes())?;
-        Ok(Answer::silent())
+        let prepare = |path| OutputFile::prepare(path, Access::Public, self.force);
+        let output = self.output.as_deref().map(prepare).transpose()?;
+        let file = friend_file(&session.report().await?);
+        let line = file.to_line();
+        let drawn = if self.qr { Qr::of(&line)?.for_stdout()? } else { String::new() };
+        if let Some(output) = output {
+            output.write(file.to_toml().as_bytes())?;
+        }
+        Ok(Answer::new(drawn, json!({ "text": line })))
     }
 }
 
@@ -171,7 +175,8 @@ Examples:
   stctrl info balance --all
   stctrl info friends -n bob
   stctrl --json info friends
-  stctrl info export-ticket -o me.friend";
+  stctrl info export-ticket -o me.friend
+  stctrl info export-ticket --qr";
 
 #[cfg(test)]
 mod tests {
@@ -179,7 +184,7 @@ mod tests {
     use offset_proto::{
         Rate,
         friend::Proposal,
-        report::{CurrencyReport, LineReport},
+        report::{CurrencyReport, FriendStanding, LineReport},
     };
 
     use super::*;
@@ -198,7 +203,7 @@ mod tests {
             relays: Vec::new(),
             enabled: true,
             online: true,
-            consistent: true,
+            standing: FriendStanding::Consistent,
             last_error: "".parse().unwrap(),
             currencies,
         };

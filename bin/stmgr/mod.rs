@@ -126,7 +126,9 @@ Examples:
         --output node/trusted/app.ticket
   stmgr backup --database node/node.db --output backups/monday.db
   stmgr verify-backup backups/monday.db
-  stmgr show node/node.ticket";
+  stmgr show node/node.ticket
+  stmgr show relay.ticket --qr
+  stmgr show alice.friend --text | stmgr show -";
 
 #[cfg(test)]
 mod tests {

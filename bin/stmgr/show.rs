@@ -2,45 +2,91 @@
 
 use std::{fmt::Display, path::PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use offset_crypto::{Identity, Seed};
 use offset_proto::{
     ServerAddress,
-    app::Permissions,
+    app::{AppLimits, Permissions},
     file::{AnyFile, FriendFile, IdentityFile},
     payment::{Invoice, Receipt},
 };
 use serde_json::{Map, Value, json};
 
 use crate::manners::{
-    Answer,
-    files::{check_private, read_limited},
+    Access, Answer, OutputFile,
+    files::{INPUT, check_private, read_input, read_limited},
     inputs,
+    qr::Qr,
 };
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
-    /// File to look at, or its one-line text.
+    /// File to look at, or its one-line text, or - for either on the standard input.
     file: PathBuf,
+    /// Print the file as one line of text, for chats; every command that takes the file takes it.
+    #[arg(long, conflicts_with = "qr")]
+    text: bool,
+    /// Draw the one-line text as a QR code.
+    #[arg(long)]
+    qr: bool,
+    /// Draw it as a picture into this PNG file.
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Draw it as a picture into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Replace the pictures' files if they exist.
+    #[arg(long)]
+    force: bool,
 }
 
 impl ShowArguments {
     pub(super) fn run(&self) -> anyhow::Result<Answer> {
-        let file = match inputs::line(&self.file) {
-            Some(line) => AnyFile::parse(line).map_err(|error| anyhow!("the text: {error}")),
-            None => {
-                let (file, text) = read_limited(&self.file)?;
-                let shown = self.file.display();
-                let parsed = AnyFile::parse(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
-                if parsed.kind().is_secret() {
-                    check_private(&file, &self.file)?;
-                }
-                Ok(parsed)
-            }
-        }?;
-        Ok(describe(file))
+        let file = self.read()?;
+        if !(self.text || self.qr || self.png.is_some() || self.svg.is_some()) {
+            return Ok(describe(file));
+        }
+        let kind = file.kind();
+        let Some(line) = file.to_line() else {
+            bail!(
+                "this is {}: it holds a secret, and is shown neither as text nor as a QR code; \
+                 copy the file itself to where only you can read it",
+                kind.with_article()
+            );
+        };
+        let json = describe(file).json().clone();
+        if self.text {
+            return Ok(Answer::new(line, json));
+        }
+        let qr = Qr::of(&line)?;
+        let prepare = |path| OutputFile::prepare(path, Access::Public, self.force);
+        let png = self.png.as_deref().map(prepare).transpose()?;
+        let svg = self.svg.as_deref().map(prepare).transpose()?;
+        if let Some(file) = png {
+            file.write(&qr.png()?)?;
+        }
+        if let Some(file) = svg {
+            file.write(qr.svg().as_bytes())?;
+        }
+        Ok(Answer::new(if self.qr { qr.for_stdout()? } else { String::new() }, json))
+    }
+
+    fn read(&self) -> anyhow::Result<AnyFile> {
+        if let Some(line) = inputs::line(&self.file) {
+            return AnyFile::parse(line).map_err(|error| anyhow!("the text: {error}"));
+        }
+        if inputs::is_input(&self.file) {
+            return AnyFile::parse(&read_input()?).map_err(|error| anyhow!("{INPUT}: {error}"));
+        }
+        let (file, text) = read_limited(&self.file)?;
+        let shown = self.file.display();
+        let parsed = AnyFile::parse(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
+        if parsed.kind().is_secret() {
+            check_private(&file, &self.file)?;
+        }
+        Ok(parsed)
     }
 }
 
@@ -53,6 +99,7 @@ struct Description {
 fn describe(file: AnyFile) -> Answer {
     let mut out = Description { lines: Vec::new(), json: Map::new() };
     out.add("kind", file.kind());
+    let text = file.to_line();
     match file {
         AnyFile::Identity(IdentityFile::Plain(seed)) => {
             out.key_of(seed);
@@ -68,6 +115,7 @@ fn describe(file: AnyFile) -> Answer {
         AnyFile::AppTicket(ticket) => {
             out.add("public_key", ticket.public_key);
             out.permissions(ticket.permissions);
+            out.limits(&ticket.limits);
         }
         AnyFile::NodeEntry(entry) => {
             out.server(&entry.node);
@@ -76,6 +124,10 @@ fn describe(file: AnyFile) -> Answer {
         AnyFile::Friend(friend) => out.friend(&friend),
         AnyFile::Invoice(invoice) => out.invoice(&invoice.0),
         AnyFile::Receipt(receipt) => out.receipt(&receipt.0),
+    }
+    if let Some(text) = text {
+        // For programs: people ask for it with --text.
+        out.json.insert("text".to_owned(), Value::String(text));
     }
     Answer::new(out.lines.join("\n"), Value::Object(out.json))
 }
@@ -109,6 +161,24 @@ impl Description {
             "routes": routes, "buyer": buyer, "seller": seller, "config": config,
         });
         self.add_as("permissions", text, json);
+    }
+
+    fn limits(&mut self, limits: &AppLimits) {
+        for (name, per, amounts) in
+            [("max_payment", "", &limits.max_payment), ("budget", "/day", &limits.budget)]
+        {
+            let mut json = Map::new();
+            for (currency, most) in amounts {
+                self.lines.push(format!("{}: {currency}={most}{per}", name.replace('_', " ")));
+                json.insert(currency.to_string(), Value::String(most.to_string()));
+            }
+            if !json.is_empty() {
+                self.json.insert(name.to_owned(), Value::Object(json));
+            }
+        }
+        if let Some(pace) = limits.commands_per_second {
+            self.add_as("commands_per_second", pace, pace.into());
+        }
     }
 
     fn friend(&mut self, friend: &FriendFile) {
@@ -148,7 +218,7 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use offset_crypto::SeededRng;
-    use offset_proto::file::OffsetFile as _;
+    use offset_proto::{Credits, file::OffsetFile as _};
 
     use super::*;
 
@@ -169,5 +239,23 @@ mod tests {
         out.permissions(Permissions { buyer: true, config: true, ..Permissions::default() });
         out.permissions(Permissions::default());
         assert_eq!(out.lines, ["permissions: buyer, config", "permissions: read only"]);
+    }
+
+    #[test]
+    fn limits_are_shown_as_they_are_typed() {
+        let mut out = Description { lines: Vec::new(), json: Map::new() };
+        out.limits(&AppLimits::default());
+        assert!(out.lines.is_empty() && out.json.is_empty());
+        let amounts = |most| [("USD".parse().unwrap(), Credits(most))].into();
+        out.limits(&AppLimits {
+            max_payment: amounts(5),
+            budget: amounts(90),
+            commands_per_second: Some(7),
+        });
+        assert_eq!(
+            out.lines,
+            ["max payment: USD=5", "budget: USD=90/day", "commands per second: 7"]
+        );
+        assert_eq!(out.json["budget"]["USD"], "90");
     }
 }

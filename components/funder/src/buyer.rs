@@ -20,7 +20,7 @@ use offset_proto::{
 };
 
 use crate::{
-    api::{AppId, Effect, RoutesError},
+    api::{AppId, Effect, Payer, RoutesError},
     credit::check_structure,
     destination::app_error,
     dirty::Key,
@@ -37,9 +37,10 @@ impl Funder {
         from: (AppId, AppRequestId),
         request: PayRequest,
         ended: Option<&PaymentRow>,
+        payer: Option<&Payer>,
     ) -> Option<Result<AppReply, AppError>> {
         let id = request.payment_id;
-        let row = match self.new_payment(now, request) {
+        let mut row = match self.new_payment(now, request) {
             Ok(row) => row,
             Err(error) => return Some(Err(error)),
         };
@@ -55,7 +56,10 @@ impl Funder {
                 self.waiters.entry(id).or_default().push(from);
                 None
             }
-            None => match self.check_new_payment(now, &row) {
+            None => match self
+                .check_new_payment(now, &row)
+                .and_then(|()| self.allow_spending(now, &mut row, payer))
+            {
                 Err(error) => Some(Err(error)),
                 Ok(()) => {
                     self.timers.insert((row.deadline, Timer::Payment(id)));
@@ -105,6 +109,7 @@ impl Funder {
         let deadline_ms = request.deadline_ms.unwrap_or(self.config.payment_deadline_ms);
         let deadline = now.plus_ms(deadline_ms);
         Ok(PaymentRow {
+            app: None,
             contents: offset_crypto::hash(&contents.into_bytes()),
             invoice_id,
             spontaneous,
@@ -484,6 +489,25 @@ impl Funder {
         self.starting.insert(id);
     }
 
+    /// A part ended with its channel, by a reset or a removal: it may have been paid, so nothing is
+    /// tried again.
+    pub(crate) fn part_lost(&mut self, now: Timestamp, id: PaymentId, request_id: RequestId) {
+        let Some(row) = self.state.payments.get(&id).filter(|row| !row.phase.is_final()) else {
+            return;
+        };
+        let undecided = row.phase != Phase::Committed;
+        let (attempt, currency) = (row.attempt.clone(), row.currency.clone());
+        self.end_payment(id, Phase::Unknown);
+        for part in attempt.into_iter().flat_map(|attempt| attempt.parts) {
+            if let (true, true, Some(first)) =
+                (undecided, part.request_id != request_id, part.route.get(1))
+            {
+                let at = Place { friend: *first, currency: currency.clone(), id: part.request_id };
+                self.release_outgoing(now, &at);
+            }
+        }
+    }
+
     /// Our first line was collected: paid, with the receipt.
     pub(crate) fn part_paid(
         &mut self,
@@ -526,6 +550,10 @@ impl Funder {
             return;
         };
         row.phase = phase;
+        self.count_spending(id);
+        let Some(row) = self.state.payments.get(&id) else {
+            return;
+        };
         let report = report(id, row);
         self.timers.remove(&(row.deadline, Timer::Payment(id)));
         self.finding.remove(&id);

@@ -9,7 +9,7 @@ use offset_funder::{
     credit::Numbers,
     state::{
         Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, PaymentRow, Pending, Phase,
-        QueuedOp, SetKey, SetRow, Settings, Stage,
+        QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
@@ -45,6 +45,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&invoice::TABLE, |row| invoice::read(row).map(drop)),
     (&set::TABLE, |row| set::read(row).map(drop)),
     (&payment::TABLE, |row| payment::read(row).map(drop)),
+    (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
 ];
 
@@ -160,9 +161,14 @@ pub(crate) mod channel {
         &[
             "friend",
             "inconsistent",
+            "highest_epoch",
+            "removed_by_friend",
+            "reset",
             "epoch",
             "counter",
             "token_id",
+            "last_token",
+            "previous_token",
             "last_sent",
             "relays_sent",
             "relays_confirmed",
@@ -172,9 +178,13 @@ pub(crate) mod channel {
     pub(crate) fn write(key: &PublicKey, row: &Channel) -> Values {
         let Channel {
             inconsistent,
+            highest_epoch,
+            removed_by_friend,
+            reset,
             epoch,
             counter,
             token_id,
+            own_tokens: [last, previous],
             last_sent,
             relays_sent,
             relays_confirmed,
@@ -182,9 +192,14 @@ pub(crate) mod channel {
         Values::default()
             .put(key)
             .put(inconsistent)
+            .put(highest_epoch)
+            .put(removed_by_friend)
+            .put(reset)
             .put(epoch)
             .put(counter)
             .put(token_id)
+            .put(last)
+            .put(previous)
             .put(last_sent)
             .put(relays_sent)
             .put(relays_confirmed)
@@ -194,9 +209,13 @@ pub(crate) mod channel {
         let key = row.take()?;
         let channel = Channel {
             inconsistent: row.take()?,
+            highest_epoch: row.take()?,
+            removed_by_friend: row.take()?,
+            reset: row.take()?,
             epoch: row.take()?,
             counter: row.take()?,
             token_id: row.take()?,
+            own_tokens: [row.take()?, row.take()?],
             last_sent: row.take()?,
             relays_sent: row.take()?,
             relays_confirmed: row.take()?,
@@ -551,6 +570,7 @@ pub(crate) mod payment {
             "receipt",
             "fee",
             "failure",
+            "app",
             "contents",
             "invoice_id",
             "spontaneous",
@@ -572,6 +592,7 @@ pub(crate) mod payment {
 
     pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         let PaymentRow {
+            app,
             contents,
             invoice_id,
             spontaneous,
@@ -589,6 +610,7 @@ pub(crate) mod payment {
             phase,
         } = row;
         write_phase(Values::default().put(id), phase)
+            .put(app)
             .put(contents)
             .put(invoice_id)
             .put(spontaneous)
@@ -610,6 +632,7 @@ pub(crate) mod payment {
         let phase = read_phase(row)?;
         let payment = PaymentRow {
             phase,
+            app: row.take()?,
             contents: row.take()?,
             invoice_id: row.take()?,
             spontaneous: row.take()?,
@@ -659,6 +682,25 @@ pub(crate) mod payment {
             ("unknown", None, None, None) => Phase::Unknown,
             _ => return Err(format!("its phase \"{word}\" does not fit its receipt or failure")),
         })
+    }
+}
+
+pub(crate) mod spent {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("spent", 3, &["app", "currency", "hour", "amount"]);
+
+    pub(crate) fn key(key: &SpentKey) -> Values {
+        Values::default().put(&key.app).put(&key.currency).put(&key.hour)
+    }
+
+    pub(crate) fn write(key: &SpentKey, amount: &Credits) -> Values {
+        self::key(key).put(amount)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SpentKey, Credits)> {
+        let key = SpentKey { app: row.take()?, currency: row.take()?, hour: row.take()? };
+        Ok((key, row.take()?))
     }
 }
 

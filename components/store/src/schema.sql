@@ -56,9 +56,14 @@ CREATE TABLE friends (
 CREATE TABLE channels (
     friend TEXT PRIMARY KEY REFERENCES friends ON DELETE CASCADE,
     inconsistent TEXT,
+    highest_epoch INTEGER NOT NULL,
+    removed_by_friend INTEGER NOT NULL,
+    reset TEXT,
     epoch INTEGER NOT NULL,
     counter INTEGER NOT NULL,
     token_id TEXT NOT NULL,
+    last_token TEXT,
+    previous_token TEXT,
     last_sent BLOB,
     relays_sent TEXT,
     relays_confirmed TEXT,
@@ -162,6 +167,7 @@ CREATE TABLE payments (
     receipt TEXT,
     fee TEXT,
     failure TEXT,
+    app TEXT,
     contents TEXT NOT NULL,
     invoice_id TEXT NOT NULL,
     spontaneous INTEGER NOT NULL,
@@ -180,6 +186,16 @@ CREATE TABLE payments (
 ) STRICT;
 CREATE INDEX payments_not_ended ON payments (payment_id)
     WHERE phase IN ('routing', 'requesting', 'committed');
+
+-- What each app spent lately, by the hour in which its payments were ordered.
+CREATE TABLE spent (
+    app TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    amount TEXT NOT NULL,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (app, currency, hour)
+) STRICT;
 
 -- What was collected here, so that nothing is taken twice.
 CREATE TABLE settled (

@@ -170,7 +170,7 @@ impl Lab {
             note: "".parse().unwrap(),
         };
         let id = request.payment_id;
-        (id, self.order(Command::Pay { request: Box::new(request), ended: None }))
+        (id, self.order(Command::Pay { request: Box::new(request), ended: None, payer: None }))
     }
 
     /// A new session, with both sides' `resume`s exchanged.
@@ -195,7 +195,7 @@ impl Lab {
     pub fn resume_of(&self, at: usize) -> Resume {
         let puppet = &self.puppets[at];
         let (counter, token_id) = (puppet.counter, puppet.token_id);
-        Resume { epoch: 0, counter, token_id, wants_token: false }
+        Resume { epoch: puppet.epoch, counter, token_id, wants_token: false }
     }
 
     pub fn disconnect(&mut self, at: usize) {
@@ -326,6 +326,9 @@ impl Lab {
                         puppet.wanted = counter == puppet.counter;
                     }
                     FriendMessage::Resume(resume) => puppet.wanted = resume.wants_token,
+                    FriendMessage::Inconsistency(_)
+                    | FriendMessage::AcceptReset(_)
+                    | FriendMessage::Removed { .. } => {}
                 }
             }
             Effect::Reply { request_id, result, .. } => {
@@ -368,7 +371,16 @@ impl Lab {
     }
 
     pub fn inconsistent(&self, at: usize) -> Option<String> {
-        self.friend(at).channel.inconsistent.as_ref().map(ToString::to_string)
+        self.friend(at).channel.inconsistent.as_ref().map(|row| row.reason.to_string())
+    }
+
+    /// The puppet pays the node, so that the node sees `amount` more.
+    pub fn balance_by_payment(&mut self, at: usize, amount: u128) {
+        let (mut request, lock) = self.request(&[]);
+        (request.dest_payment, request.total_dest_payment) = (Credits(amount), Credits(amount));
+        self.send(at, &[FriendOp::Request(request.clone())]);
+        self.send(at, &[commit(&request, lock)]);
+        self.got(at);
     }
 
     /// What came to a puppet since last asked.

@@ -8,8 +8,9 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Attempt, Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, Link, Part, PartState,
-        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, Stage, State,
+        Agreement, Attempt, Channel, FriendInfo, Inconsistent, IndexServer, InvoiceRow, LineRow,
+        Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings,
+        SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -21,6 +22,7 @@ use offset_proto::{
     },
     index::Edge,
     payment::{Invoice, Receipt},
+    reset::{AcceptReset, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
 use super::key;
@@ -52,6 +54,12 @@ impl Generator {
             6 => {
                 let id = PaymentId::from_bytes([self.byte(4); 16]);
                 changes.push(Change::Payment(id, self.payment()));
+            }
+            7 if self.coin() => {
+                let hour = self.below(4);
+                let key = SpentKey { app: key(self.byte(3)), currency: self.currency(), hour };
+                let amount = self.maybe(Self::credits);
+                changes.push(Change::Spent(key, amount));
             }
             7 => changes.push(Change::Settled(HashResult::from_bytes([self.byte(9); 32]))),
             _ if friends.is_empty() => {}
@@ -152,14 +160,50 @@ impl Generator {
 
     fn channel(&mut self) -> Channel {
         Channel {
-            inconsistent: self.maybe(|_| Text::cut("it \"cannot\" be explained")),
+            inconsistent: self.maybe(|some| {
+                Box::new(Inconsistent {
+                    reason: Text::cut("it \"cannot\" be explained"),
+                    local: some.terms(),
+                    remote: some.maybe(Self::terms),
+                    accepted: some.maybe(Self::acceptance),
+                })
+            }),
+            highest_epoch: self.number(),
+            removed_by_friend: self.coin(),
+            reset: self.maybe(|some| {
+                Box::new(Agreement {
+                    proposer: some.pick(&Side::BOTH),
+                    terms: some.terms(),
+                    acceptance: some.acceptance(),
+                })
+            }),
             epoch: self.below(3),
             counter: self.number(),
             token_id: self.fixed().into(),
+            own_tokens: [
+                self.maybe(|some| some.fixed().into()),
+                self.maybe(|some| some.fixed().into()),
+            ],
             last_sent: self.maybe(|some| some.token().into()),
             relays_sent: self.maybe(|some| some.list(Self::server)),
             relays_confirmed: self.maybe(|some| some.list(Self::server)),
         }
+    }
+
+    fn terms(&mut self) -> ResetTerms {
+        let body = ResetTermsBody {
+            epoch: self.number(),
+            balances: self
+                .by_currency(|some, currency| ResetBalance { currency, balance: some.balance() }),
+            pending: self.coin(),
+            last: self.maybe(|some| some.fixed().into()),
+            previous: self.maybe(|some| some.fixed().into()),
+        };
+        ResetTerms { body, signature: self.signature() }
+    }
+
+    fn acceptance(&mut self) -> AcceptReset {
+        AcceptReset { reset_token: self.fixed().into(), signature: self.signature() }
     }
 
     fn token(&mut self) -> MoveToken {
@@ -349,6 +393,7 @@ impl Generator {
 
     fn payment(&mut self) -> PaymentRow {
         PaymentRow {
+            app: self.maybe(|some| key(some.byte(9))),
             contents: self.fixed().into(),
             invoice_id: self.fixed().into(),
             spontaneous: self.coin(),
