@@ -153,7 +153,7 @@ impl World {
 
     fn ask_to_pay(&mut self, buyer: usize, request: PayRequest) {
         let payment_id = request.payment_id;
-        let command = Command::Pay { request: Box::new(request), ended: None };
+        let command = Command::Pay { request: Box::new(request), ended: None, payer: None };
         if let Some(id) = self.command(buyer, command) {
             self.nodes[buyer].app.waiting.insert(id, Waiting::Payment(payment_id));
         }

@@ -8,11 +8,11 @@ use offset_index_server::{
     federation::{Federation, PeerInput},
     graph::Graph,
     limits::{DirectoryLimits, SearchLimits},
-    search::cheapest_route,
+    search::{Cycles, Ways, Work, cycles, multi_routes},
 };
 use offset_proto::{
-    Timestamp,
-    index::{ClientToIndex, IndexPeerMessage, IndexToClient, MultiRoute, NodeDown, RouteQuery},
+    Credits, Timestamp,
+    index::{ClientToIndex, Cycle, IndexPeerMessage, IndexToClient, MultiRoute, NodeDown, Route},
 };
 
 use crate::{
@@ -108,8 +108,21 @@ impl World {
                 }
             }
             ClientToIndex::RequestRoutes { request_id, query } => {
-                let multi_routes = find(&running.graph, &query);
-                Some(IndexToClient::Routes { request_id, multi_routes, cut_short: false })
+                let limits = SearchLimits::default();
+                let work = Work { single: limits.max_edges, split: limits.max_split_edges };
+                let graph = running.graph.currency(&query.currency);
+                let ways = graph.map(|graph| multi_routes(graph, &query, work));
+                let Ways { multi_routes, cut_short } = ways.unwrap_or_default();
+                let multi_routes = multi_routes.into_iter().map(with_age).collect();
+                Some(IndexToClient::Routes { request_id, multi_routes, cut_short })
+            }
+            ClientToIndex::RequestCycles { request_id, query } => {
+                let most = SearchLimits::default().max_split_edges;
+                let graph = running.graph.currency(&query.currency);
+                let found = graph.map(|graph| cycles(graph, &query, most));
+                let Cycles { routes, cut_short } = found.unwrap_or_default();
+                let cycles = routes.into_iter().map(|route| Cycle { route, age_ms: 0 }).collect();
+                Some(IndexToClient::Cycles { request_id, cycles, cut_short })
             }
         };
         if let Some(answer) = answer {
@@ -205,13 +218,10 @@ impl World {
     }
 }
 
-fn find(graph: &Graph, query: &RouteQuery) -> Vec<MultiRoute> {
-    let Some(graph) = graph.currency(&query.currency) else { return Vec::new() };
-    let found = cheapest_route(graph, query, SearchLimits::default().max_edges);
-    let multi = |route: offset_proto::index::Route| MultiRoute {
-        total_fee: route.fee,
-        routes: vec![route],
-        age_ms: 0,
-    };
-    found.route.map(multi).into_iter().collect()
+fn with_age(routes: Vec<Route>) -> MultiRoute {
+    let fees = routes.iter().map(|route| route.fee);
+    let total_fee = fees.fold(Credits::ZERO, |sum, fee| {
+        sum.checked_add(fee).expect("the search adds fees up itself")
+    });
+    MultiRoute { routes, total_fee, age_ms: 0 }
 }

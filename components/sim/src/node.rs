@@ -136,10 +136,10 @@ impl World {
         let id = it.app.next_request();
         let (writing, disk, state) = (&process.writing, &it.disk, process.funder.state());
         let command = match command {
-            Command::Pay { request, .. } => {
+            Command::Pay { request, payer, .. } => {
                 let known = state.payments.contains_key(&request.payment_id);
                 let ended = ended_payment(disk, writing, &request.payment_id);
-                Command::Pay { request, ended: ended.filter(|_| !known).map(Box::new) }
+                Command::Pay { request, ended: ended.filter(|_| !known).map(Box::new), payer }
             }
             Command::CancelInvoice { invoice_id, .. } => {
                 let known = state.invoices.contains_key(&invoice_id);
@@ -403,6 +403,8 @@ impl World {
                     self.routes(node, payment, Ok(multi_routes));
                 }
             }
+            // None are asked for.
+            IndexToClient::Cycles { .. } => {}
             IndexToClient::Refused { request_id, .. } => {
                 if let Some(payment) = process.queries.remove(&request_id) {
                     self.routes(node, payment, Err(RoutesError::NoAnswer));
