@@ -7,7 +7,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
-use offset_proto::{Credits, Currency, Name, ServerAddress, friend::MoveToken};
+use offset_proto::{
+    Credits, Currency, Name, ServerAddress, friend::MoveToken, history::HistoryEntry,
+};
 
 use crate::{
     credit::Ends,
@@ -50,6 +52,8 @@ pub enum Change {
     Spent(SpentKey, Option<Credits>),
     /// Something can be paid no more; see [`State::settled`].
     Settled(HashResult),
+    /// A new entry of the books. The store keeps it; it is no part of the state.
+    Entry(Box<HistoryEntry>),
     /// The last token of a friend; `None`: it sent none in this epoch.
     Received(PublicKey, Option<Arc<MoveToken>>),
     /// What our own last token to a friend ended and declared.
@@ -113,12 +117,13 @@ impl State {
             }
             Change::Set(key, row) => put(&mut self.sets, key, row.as_ref()),
             Change::Payment(id, row) => {
-                put(&mut self.payments, id, Some(row).filter(|row| !row.phase.is_final()));
+                put(&mut self.payments, id, Some(row).filter(|row| !row.is_ended()));
             }
             Change::Spent(key, amount) => put(&mut self.spent, key, amount.as_ref()),
             Change::Settled(id) => {
                 self.settled.insert(*id);
             }
+            Change::Entry(entry) => self.last_entry = entry.sequence,
             Change::Received(key, token) => self.friend_mut(key)?.received.clone_from(token),
             Change::BeforeSent(key, rows) => self.friend_mut(key)?.before_sent = rows.clone(),
             Change::FriendRecovery(key, row) => self.friend_mut(key)?.recovery.clone_from(row),

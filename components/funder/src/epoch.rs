@@ -5,6 +5,7 @@ use offset_crypto::{PublicKey, RequestId};
 use offset_proto::{
     Balance, Rate, Timestamp,
     friend::{CancelReason, FriendOp},
+    history::Adjustment,
 };
 
 use crate::{
@@ -71,6 +72,7 @@ impl Funder {
         friend.received = None;
         friend.before_sent = BeforeSent::default();
         self.dirty.mark(Key::Channel(key));
+        self.book_adjustments(now, key, Adjustment::Reset);
         self.dirty.mark(Key::Received(key));
         self.dirty.mark(Key::BeforeSent(key));
         self.dirty.own_relays = true;

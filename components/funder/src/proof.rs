@@ -280,6 +280,7 @@ fn pending_row(state: &PendingState) -> Option<Pending> {
         src_plain_lock: state.src_plain_lock,
         link: Link::None,
         closing: false,
+        passed_on: None,
         since: Timestamp(0),
     })
 }

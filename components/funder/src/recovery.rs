@@ -25,6 +25,7 @@ use offset_proto::{
     Credits, Currency, Name, Timestamp,
     app::{AppError, ErrorCode},
     friend::CancelReason,
+    history::Adjustment,
     proof::StateProof,
 };
 
@@ -90,33 +91,9 @@ impl Funder {
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
-            let row = self.state.payments.get(&id);
-            let undecided = row.filter(|row| row.phase == Phase::Requesting);
-            let parts = undecided.into_iter().filter_map(|row| {
-                Some((row.currency.clone(), row.attempt.as_ref()?.parts.clone()))
-            });
-            let parts: Vec<_> = parts.collect();
+            self.release_current(now, id);
             self.end_payment(id, Phase::Unknown);
-            for (currency, parts) in parts {
-                for part in parts {
-                    if let Some(friend) = part.route.get(1).copied() {
-                        let at = Place { friend, currency: currency.clone(), id: part.request_id };
-                        self.disown(now, &at);
-                    }
-                }
-            }
         }
-    }
-
-    /// Gives up a request of a payment that is not decided here any more: taken out of the queue if
-    /// it never left, else released.
-    fn disown(&mut self, now: Timestamp, at: &Place) {
-        if let Some(number) = self.queued_request(at.friend, at.id) {
-            self.dequeue(at.friend, number);
-            return;
-        }
-        self.annotate(at, Side::Local, |row| row.link = Link::None);
-        self.release_outgoing(now, at);
     }
 
     /// The state that a friend proved, while it is not installed.
@@ -227,7 +204,7 @@ impl Funder {
         };
         log::info!("the state that friend {key:?} proves is installed");
         self.recovery_begins(now, false);
-        self.forget_queue(key);
+        self.forget_queue(now, key);
         self.replace_lines(now, key, lines);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
@@ -254,6 +231,7 @@ impl Funder {
         }
         self.dirty.own_relays = true;
         self.live.entry(key).or_default().proven = Lines::new();
+        self.book_adjustments(now, key, Adjustment::Recovered);
         self.mend_links(now);
         let session = self.live.get(&key).and_then(|live| live.session.as_ref());
         if let Some(session) = session.filter(|session| session.withheld) {
@@ -261,19 +239,24 @@ impl Funder {
             self.effects.push(Effect::Disconnect { friend: key, session });
         } else if session.is_some_and(|session| session.theirs.is_some()) {
             self.send_resume(key);
-            self.judge(now, key);
+            self.compare_resumes(now, key);
         }
     }
 
-    fn forget_queue(&mut self, key: PublicKey) {
+    fn forget_queue(&mut self, now: Timestamp, key: PublicKey) {
         let numbers: Vec<_> =
             self.friend(&key).into_iter().flat_map(|friend| friend.queue.keys().copied()).collect();
         for number in numbers {
-            if let Some(row) = self.dequeue(key, number)
-                && let Link::Upstream(from, _) = row.link
-            {
-                let id = row.op.request_id();
-                self.guard.remove(&Place { friend: key, currency: row.currency, id }, from);
+            let Some(row) = self.dequeue(key, number) else {
+                continue;
+            };
+            let id = row.op.request_id();
+            match row.link {
+                Link::Upstream(from, _) => {
+                    self.guard.remove(&Place { friend: key, currency: row.currency, id }, from);
+                }
+                Link::Payment(payment) => self.part_lost(now, payment, id),
+                Link::None | Link::Destination | Link::Downstream(..) => {}
             }
         }
     }
@@ -327,9 +310,13 @@ impl Funder {
         }
         for (currency, line) in &old {
             for (id, row) in line.credit.iter().flat_map(|credit| credit.pending(Side::Local)) {
-                if let Link::Upstream(from, _) = row.link {
-                    let at = Place { friend: key, currency: currency.clone(), id: *id };
-                    self.guard.remove(&at, from);
+                let at = Place { friend: key, currency: currency.clone(), id: *id };
+                match row.link {
+                    Link::Upstream(from, _) => self.guard.remove(&at, from),
+                    Link::Payment(payment) if self.pending(&at, Side::Local).is_none() => {
+                        self.part_lost(now, payment, *id);
+                    }
+                    Link::Payment(_) | Link::None | Link::Destination | Link::Downstream(..) => {}
                 }
             }
         }

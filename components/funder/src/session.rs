@@ -117,11 +117,11 @@ impl Funder {
         if self.quarantined(&key).is_none() {
             self.epoch_shown(now, key, theirs);
         }
-        self.judge(now, key);
+        self.compare_resumes(now, key);
     }
 
     /// Compares both sides' `resume`s.
-    pub(crate) fn judge(&mut self, now: Timestamp, key: PublicKey) {
+    pub(crate) fn compare_resumes(&mut self, now: Timestamp, key: PublicKey) {
         let ends = self.ends(key);
         let Some(friend) = self.state.friends.get(&key) else {
             return;

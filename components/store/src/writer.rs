@@ -233,7 +233,7 @@ impl<S: Store, F> Worker<S, F> {
 /// Whether a change takes something out of the state that the database keeps.
 fn is_end(change: &Change) -> bool {
     match change {
-        Change::Payment(_, row) => row.phase.is_final(),
+        Change::Payment(_, row) => row.is_ended(),
         Change::Invoice(_, row) => row.is_final(),
         Change::Settings(_)
         | Change::Relay(..)
@@ -250,6 +250,7 @@ fn is_end(change: &Change) -> bool {
         | Change::Received(..)
         | Change::BeforeSent(..)
         | Change::FriendRecovery(..)
-        | Change::Recovery(_) => false,
+        | Change::Recovery(_)
+        | Change::Entry(_) => false,
     }
 }

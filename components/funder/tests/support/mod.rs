@@ -8,6 +8,7 @@
     reason = "each test binary uses another part of the harness"
 )]
 
+pub mod books;
 pub mod lab;
 pub mod puppet;
 
@@ -48,6 +49,8 @@ pub struct Node {
     pub invoices: BTreeMap<InvoiceId, InvoiceReport>,
     /// Ended payments as the disk keeps them.
     pub archive: BTreeMap<PaymentId, offset_funder::state::PaymentRow>,
+    /// The books as the disk keeps them.
+    pub books: books::Books,
     lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
@@ -97,6 +100,7 @@ impl Net {
                 ended_payments: BTreeMap::new(),
                 invoices: BTreeMap::new(),
                 archive: BTreeMap::new(),
+                books: books::Books::default(),
                 lines: BTreeMap::new(),
             }
         });
@@ -213,6 +217,7 @@ impl Net {
             max_fee: None,
             deadline_ms: None,
             note: "".parse().unwrap(),
+            max_parts: None,
         }
     }
 
@@ -295,6 +300,7 @@ impl Net {
     /// Stops a node and starts it from an older copy of its disk; `at_once` as `--recover` does.
     pub fn restore(&mut self, node: usize, copy: &State, at_once: bool) {
         self.nodes[node].disk = copy.clone();
+        self.nodes[node].books.restore(copy);
         self.crash(node, false);
         if at_once {
             let now = self.now;
@@ -362,12 +368,14 @@ impl Net {
         let it = &mut self.nodes[node];
         for change in changes {
             it.disk.apply(key, change).unwrap();
+            it.books.write(change);
             if let Change::Payment(id, row) = change
-                && row.phase.is_final()
+                && row.is_ended()
             {
                 it.archive.insert(*id, row.clone());
             }
         }
+        it.books.check(&it.disk);
     }
 
     fn perform(&mut self, node: usize, effect: Effect) {
@@ -385,10 +393,10 @@ impl Net {
                     self.disconnect(node, to);
                 }
             }
-            Effect::FindRoutes { payment_id, query } => {
+            Effect::FindRoutes { asker, query } => {
                 let answer = self.find(&query);
                 let (now, rng) = (self.now, &mut self.rng);
-                self.nodes[node].funder.handle_routes(now, rng, payment_id, answer);
+                self.nodes[node].funder.handle_routes(now, rng, asker, answer);
             }
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);
@@ -396,7 +404,10 @@ impl Net {
             Effect::Payment(report) => {
                 let ended = !matches!(
                     report.status,
-                    PaymentStatus::Routing | PaymentStatus::Requesting | PaymentStatus::Committed
+                    PaymentStatus::Routing
+                        | PaymentStatus::Requesting
+                        | PaymentStatus::Complete
+                        | PaymentStatus::Committed
                 );
                 if ended {
                     self.nodes[node].ended_payments.insert(report.payment_id, *report);
@@ -589,7 +600,8 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     let mut rows = BTreeSet::new();
     rows.insert(format!("{:?} {:?} {:?}", state.settings, state.relays, state.index_servers));
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
-    rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.recovery));
+    rows.insert(format!("{:?} {:?} {}", state.settled, state.spent, state.last_entry));
+    rows.insert(format!("{:?}", state.recovery));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
         rows.insert(format!("{key:?} {:?} {:?}", friend.received, friend.before_sent));

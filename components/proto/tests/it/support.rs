@@ -291,6 +291,10 @@ pub(crate) fn client_to_index() -> BoxedStrategy<ClientToIndex> {
             request_id: RouteRequestId(id),
             query
         }),
+        (any::<u64>(), cycle_query()).prop_map(|(id, query)| ClientToIndex::RequestCycles {
+            request_id: RouteRequestId(id),
+            query
+        }),
     ]
     .boxed()
 }
@@ -307,8 +311,32 @@ pub(crate) fn index_to_client() -> BoxedStrategy<IndexToClient> {
             request_id: RouteRequestId(id),
             reason
         }),
+        (any::<u64>(), vec(cycle(), 0..=8), any::<bool>()).prop_map(|(id, cycles, cut_short)| {
+            IndexToClient::Cycles { request_id: RouteRequestId(id), cycles, cut_short }
+        }),
     ]
     .boxed()
+}
+
+fn cycle_query() -> impl Strategy<Value = CycleQuery> {
+    (currency(), keys(1..=9), vec(credits(), 8), any::<u32>(), vec(edge(), 0..4)).prop_map(
+        |(currency, keys, most, max_fee_ppm, exclude)| {
+            let ends = keys[1..].iter().zip(most);
+            let mut first: Vec<CycleEnd> =
+                ends.map(|(friend, most)| CycleEnd { friend: *friend, most }).collect();
+            let last = first.split_off(first.len() / 2);
+            CycleQuery { currency, node: keys[0], first, last, max_fee_ppm, exclude }
+        },
+    )
+}
+
+fn cycle() -> impl Strategy<Value = Cycle> {
+    (keys(3..=31), credits(), credits(), any::<u64>()).prop_map(
+        |(mut keys, amount, fee, age_ms)| {
+            keys.push(keys[0]);
+            Cycle { route: Route { keys, amount, fee }, age_ms }
+        },
+    )
 }
 
 pub(crate) fn index_peer_message() -> BoxedStrategy<IndexPeerMessage> {
@@ -410,13 +438,15 @@ fn pay() -> impl Strategy<Value = PayRequest> {
         });
     let invoice = invoice().prop_map(|invoice| PaymentTarget::Invoice(Box::new(invoice)));
     let target = prop_oneof![invoice, spontaneous];
-    (payment_id(), target, option::of(credits()), option::of(any::<u64>()), text()).prop_map(
-        |(payment_id, target, max_fee, deadline_ms, note)| PayRequest {
+    let parts = option::of(1_u8..=16);
+    (payment_id(), target, option::of(credits()), option::of(any::<u64>()), text(), parts).prop_map(
+        |(payment_id, target, max_fee, deadline_ms, note, max_parts)| PayRequest {
             payment_id,
             target,
             max_fee,
             deadline_ms,
             note,
+            max_parts,
         },
     )
 }
@@ -527,6 +557,8 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
             .prop_map(|(reason, reporter)| F::Refused { reason, reporter }),
         Just(F::Deadline),
         Just(F::Expired),
+        credits().prop_map(|available| F::NoCapacity { available }),
+        key().prop_map(|friend| F::NoAnswer { friend }),
     ];
     let status = prop_oneof![
         Just(PaymentStatus::Routing),
@@ -539,20 +571,24 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
         failure.prop_map(PaymentStatus::Failed),
         Just(PaymentStatus::Cancelled),
         Just(PaymentStatus::Unknown),
+        Just(PaymentStatus::Complete),
     ];
-    (payment_id(), invoice_id(), key(), currency(), credits(), any::<u64>(), status).prop_map(
-        |(payment_id, invoice_id, destination, currency, amount, created_at, status)| {
-            PaymentReport {
-                payment_id,
-                invoice_id,
-                destination,
-                currency,
-                amount,
-                created_at: Timestamp(created_at),
-                status,
-            }
-        },
-    )
+    let parts = any::<u8>();
+    (payment_id(), invoice_id(), key(), currency(), credits(), any::<u64>(), status, parts)
+        .prop_map(
+            |(payment_id, invoice_id, destination, currency, amount, created_at, status, parts)| {
+                PaymentReport {
+                    payment_id,
+                    invoice_id,
+                    destination,
+                    currency,
+                    amount,
+                    created_at: Timestamp(created_at),
+                    status,
+                    parts,
+                }
+            },
+        )
 }
 
 fn invoice_report() -> impl Strategy<Value = InvoiceReport> {
