@@ -20,9 +20,9 @@ pub(crate) struct Counts {
     pub(crate) servers: Gauge,
     pub(crate) waiting: Gauge,
     updates: [Counter; UPDATES.len()],
-    pub(crate) found: Counter,
-    pub(crate) not_found: Counter,
-    pub(crate) cut_short: Counter,
+    found: Counter,
+    not_found: Counter,
+    cut_short: Counter,
     /// By pace, by crowd, by patience.
     pub(crate) refused: [Counter; REFUSED.len()],
     /// Disconnected, because they do not read what they asked for.
@@ -68,7 +68,7 @@ impl Metrics {
         let refused = REFUSED.iter().zip(&counts.refused);
         page.counters(
             "offset_index_requests_refused_total",
-            "Requests for routes that were refused, by the limit that was reached.",
+            "Requests for routes or cycles that were refused, by the limit that was reached.",
             "reason",
             refused.map(|(reason, count)| (*reason, count.count())),
         );
@@ -87,6 +87,13 @@ impl Metrics {
 }
 
 impl Counts {
+    pub(crate) fn searched(&self, found: bool, cut_short: bool) {
+        if found { &self.found } else { &self.not_found }.raise();
+        if cut_short {
+            self.cut_short.raise();
+        }
+    }
+
     pub(crate) fn updated(&self, verdict: &Verdict) {
         let place = match verdict {
             Verdict::Applied { .. } => 0,
