@@ -189,7 +189,7 @@ const OUTCOMES: [&str; 4] = ["succeeded", "failed", "cancelled", "unknown"];
 
 const fn outcome(phase: &Phase) -> Option<usize> {
     match phase {
-        Phase::Routing | Phase::Requesting | Phase::Committed => None,
+        Phase::Routing | Phase::Requesting | Phase::Complete | Phase::Committed => None,
         Phase::Succeeded { .. } => Some(0),
         Phase::Failed(_) => Some(1),
         Phase::Cancelled => Some(2),
