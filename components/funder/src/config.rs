@@ -13,6 +13,9 @@ pub struct Config {
     pub route_retry_ms: u64,
     /// How long an invoice lives when the seller does not say (section 7).
     pub invoice_expiry_ms: u64,
+    /// How long after its expiry a committed invoice is held when the seller does not say (section
+    /// 7).
+    pub invoice_hold_ms: u64,
     /// How long a spontaneous or incomplete set is kept without a commit (section 6.3).
     pub set_patience_ms: u64,
     /// The longest hold that we mediate (section 6.1).
@@ -37,6 +40,7 @@ impl Default for Config {
             route_patience_ms: 3_000,
             route_retry_ms: 250,
             invoice_expiry_ms: 3_600_000,
+            invoice_hold_ms: 24 * 3_600_000,
             set_patience_ms: 60_000,
             max_hold_seconds: 24 * 3600,
             max_payments: 65_536,

@@ -2,6 +2,7 @@
 
 mod changes;
 mod generator;
+mod invoices;
 mod killed;
 mod opening;
 mod tampered;

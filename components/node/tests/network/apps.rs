@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use offset_app::{AppClient, ConnectOptions, Error};
-use offset_crypto::{Identity, InvoiceId, PaymentId, SystemRng};
+use offset_crypto::{
+    HashResult, Identity, InvoiceId, Nonce, PaymentId, PlainLock, Signature, SystemRng,
+};
 use offset_net::NetConfig;
 use offset_proto::{
     Credits, Text,
     app::{
-        AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice, ErrorCode, NodeToApp,
-        PayRequest, PaymentTarget, Permission, Permissions,
+        AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice, ErrorCode, Hold,
+        NodeToApp, PayRequest, PaymentTarget, Permission, Permissions,
     },
+    payment::{Commit, Invoice},
 };
 
 use offset_secure_channel::ChannelIdentity;
@@ -25,10 +28,12 @@ fn identity() -> Identity {
 async fn requests(node: &Node) -> Vec<(AppRequest, Permission)> {
     let invoice = node.invoice(1).await;
     let terms = CreateInvoice {
+        nonce: Nonce::random(&mut SystemRng),
         currency: None,
         amount: Credits(1),
         description: Text::cut(""),
         expires_in_ms: None,
+        hold: Hold::None,
     };
     let all = vec![
         (AppRequest::Report, Permission::Read),
@@ -54,6 +59,9 @@ async fn requests(node: &Node) -> Vec<(AppRequest, Permission)> {
             AppRequest::InvoiceStatus { invoice_id: InvoiceId::from_bytes([0; 32]) },
             Permission::Seller,
         ),
+        (AppRequest::CommitInvoice(Box::new(no_commit(&invoice))), Permission::Seller),
+        (AppRequest::CollectInvoice { invoice_id: invoice.id() }, Permission::Seller),
+        (AppRequest::Invoices { status: None, after: None }, Permission::Seller),
     ];
     for (request, permission) in &all {
         // A new kind of request must be added above.
@@ -67,11 +75,28 @@ async fn requests(node: &Node) -> Vec<(AppRequest, Permission)> {
             AppRequest::CreateInvoice(_) => 6,
             AppRequest::CancelInvoice { .. } => 7,
             AppRequest::InvoiceStatus { .. } => 8,
+            AppRequest::CommitInvoice(_) => 9,
+            AppRequest::CollectInvoice { .. } => 10,
+            AppRequest::Invoices { .. } => 11,
         };
         assert_eq!(all[number].0, *request);
         assert_eq!(request.permission(), *permission);
     }
     all
+}
+
+/// A commit that nobody made.
+fn no_commit(invoice: &Invoice) -> Commit {
+    Commit {
+        response_hash: HashResult::from_bytes([0; 32]),
+        src_plain_lock: PlainLock::from_bytes([0; 32]),
+        dest_hashed_lock: PlainLock::from_bytes([0; 32]).hashed(),
+        dest_payment: invoice.dest_payment,
+        total_dest_payment: invoice.dest_payment,
+        invoice_id: invoice.id(),
+        currency: invoice.currency.clone(),
+        signature: Signature::from_bytes([0; 64]),
+    }
 }
 
 /// An order that is refused at once for what it is.
