@@ -173,7 +173,7 @@ fn back_to(processes: &Processes, before: &Figures) {
 }
 
 fn identity(sandbox: &Sandbox, file: &str) -> Identity {
-    Identity::from_seed(read::<IdentityFile>(sandbox, file).0)
+    Identity::from_seed(read::<IdentityFile>(sandbox, file).into_seed().unwrap())
 }
 
 fn read<F: OffsetFile>(sandbox: &Sandbox, file: &str) -> F {

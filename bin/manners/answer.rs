@@ -24,6 +24,14 @@ impl Answer {
         Self { text: text.into(), json }
     }
 
+    /// Says more: behind the text, and under more keys of the JSON object.
+    pub fn add(&mut self, text: &str, keys: &[(&str, Value)]) {
+        self.text.push_str(text);
+        for (key, value) in keys {
+            self.json[*key] = value.clone();
+        }
+    }
+
     /// What people see.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -11,9 +11,13 @@ use anyhow::{Context as _, anyhow, bail};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-/// The longest file that is read, in bytes.
-const MAX_BYTES: u64 = 64 * 1024;
-const _: () = assert!(offset_proto::file::MAX_FILE_BYTES == 64 * 1024);
+/// The longest file that is read, in bytes: its one-line text is longer than the file by a third.
+const MAX_BYTES: u64 = 88 * 1024;
+const _: () = assert!(offset_proto::file::MAX_FILE_BYTES / 3 * 4 + 64 <= 88 * 1024);
+/// How the standard input is called in errors.
+pub const INPUT: &str = "the standard input";
+/// What a terminal cuts a typed or pasted line to (`MAX_CANON` of Linux).
+const TERMINAL_LINE: usize = 4_095;
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,18 +44,40 @@ pub fn read_limited(path: &Path) -> anyhow::Result<(File, Zeroizing<String>)> {
     if metadata.is_dir() {
         bail!("{shown} is a directory; name a file");
     }
-    let mut bytes = Zeroizing::new(Vec::new());
-    (&file)
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {shown}"))?;
-    if MAX_BYTES < u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
-        bail!("{shown} is too long to be an Offset file; check the name");
+    let text = read_text(&file, &shown.to_string(), "check the name")?;
+    Ok((file, text))
+}
+
+/// Reads a short text from the standard input, to its end.
+///
+/// # Errors
+/// When it cannot be read, is too long, is not text, or when there is nothing.
+pub fn read_input() -> anyhow::Result<Zeroizing<String>> {
+    let text = read_text(io::stdin().lock(), INPUT, "check what is piped in")?;
+    if text.trim().is_empty() {
+        bail!("there is nothing on {INPUT}; pipe a file or its text in, or name the file");
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| {
-        anyhow!("{shown} is not a text file, so not an Offset file; check the name")
-    })?;
-    Ok((file, Zeroizing::new(text.to_owned())))
+    if io::stdin().is_terminal() && text.lines().any(|line| TERMINAL_LINE <= line.len()) {
+        bail!(
+            "a terminal passes no more than {TERMINAL_LINE} characters of a line to a program; \
+             put the text into a file, or give it as the argument"
+        );
+    }
+    Ok(text)
+}
+
+/// What is read, to its end; `what` and `advice` are for errors.
+fn read_text(from: impl io::Read, what: &str, advice: &str) -> anyhow::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {what}"))?;
+    if MAX_BYTES < u64::try_from(bytes.len()).unwrap_or(u64::MAX) {
+        bail!("{what} is too long to be an Offset file; {advice}");
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| anyhow!("{what} is not a text file, so not an Offset file; {advice}"))?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Refuses a file with a secret that others can read.
@@ -131,6 +157,18 @@ impl OutputFile {
             .and_then(|()| self.temporary.as_file().sync_all())
             .with_context(|| format!("cannot write {shown}"))?;
         self.put()
+    }
+
+    /// As [`OutputFile::write`], for contents that `fill` puts into the file whose name it is given.
+    ///
+    /// # Errors
+    /// What `fill` says, or when the file cannot be written; then there is no file, or the old one.
+    pub fn fill<T>(self, fill: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let filled = fill(self.temporary.path())?;
+        let synced = self.temporary.as_file().sync_all();
+        synced.with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.put()?;
+        Ok(filled)
     }
 
     /// Gives the file, whose contents are written and synced, its name.
@@ -271,7 +309,7 @@ mod tests {
         assert!(error(directory.path()).contains("is a directory"));
         fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(error(&path).contains("not a text file"));
-        fs::write(&path, vec![b'x'; 64 * 1024 + 1]).unwrap();
+        fs::write(&path, vec![b'x'; 88 * 1024 + 1]).unwrap();
         assert!(error(&path).contains("too long"));
     }
 }

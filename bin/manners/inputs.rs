@@ -3,18 +3,25 @@
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use offset_crypto::{Identity, Seed};
+use offset_crypto::{Identity, PublicKey, SealedSeed, Seed};
 use offset_proto::file::{FileError, IdentityFile, Kind, OffsetFile, PublicFile};
 
-use crate::manners::files::{check_private, read_limited};
+use crate::manners::{
+    files::{INPUT, check_private, read_input, read_limited},
+    passphrase::{self, Passphrase},
+};
 
-/// Reads a file without a secret. The argument may also be the one-line form of its contents.
+/// Reads a file without a secret. The argument may also be the one-line form of its contents, or
+/// `-` for either on the standard input.
 ///
 /// # Errors
 /// When it cannot be read or is not such a file.
 pub fn read<F: PublicFile>(path: &Path) -> anyhow::Result<F> {
     if let Some(line) = line(path) {
         return F::parse(line).map_err(|error| explain("the text", &error, F::KIND));
+    }
+    if is_input(path) {
+        return F::parse(&read_input()?).map_err(|error| explain(INPUT, &error, F::KIND));
     }
     let (_, text) = read_limited(path)?;
     F::parse(&text).map_err(|error| explain(&path.display().to_string(), &error, F::KIND))
@@ -28,25 +35,63 @@ pub fn identity(path: &Path) -> anyhow::Result<Identity> {
     seed(path).map(Identity::from_seed)
 }
 
-/// The secret of an identity file.
+/// The public key of an identity file; a sealed one needs no passphrase for it.
+///
+/// # Errors
+/// As [`identity`].
+pub fn public_key(path: &Path) -> anyhow::Result<PublicKey> {
+    Ok(match identity_file(path)? {
+        IdentityFile::Plain(seed) => Identity::from_seed(seed).public_key(),
+        IdentityFile::Sealed(sealed) => sealed.public_key,
+    })
+}
+
+/// The secret of an identity file. One that is sealed is opened, see [`passphrase::to_open`].
 ///
 /// # Errors
 /// As [`identity`].
 pub fn seed(path: &Path) -> anyhow::Result<Seed> {
+    match identity_file(path)? {
+        IdentityFile::Plain(seed) => Ok(seed),
+        IdentityFile::Sealed(sealed) => open(path, &sealed, &passphrase::to_open(path)?),
+    }
+}
+
+/// Opens the sealed identity that was read from `path`.
+///
+/// # Errors
+/// When the passphrase is another one.
+pub fn open(path: &Path, sealed: &SealedSeed, passphrase: &Passphrase) -> anyhow::Result<Seed> {
+    sealed
+        .open(passphrase.as_bytes())
+        .map_err(|error| anyhow!("{}: {error}; check the passphrase", path.display()))
+}
+
+/// Reads an identity file as it is kept.
+///
+/// # Errors
+/// As [`identity`].
+pub fn identity_file(path: &Path) -> anyhow::Result<IdentityFile> {
     if line(path).is_some() {
         bail!("a secret key is only read from a file; name the identity file");
     }
     let (file, text) = read_limited(path)?;
-    let seed = IdentityFile::parse(&text)
+    let identity = IdentityFile::parse(&text)
         .map_err(|error| explain(&path.display().to_string(), &error, Kind::Identity))?;
     check_private(&file, path)?;
-    Ok(seed.0)
+    Ok(identity)
 }
 
 /// The argument, if it is the one-line form of a file.
 #[must_use]
 pub fn line(path: &Path) -> Option<&str> {
-    path.to_str().filter(|text| text.starts_with("offset:"))
+    path.to_str().map(str::trim).filter(|text| text.starts_with("offset:"))
+}
+
+/// Whether the argument names the standard input.
+#[must_use]
+pub fn is_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 fn explain(what: &str, error: &FileError, expected: Kind) -> anyhow::Error {
@@ -84,6 +129,9 @@ mod tests {
         files::write(&path, Access::Public, false, &friend().to_toml()).unwrap();
         assert_eq!(read::<FriendFile>(&path).unwrap(), friend());
         assert_eq!(read::<FriendFile>(Path::new(&friend().to_line())).unwrap(), friend());
+        // As it is pasted: with blanks around it.
+        let pasted = format!(" {}\n", friend().to_line());
+        assert_eq!(read::<FriendFile>(Path::new(&pasted)).unwrap(), friend());
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub mod daemon;
 pub mod files;
 pub mod inputs;
 pub mod names;
+pub mod passphrase;
+pub mod qr;
 pub mod table;
 
 pub use crate::manners::{

@@ -6,13 +6,13 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use offset_proto::{
     Balance, Currency, Name,
-    file::{FriendFile, OffsetFile as _},
+    file::{FriendFile, OffsetFile as _, PublicFile as _},
     report::{CurrencyStatus, FriendReport, NodeReport},
 };
 use serde_json::json;
 
 use super::{CurrencyChoice, Session, friends, servers, status};
-use crate::manners::{Access, Answer, OutputFile, names};
+use crate::manners::{Access, Answer, OutputFile, names, qr::Qr};
 
 /// The commands of `stctrl info`.
 #[derive(Debug, Subcommand)]
@@ -55,8 +55,11 @@ pub(super) struct FriendsArguments {
 #[derive(Debug, Args)]
 pub(super) struct ExportTicket {
     /// Friend file to write.
-    #[arg(short, long, short_alias = 't')]
-    output: PathBuf,
+    #[arg(short, long, short_alias = 't', required_unless_present = "qr")]
+    output: Option<PathBuf>,
+    /// Draw it as a QR code; without --output, only that.
+    #[arg(long)]
+    qr: bool,
     /// Replace the file if it exists.
     #[arg(long)]
     force: bool,
@@ -117,9 +120,15 @@ impl FriendsArguments {
 
 impl ExportTicket {
     async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let output = OutputFile::prepare(&self.output, Access::Public, self.force)?;
-        output.write(friend_file(&session.report().await?).to_toml().as_bytes())?;
-        Ok(Answer::silent())
+        let prepare = |path| OutputFile::prepare(path, Access::Public, self.force);
+        let output = self.output.as_deref().map(prepare).transpose()?;
+        let file = friend_file(&session.report().await?);
+        let line = file.to_line();
+        let drawn = if self.qr { Qr::of(&line)?.for_stdout()? } else { String::new() };
+        if let Some(output) = output {
+            output.write(file.to_toml().as_bytes())?;
+        }
+        Ok(Answer::new(drawn, json!({ "text": line })))
     }
 }
 
@@ -171,7 +180,8 @@ Examples:
   stctrl info balance --all
   stctrl info friends -n bob
   stctrl --json info friends
-  stctrl info export-ticket -o me.friend";
+  stctrl info export-ticket -o me.friend
+  stctrl info export-ticket --qr";
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,13 @@
-//! `stmgr`: makes identities, databases and tickets, and says what a file is.
+//! `stmgr`: makes identities, databases, their backups and tickets, and says what a file is.
 
+mod backup;
+mod identities;
 mod show;
 mod tickets;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use offset_crypto::{Seed, SystemRng};
-use offset_proto::file::{IdentityFile, OffsetFile as _};
 
 use crate::manners::{
     Access, Answer,
@@ -29,7 +29,11 @@ struct StmgrArguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a new identity: a key pair of a node, an application, a relay or an index server.
-    GenIdent(Output),
+    GenIdent(identities::GenIdent),
+    /// Seal the secret key in an identity file with a passphrase.
+    EncryptIdent(identities::EncryptIdent),
+    /// Take the passphrase off an identity file.
+    DecryptIdent(identities::DecryptIdent),
     /// Make the empty database of a node.
     InitNodeDb(InitNodeDb),
     /// Make the ticket that lets an application use a node.
@@ -42,6 +46,12 @@ enum Command {
     IndexTicket(tickets::ServerArguments),
     /// Make a file with all that an application needs to use a node, its secret key included.
     NodeEntry(tickets::NodeEntryArguments),
+    /// Copy the database of a node, which may run meanwhile.
+    Backup(backup::Backup),
+    /// Make a database of a backup, where none is.
+    Restore(backup::Restore),
+    /// Check all of a backup, and say whose it is and what it holds.
+    VerifyBackup(backup::VerifyBackup),
     /// Say what a file is and holds, never a secret.
     Show(show::ShowArguments),
 }
@@ -84,36 +94,41 @@ impl Arguments for StmgrArguments {
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start(arguments, |parsed: StmgrArguments| match parsed.command {
-        Command::GenIdent(output) => generate_identity(&output),
+        Command::GenIdent(arguments) => arguments.run(),
+        Command::EncryptIdent(arguments) => arguments.run(),
+        Command::DecryptIdent(arguments) => arguments.run(),
         Command::InitNodeDb(arguments) => init_node_db(&arguments),
         Command::AppTicket(arguments) => arguments.run(),
         Command::NodeTicket(arguments) => arguments.run(offset_proto::file::NodeTicket),
         Command::RelayTicket(arguments) => arguments.run(offset_proto::file::RelayTicket),
         Command::IndexTicket(arguments) => arguments.run(offset_proto::file::IndexTicket),
         Command::NodeEntry(arguments) => arguments.run(),
+        Command::Backup(arguments) => arguments.run(),
+        Command::Restore(arguments) => arguments.run(),
+        Command::VerifyBackup(arguments) => arguments.run(),
         Command::Show(arguments) => arguments.run(),
     })
 }
 
-fn generate_identity(output: &Output) -> anyhow::Result<Answer> {
-    let identity = IdentityFile(Seed::random(&mut SystemRng));
-    output.write(Access::Secret, &identity.to_toml())
-}
-
 fn init_node_db(arguments: &InitNodeDb) -> anyhow::Result<Answer> {
-    let identity = inputs::identity(&arguments.idfile)?;
-    offset_store::init(&arguments.output, &identity.public_key())?;
+    let public_key = inputs::public_key(&arguments.idfile)?;
+    offset_store::init(&arguments.output, &public_key)?;
     Ok(Answer::silent())
 }
 
 const EXAMPLES: &str = "\
 Examples:
   stmgr gen-ident --output node/node.ident
+  stmgr gen-ident --encrypt --output node/node.ident
   stmgr init-node-db --idfile node/node.ident --output node/node.db
   stmgr node-ticket --address 127.0.0.1:9876 --idfile node/node.ident --output node/node.ticket
   stmgr app-ticket --idfile app/app.ident --pbuyer --pseller --pconfig --proutes \\
         --output node/trusted/app.ticket
-  stmgr show node/node.ticket";
+  stmgr backup --database node/node.db --output backups/monday.db
+  stmgr verify-backup backups/monday.db
+  stmgr show node/node.ticket
+  stmgr show relay.ticket --qr
+  stmgr show alice.friend --text | stmgr show -";
 
 #[cfg(test)]
 mod tests {

@@ -2,45 +2,91 @@
 
 use std::{fmt::Display, path::PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use offset_crypto::{Identity, Seed};
 use offset_proto::{
     ServerAddress,
     app::Permissions,
-    file::{AnyFile, FriendFile},
+    file::{AnyFile, FriendFile, IdentityFile},
     payment::{Invoice, Receipt},
 };
 use serde_json::{Map, Value, json};
 
 use crate::manners::{
-    Answer,
-    files::{check_private, read_limited},
+    Access, Answer, OutputFile,
+    files::{INPUT, check_private, read_input, read_limited},
     inputs,
+    qr::Qr,
 };
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
-    /// File to look at, or its one-line text.
+    /// File to look at, or its one-line text, or - for either on the standard input.
     file: PathBuf,
+    /// Print the file as one line of text, for chats; every command that takes the file takes it.
+    #[arg(long, conflicts_with = "qr")]
+    text: bool,
+    /// Draw the one-line text as a QR code.
+    #[arg(long)]
+    qr: bool,
+    /// Draw it as a picture into this PNG file.
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Draw it as a picture into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Replace the pictures' files if they exist.
+    #[arg(long)]
+    force: bool,
 }
 
 impl ShowArguments {
     pub(super) fn run(&self) -> anyhow::Result<Answer> {
-        let file = match inputs::line(&self.file) {
-            Some(line) => AnyFile::parse(line).map_err(|error| anyhow!("the text: {error}")),
-            None => {
-                let (file, text) = read_limited(&self.file)?;
-                let shown = self.file.display();
-                let parsed = AnyFile::parse(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
-                if parsed.kind().is_secret() {
-                    check_private(&file, &self.file)?;
-                }
-                Ok(parsed)
-            }
-        }?;
-        Ok(describe(file))
+        let file = self.read()?;
+        if !(self.text || self.qr || self.png.is_some() || self.svg.is_some()) {
+            return Ok(describe(file));
+        }
+        let kind = file.kind();
+        let Some(line) = file.to_line() else {
+            bail!(
+                "this is {}: it holds a secret, and is shown neither as text nor as a QR code; \
+                 copy the file itself to where only you can read it",
+                kind.with_article()
+            );
+        };
+        let json = describe(file).json().clone();
+        if self.text {
+            return Ok(Answer::new(line, json));
+        }
+        let qr = Qr::of(&line)?;
+        let prepare = |path| OutputFile::prepare(path, Access::Public, self.force);
+        let png = self.png.as_deref().map(prepare).transpose()?;
+        let svg = self.svg.as_deref().map(prepare).transpose()?;
+        if let Some(file) = png {
+            file.write(&qr.png()?)?;
+        }
+        if let Some(file) = svg {
+            file.write(qr.svg().as_bytes())?;
+        }
+        Ok(Answer::new(if self.qr { qr.for_stdout()? } else { String::new() }, json))
+    }
+
+    fn read(&self) -> anyhow::Result<AnyFile> {
+        if let Some(line) = inputs::line(&self.file) {
+            return AnyFile::parse(line).map_err(|error| anyhow!("the text: {error}"));
+        }
+        if inputs::is_input(&self.file) {
+            return AnyFile::parse(&read_input()?).map_err(|error| anyhow!("{INPUT}: {error}"));
+        }
+        let (file, text) = read_limited(&self.file)?;
+        let shown = self.file.display();
+        let parsed = AnyFile::parse(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
+        if parsed.kind().is_secret() {
+            check_private(&file, &self.file)?;
+        }
+        Ok(parsed)
     }
 }
 
@@ -53,8 +99,16 @@ struct Description {
 fn describe(file: AnyFile) -> Answer {
     let mut out = Description { lines: Vec::new(), json: Map::new() };
     out.add("kind", file.kind());
+    let text = file.to_line();
     match file {
-        AnyFile::Identity(identity) => out.key_of(identity.0),
+        AnyFile::Identity(IdentityFile::Plain(seed)) => {
+            out.key_of(seed);
+            out.add_as("sealed", false, Value::Bool(false));
+        }
+        AnyFile::Identity(IdentityFile::Sealed(sealed)) => {
+            out.add("public_key", sealed.public_key);
+            out.add_as("sealed", true, Value::Bool(true));
+        }
         AnyFile::NodeTicket(ticket) => out.server(&ticket.0),
         AnyFile::RelayTicket(ticket) => out.server(&ticket.0),
         AnyFile::IndexTicket(ticket) => out.server(&ticket.0),
@@ -69,6 +123,10 @@ fn describe(file: AnyFile) -> Answer {
         AnyFile::Friend(friend) => out.friend(&friend),
         AnyFile::Invoice(invoice) => out.invoice(&invoice.0),
         AnyFile::Receipt(receipt) => out.receipt(&receipt.0),
+    }
+    if let Some(text) = text {
+        // For programs: people ask for it with --text.
+        out.json.insert("text".to_owned(), Value::String(text));
     }
     Answer::new(out.lines.join("\n"), Value::Object(out.json))
 }
@@ -141,7 +199,7 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use offset_crypto::SeededRng;
-    use offset_proto::file::{IdentityFile, OffsetFile as _};
+    use offset_proto::file::OffsetFile as _;
 
     use super::*;
 
@@ -149,7 +207,7 @@ mod tests {
     fn an_identity_is_shown_without_its_secret() {
         let seed = Seed::random(&mut SeededRng::new(1));
         let secret = seed.to_text().as_str().to_owned();
-        let file = AnyFile::parse(&IdentityFile(seed).to_toml()).unwrap();
+        let file = AnyFile::parse(&IdentityFile::Plain(seed).to_toml()).unwrap();
         let answer = describe(file);
         assert!(answer.text().starts_with("kind: identity\npublic key: "), "{}", answer.text());
         assert!(!answer.text().contains(&secret));

@@ -30,7 +30,7 @@ impl ServerArguments {
         &self,
         ticket: fn(ServerAddress) -> F,
     ) -> anyhow::Result<Answer> {
-        let public_key = inputs::identity(&self.idfile)?.public_key();
+        let public_key = inputs::public_key(&self.idfile)?;
         let server = ServerAddress { public_key, address: self.address.clone() };
         self.output.write(Access::Public, &ticket(server).to_toml())
     }
@@ -70,7 +70,7 @@ impl AppTicketArguments {
             seller: self.pseller || self.pfunds,
             config: self.pconfig,
         };
-        let public_key = inputs::identity(&self.idfile)?.public_key();
+        let public_key = inputs::public_key(&self.idfile)?;
         self.output.write(Access::Public, &AppTicket { public_key, permissions }.to_toml())
     }
 }
@@ -93,7 +93,7 @@ pub(super) struct NodeEntryArguments {
 
 impl NodeEntryArguments {
     pub(super) fn run(&self) -> anyhow::Result<Answer> {
-        let public_key = inputs::identity(&self.nodeid)?.public_key();
+        let public_key = inputs::public_key(&self.nodeid)?;
         let node = ServerAddress { public_key, address: self.address.clone() };
         let app = inputs::seed(&self.appid)?;
         self.output.write(Access::Secret, &NodeEntry { node, app }.to_toml())

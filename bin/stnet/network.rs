@@ -259,7 +259,7 @@ impl Place {
     fn identity(&self, file: &str) -> anyhow::Result<Identity> {
         let path = self.path(file);
         if !path.exists() {
-            let identity = IdentityFile(Seed::random(&mut SystemRng));
+            let identity = IdentityFile::Plain(Seed::random(&mut SystemRng));
             files::write(&path, Access::Secret, false, &identity.to_toml())?;
         }
         inputs::identity(&path)

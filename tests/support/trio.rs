@@ -291,8 +291,9 @@ impl Trio {
 impl Server {
     fn new(sandbox: &Sandbox, name: &'static str, ports: usize, line: &str) -> Self {
         std::fs::create_dir_all(sandbox.file(&format!("{name}/trusted"))).unwrap();
-        let file = IdentityFile(Seed::random(&mut SystemRng)).to_toml();
-        let identity = Identity::from_seed(IdentityFile::from_toml(&file).unwrap().0);
+        let file = IdentityFile::Plain(Seed::random(&mut SystemRng)).to_toml();
+        let identity =
+            Identity::from_seed(IdentityFile::from_toml(&file).unwrap().into_seed().unwrap());
         let path = format!("{name}/ident");
         sandbox.write(&path, &file);
         std::fs::set_permissions(sandbox.file(&path), Permissions::from_mode(0o600)).unwrap();

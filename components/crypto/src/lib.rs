@@ -17,6 +17,7 @@ mod fixed;
 mod hashing;
 mod identity;
 mod rng;
+mod sealed;
 
 pub use crate::fixed::{
     HashResult, HashedLock, InvalidText, InvoiceId, Nonce, PaymentId, PlainLock, PublicKey,
@@ -25,3 +26,4 @@ pub use crate::fixed::{
 pub use crate::hashing::{Label, LabelHasher, hash, hash_parts};
 pub use crate::identity::{Identity, InvalidSeed, Seed};
 pub use crate::rng::{Rng, SeededRng, SystemRng};
+pub use crate::sealed::{InvalidCost, OpenError, SealedSeed, SealingCost};

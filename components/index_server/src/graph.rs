@@ -126,6 +126,12 @@ impl CurrencyGraph {
         &self.nodes[index(number)].incoming
     }
 
+    /// The edge between two nodes, where there is one.
+    pub(crate) fn edge(&self, from: Number, to: Number) -> Option<Incoming> {
+        let position = self.reports.get(&(to, from))?.position?;
+        self.incoming(to).get(position).copied()
+    }
+
     /// Above every number in use.
     pub(crate) fn bound(&self) -> usize {
         self.nodes.len()
@@ -265,10 +271,15 @@ pub(crate) const fn index(number: Number) -> usize {
 pub(crate) mod tests {
     use super::*;
     use offset_crypto::{Identity, Seed, SeededRng};
+    use std::sync::LazyLock;
 
     /// The public key of a small number.
     pub(crate) fn key(n: u8) -> PublicKey {
-        Identity::from_seed(Seed::from_bytes([n; 32])).public_key()
+        static KEYS: LazyLock<Vec<PublicKey>> = LazyLock::new(|| {
+            let seeds = (0..=u8::MAX).map(|n| Seed::from_bytes([n; 32]));
+            seeds.map(|seed| Identity::from_seed(seed).public_key()).collect()
+        });
+        KEYS[usize::from(n)]
     }
 
     pub(crate) fn line(send: u128, recv: u128, add: u64) -> IndexLine {

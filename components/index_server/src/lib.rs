@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The parts, from the inside out: [`graph`] (capacities in arrays) and [`search`] (the cheapest
-//! route), [`directory`] (who said what last, as it was signed), [`federation`] (what other servers
+//! ways), [`directory`] (who said what last, as it was signed), [`federation`] (what other servers
 //! lack), all pure; around them [`run`], the server's tasks. Every bound is in [`limits`].
 //!
 //! Invariants:

@@ -98,8 +98,12 @@ pub struct Pace {
 /// Bounds of route searches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchLimits {
-    /// The most edges that one search looks at. 200,000, about 25 ms in an unoptimised build.
+    /// The most edges that the search for a single route looks at. 200,000, about 25 ms in an
+    /// unoptimised build.
     pub max_edges: usize,
+    /// The most edges that all searches together look at which share an amount among several
+    /// routes, where no single one carries it. 800,000.
+    pub max_split_edges: usize,
     /// Searches at a time. 2.
     pub at_once: usize,
     /// Searches that wait for their turn; of more, the newest of whoever has most is refused. 4,096.
@@ -110,6 +114,12 @@ pub struct SearchLimits {
 
 impl Default for SearchLimits {
     fn default() -> Self {
-        Self { max_edges: 200_000, at_once: 2, waiting: 4_096, patience: Duration::from_secs(2) }
+        Self {
+            max_edges: 200_000,
+            max_split_edges: 800_000,
+            at_once: 2,
+            waiting: 4_096,
+            patience: Duration::from_secs(2),
+        }
     }
 }

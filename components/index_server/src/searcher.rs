@@ -1,7 +1,7 @@
 //! Route searches beside the owner of the graph.
 //!
-//! One search may look at 200,000 edges, some tens of milliseconds in which an owner that searched
-//! by itself would take no update. So searches run on the threads for blocking work and read the
+//! The searches for one answer may look at a million edges, some tens of milliseconds in which an
+//! owner that searched by itself would take no update. So searches run on the threads for blocking work and read the
 //! graph under a lock that the owner takes for writing. The owner then waits at most for the
 //! searches in hand, and those are few and bounded. The waiting ones are bounded too, and what has
 //! waited too long is refused. Those who ask take turns, and when too many requests wait, the newest
@@ -22,7 +22,7 @@ use crate::{
     directory::LineChange,
     graph::Graph,
     limits::SearchLimits,
-    search::{Found, cheapest_route},
+    search::{Ways, Work, multi_routes},
 };
 
 /// The graph behind its lock.
@@ -75,7 +75,7 @@ pub(crate) enum Party {
 pub(crate) struct Answer {
     pub(crate) asker: Asker,
     /// `None` when it waited too long to be worth doing.
-    pub(crate) found: Option<Found>,
+    pub(crate) found: Option<Ways>,
 }
 
 /// Runs searches, a few at a time.
@@ -169,13 +169,14 @@ impl Searcher {
     fn start(&mut self) {
         while self.running.len() < self.limits.at_once {
             let Some(Waiting { asker, query, asked_at }) = self.take_turn() else { return };
-            let (graph, max_edges) = (self.graph.clone(), self.limits.max_edges);
+            let graph = self.graph.clone();
+            let work = Work { single: self.limits.max_edges, split: self.limits.max_split_edges };
             let stale = self.limits.patience <= asked_at.elapsed();
             self.running.spawn_blocking(move || {
                 let search = || {
                     let graph = graph.read();
                     let currency = graph.currency(&query.currency);
-                    currency.map(|currency| cheapest_route(currency, &query, max_edges))
+                    currency.map(|currency| multi_routes(currency, &query, work))
                 };
                 let found = (!stale).then(|| search().unwrap_or_default());
                 Answer { asker, found }
@@ -248,7 +249,7 @@ mod tests {
         let mut answered = Vec::new();
         for _ in &taken {
             let answer = searcher.next().await;
-            assert_eq!(answer.found.unwrap().route.unwrap().keys, [key(1), key(2)]);
+            assert_eq!(answer.found.unwrap().multi_routes[0][0].keys, [key(1), key(2)]);
             answered.push(answer.asker.request_id.0);
         }
         answered.sort_unstable();

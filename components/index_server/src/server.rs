@@ -13,7 +13,7 @@ use std::{
 use offset_crypto::{Identity, PublicKey};
 use offset_net::{BackoffConfig, Listener, NetConfig, SendError, Sender, ServeConfig};
 use offset_proto::{
-    Text, Timestamp,
+    Credits, Text, Timestamp,
     index::{IndexToClient, MultiRoute, NodeDown, RouteQuery, RouteRequestId},
     session::Purpose,
 };
@@ -371,16 +371,19 @@ impl Owner {
             self.send(&asker.key, refused(asker.request_id));
             return;
         };
-        let multi_routes = found.route.and_then(|route| {
+        let now = now();
+        let multi_routes = found.multi_routes.into_iter().filter_map(|routes| {
             // A node that left since the search leaves no route through it.
-            let times = route.keys.iter().map(|key| self.directory.stated_at(key));
+            let keys = routes.iter().flat_map(|route| &route.keys);
+            let times = keys.map(|key| self.directory.stated_at(key));
             let oldest = times.collect::<Option<Vec<Timestamp>>>()?.into_iter().min()?;
-            let (total_fee, age_ms) = (route.fee, now().ms_since(oldest));
-            Some(MultiRoute { routes: vec![route], total_fee, age_ms })
+            let mut fees = routes.iter().map(|route| route.fee);
+            let total_fee = fees.try_fold(Credits::ZERO, Credits::checked_add)?;
+            Some(MultiRoute { routes, total_fee, age_ms: now.ms_since(oldest) })
         });
         let routes = IndexToClient::Routes {
             request_id: asker.request_id,
-            multi_routes: multi_routes.into_iter().collect(),
+            multi_routes: multi_routes.collect(),
             cut_short: found.cut_short,
         };
         self.send(&asker.key, routes);

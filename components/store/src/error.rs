@@ -15,6 +15,17 @@ pub enum Error {
     /// Where a database was to be made there is a file.
     #[error("{} exists already; a node's database is never overwritten: choose another path", .0.display())]
     Exists(PathBuf),
+    /// What an earlier database left behind would be taken for a part of the new one.
+    #[error("{} is left of an earlier database: move it away, and what else begins with the name of that database", .0.display())]
+    Leftover(PathBuf),
+    /// A database whose log is beside it, so that the file alone is not all of it.
+    #[error("{} is no copy but a database in use, or one that a crash left: {} belongs to it; make a copy with `stmgr backup`", path.display(), log.display())]
+    NotACopy {
+        /// Which file.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+    },
     /// The file, or its lock file, cannot be reached.
     #[error("cannot open {}: {error}", path.display())]
     Path {

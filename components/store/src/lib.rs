@@ -30,6 +30,7 @@
 //!   not as it was written is not opened.
 //! - *One process, one identity*: the database is locked and belongs to one key.
 
+pub mod backup;
 mod column;
 mod error;
 mod json;

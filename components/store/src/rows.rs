@@ -27,6 +27,27 @@ use crate::{
 
 type Read<T> = Result<T, String>;
 
+/// Reads a row for its checks alone.
+pub(crate) type ReadOnly = fn(&mut Reading<'_>) -> Read<()>;
+
+/// Every table, and what its rows are read with, for whoever checks all that there is.
+pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
+    (&node::TABLE, |row| node::read(row).map(drop)),
+    (&index_epoch::TABLE, |row| index_epoch::read(row).map(drop)),
+    (&settings::TABLE, |row| settings::read(row).map(drop)),
+    (&relay::TABLE, |row| relay::read(row).map(drop)),
+    (&index_server::TABLE, |row| index_server::read(row).map(drop)),
+    (&friend::TABLE, |row| friend::read(row).map(drop)),
+    (&channel::TABLE, |row| channel::read(row).map(drop)),
+    (&line::TABLE, |row| line::read(row).map(drop)),
+    (&pending::TABLE, |row| pending::read(row).map(drop)),
+    (&queued::TABLE, |row| queued::read(row).map(drop)),
+    (&invoice::TABLE, |row| invoice::read(row).map(drop)),
+    (&set::TABLE, |row| set::read(row).map(drop)),
+    (&payment::TABLE, |row| payment::read(row).map(drop)),
+    (&settled::TABLE, |row| settled::read(row).map(drop)),
+];
+
 pub(crate) mod node {
     use super::*;
 

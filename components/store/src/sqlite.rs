@@ -57,9 +57,10 @@ pub struct SqliteStore {
     db: Connection,
     path: PathBuf,
     public_key: PublicKey,
-    /// After a failed commit.
+    /// After a failed commit, or never to be written.
     stopped: bool,
-    _lock: Lock,
+    /// None for one that is only read.
+    _lock: Option<Lock>,
 }
 
 impl SqliteStore {
@@ -87,19 +88,14 @@ impl SqliteStore {
         check_kind(&db, &path)?;
         set_up(&db, &path)?;
         check_whole(&db, &path)?;
-        let mut owner = None;
-        rows::node::TABLE.each((&db, &path), "TRUE", Values::default(), |row| {
-            owner = Some(rows::node::read(row)?);
-            Ok(())
-        })?;
-        match owner {
+        match owner(&db, &path)? {
             Some(found) if found == *public_key => {}
             Some(found) => {
                 return Err(Error::OtherIdentity { path, found, expected: *public_key });
             }
             None => return Err(Error::NotOurs(path)),
         }
-        Ok(Self { db, path, public_key: *public_key, stopped: false, _lock: lock })
+        Ok(Self { db, path, public_key: *public_key, stopped: false, _lock: Some(lock) })
     }
 
     /// A second connection, for looking things up while this one is written to elsewhere.
@@ -109,6 +105,11 @@ impl SqliteStore {
     pub fn reader(&self) -> Result<Reader, Error> {
         let db = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         Ok(Reader::new(db, self.path.clone()))
+    }
+
+    /// A database that others may have, for loading it once. Nothing is ever written.
+    pub(crate) const fn of_reader(db: Connection, path: PathBuf, public_key: PublicKey) -> Self {
+        Self { db, path, public_key, stopped: true, _lock: None }
     }
 
     /// The connection, for looking behind the store's back.
@@ -376,7 +377,17 @@ fn make(path: &Path, public_key: &PublicKey) -> Result<(), Error> {
     synced.map_err(|error| Error::path(directory, error))
 }
 
-fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Error> {
+/// Whose database it is, if that was written.
+pub(crate) fn owner(db: &Connection, path: &Path) -> Result<Option<PublicKey>, Error> {
+    let mut owner = None;
+    rows::node::TABLE.each((db, path), "TRUE", Values::default(), |row| {
+        owner = Some(rows::node::read(row)?);
+        Ok(())
+    })?;
+    Ok(owner)
+}
+
+pub(crate) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Error> {
     let sqlite = |error| Error::sqlite(path, error);
     // The path is resolved, so a link in it was put there since.
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -390,7 +401,7 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Error> {
 }
 
 /// Whether the file is a node's database that this program can read.
-fn check_kind(db: &Connection, path: &Path) -> Result<(), Error> {
+pub(crate) fn check_kind(db: &Connection, path: &Path) -> Result<(), Error> {
     let id: i64 = pragma(db, path, "application_id")?;
     if id != APPLICATION_ID {
         return Err(Error::NotOurs(path.to_owned()));
@@ -443,7 +454,7 @@ fn set_up(db: &Connection, path: &Path) -> Result<(), Error> {
 }
 
 /// SQLite's own checks of the file.
-fn check_whole(db: &Connection, path: &Path) -> Result<(), Error> {
+pub(crate) fn check_whole(db: &Connection, path: &Path) -> Result<(), Error> {
     let damaged = |why| Err(Error::Damaged { path: path.to_owned(), why });
     // The whole check, not the quick one: that does not compare the indexes with their tables, and
     // what has not ended is loaded by way of an index. It takes about 3 seconds for a million rows.

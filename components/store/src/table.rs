@@ -28,6 +28,11 @@ impl Table {
         Self { name, key, columns, upsert: OnceLock::new(), delete: OnceLock::new() }
     }
 
+    /// Its name in the schema.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Writes a row, new or not. Rows that belong to it stay.
     pub(crate) fn put(&self, db: &Connection, values: Values) -> rusqlite::Result<()> {
         let values = values.put_check(self.name);

@@ -1,6 +1,7 @@
 //! Tests of the whole crate, and what they share.
 
 mod changes;
+mod copies;
 mod generator;
 mod invoices;
 mod killed;

@@ -117,7 +117,9 @@ impl Kind {
         }
     }
 
-    const fn with_article(self) -> &'static str {
+    /// What it is, within a sentence.
+    #[must_use]
+    pub const fn with_article(self) -> &'static str {
         match self {
             Self::Identity => "an identity",
             Self::NodeTicket => "a node-ticket",
@@ -301,6 +303,21 @@ impl AnyFile {
             Kind::Receipt => Self::Receipt(Box::new(OffsetFile::parse(text)?)),
             Kind::Payment => Self::Payment(Box::new(OffsetFile::parse(text)?)),
         })
+    }
+
+    /// The one-line text of a file without a secret, as [`PublicFile::to_line`].
+    #[must_use]
+    pub fn to_line(&self) -> Option<String> {
+        match self {
+            Self::Identity(_) | Self::NodeEntry(_) => None,
+            Self::NodeTicket(file) => Some(file.to_line()),
+            Self::RelayTicket(file) => Some(file.to_line()),
+            Self::IndexTicket(file) => Some(file.to_line()),
+            Self::AppTicket(file) => Some(file.to_line()),
+            Self::Friend(file) => Some(file.to_line()),
+            Self::Invoice(file) => Some(file.to_line()),
+            Self::Receipt(file) => Some(file.to_line()),
+        }
     }
 
     /// What it is.

@@ -1,6 +1,6 @@
 //! Identities, tickets and friends.
 
-use offset_crypto::{PublicKey, Seed};
+use offset_crypto::{PublicKey, SealedSeed, SealingCost, Seed};
 
 use super::{
     FileError, Kind, OffsetFile, PublicFile,
@@ -10,18 +10,67 @@ use crate::{ServerAddress, app::Permissions, friend::MAX_RELAYS};
 
 /// The secret key of a node, server or app. To be kept from others.
 #[derive(Debug)]
-pub struct IdentityFile(pub Seed);
+pub enum IdentityFile {
+    /// Whoever can read the file has the key.
+    Plain(Seed),
+    /// Only the passphrase opens it.
+    Sealed(Box<SealedSeed>),
+}
+
+impl IdentityFile {
+    /// The key, where no passphrase is needed.
+    #[must_use]
+    pub fn into_seed(self) -> Option<Seed> {
+        match self {
+            Self::Plain(seed) => Some(seed),
+            Self::Sealed(_) => None,
+        }
+    }
+}
 
 impl OffsetFile for IdentityFile {
     const KIND: Kind = Kind::Identity;
 
     fn write(&self, out: &mut Writer) {
-        out.text("secret_key", self.0.to_text().as_str());
+        match self {
+            Self::Plain(seed) => out.text("secret_key", seed.to_text().as_str()),
+            Self::Sealed(sealed) => out
+                .text("public_key", sealed.public_key)
+                .text("encryption", ENCRYPTION)
+                .bare("memory_kib", sealed.cost.memory_kib())
+                .bare("passes", sealed.cost.passes())
+                .text("salt", sealed.salt_text())
+                .text("sealed_key", sealed.sealed_text()),
+        };
     }
 
     fn read(fields: &mut Fields) -> Result<Self, FileError> {
-        secret(fields).map(Self)
+        if !fields.contains("encryption") {
+            return secret(fields).map(Self::Plain);
+        }
+        if fields.text("encryption")?.as_str() != ENCRYPTION {
+            let reason = format_args!("not {ENCRYPTION}, which is all that this version knows");
+            return Err(fields.invalid("encryption", reason));
+        }
+        let memory = u32::try_from(fields.number("memory_kib")?).unwrap_or(u32::MAX);
+        let passes = u32::try_from(fields.number("passes")?).unwrap_or(u32::MAX);
+        let cost = SealingCost::new(memory, passes);
+        Ok(Self::Sealed(Box::new(SealedSeed {
+            public_key: fields.parsed("public_key")?,
+            cost: cost.map_err(|error| fields.invalid("memory_kib", error))?,
+            salt: bytes(fields, "salt")?,
+            sealed: bytes(fields, "sealed_key")?,
+        })))
     }
+}
+
+/// How the key of an identity is sealed.
+const ENCRYPTION: &str = "argon2id-chacha20-poly1305";
+
+fn bytes<const N: usize>(fields: &mut Fields, key: &str) -> Result<[u8; N], FileError> {
+    let text = fields.text(key)?;
+    let bytes = SealedSeed::bytes_of(&text);
+    bytes.ok_or_else(|| fields.invalid(key, format_args!("not {N} bytes of base64url")))
 }
 
 macro_rules! server_ticket {

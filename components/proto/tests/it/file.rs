@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use offset_crypto::Seed;
+use offset_crypto::{SealedSeed, SealingCost, Seed, SeededRng};
 use offset_proto::{
     Credits, ServerAddress, Timestamp,
     app::Permissions,
@@ -101,10 +101,10 @@ fn texts_are_exactly_these() {
 
 #[test]
 fn secrets_round_trip_and_do_not_show() {
-    let identity = IdentityFile(Seed::from_bytes([1; 32]));
+    let identity = IdentityFile::Plain(Seed::from_bytes([1; 32]));
     let text = identity.to_toml();
     assert_eq!(text.as_str(), format!("kind = \"identity\"\nsecret_key = \"{SECRET}\"\n"));
-    assert_eq!(IdentityFile::parse(&text).unwrap().0.expose(), &[1; 32]);
+    assert_eq!(IdentityFile::parse(&text).unwrap().into_seed().unwrap().expose(), &[1; 32]);
     let entry = NodeEntry { node: server(KEY, "node:1"), app: Seed::from_bytes([1; 32]) };
     let again = NodeEntry::parse(&entry.to_toml()).unwrap();
     assert_eq!((again.node, again.app.expose()), (entry.node, &[1; 32]));
@@ -113,6 +113,25 @@ fn secrets_round_trip_and_do_not_show() {
     assert!(!IdentityFile::parse(&broken).unwrap_err().to_string().contains("AQ!B"));
     let unquoted = text.replace('"', "");
     assert!(!IdentityFile::parse(&unquoted).unwrap_err().to_string().contains("AQEB"));
+}
+
+#[test]
+fn sealed_secrets_round_trip_and_are_checked() {
+    let cost = SealingCost::new(8, 1).unwrap();
+    let seed = Seed::from_bytes([1; 32]);
+    let sealed = SealedSeed::seal(&seed, b"open", cost, &mut SeededRng::new(1)).unwrap();
+    let text = IdentityFile::Sealed(Box::new(sealed.clone())).to_toml();
+    let IdentityFile::Sealed(again) = IdentityFile::parse(&text).unwrap() else {
+        panic!("a sealed identity stays sealed");
+    };
+    assert_eq!(*again, sealed);
+    let wrong = |from: &str, to: &str| error::<IdentityFile>(&text.replace(from, to));
+    assert!(wrong("memory_kib = 8", "memory_kib = 4294967304").contains("out of range"));
+    assert!(wrong("passes = 1", "passes = 1000").contains("out of range"));
+    assert!(wrong("argon2id", "rot13").contains("all that this version knows"));
+    assert!(wrong("salt = \"", "salt = \"A").contains("not 32 bytes of base64url"));
+    assert!(wrong("passes = 1\n", "").contains("`passes` is missing"));
+    assert!(wrong("passes = 1", "passes = 1\nsecret_key = \"x\"").contains("does not belong"));
 }
 
 fn error<F: OffsetFile + Debug>(text: &str) -> String {

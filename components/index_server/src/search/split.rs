@@ -1,0 +1,186 @@
+//! Shares an amount among several routes.
+
+use offset_proto::Credits;
+
+use super::{
+    flow::Flow,
+    ground::{Ground, Part},
+};
+
+/// How parts are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// Cheapest routes for a fair share of what is missing.
+    Thresholds,
+    /// The same, and where that is stuck, by pushing back what earlier parts take.
+    ThresholdsAndBack,
+    /// The widest ways only, whatever they cost.
+    Width,
+}
+
+/// One attempt to share an amount. What its parts carry is held of the ground until it ends.
+pub(super) struct Splitter<'g, 'a> {
+    ground: &'g mut Ground<'a>,
+    amount: Credits,
+    max_parts: usize,
+    parts: Vec<Part>,
+}
+
+impl<'g, 'a> Splitter<'g, 'a> {
+    pub(super) const fn new(ground: &'g mut Ground<'a>, amount: Credits, max_parts: usize) -> Self {
+        Self { ground, amount, max_parts, parts: Vec::new() }
+    }
+
+    /// The parts that pay the amount and their fees, if the method finds any.
+    pub(super) fn run(mut self, method: Method) -> Option<(Credits, Vec<Part>)> {
+        for _ in 0..ROUNDS_PER_PART * self.max_parts {
+            self.fill_up();
+            let Some(missing) = self.missing() else { break };
+            let free = self.max_parts - self.parts.len();
+            let added = method != Method::Width
+                && free != 0
+                && self.add_cheapest(share(missing, free), missing);
+            if !added && (method == Method::Thresholds || !self.push_back(missing)) {
+                break;
+            }
+        }
+        if self.missing().is_some() {
+            return None;
+        }
+        self.polish();
+        Some((self.fee(), self.clear()))
+    }
+
+    /// What the parts do not pay yet; `None` when they pay everything.
+    fn missing(&self) -> Option<Credits> {
+        let paid = paid(&self.parts);
+        self.amount.checked_sub(paid).filter(|missing| *missing != Credits::ZERO)
+    }
+
+    /// Adds the cheapest route for `share`, with as much as it carries of what is missing.
+    fn add_cheapest(&mut self, share: Credits, missing: Credits) -> bool {
+        let Some(path) = self.ground.cheapest(share) else { return false };
+        let Some(part) = self.ground.largest_part(&path, missing) else { return false };
+        self.add(part);
+        true
+    }
+
+    fn add(&mut self, part: Part) {
+        self.ground.take(&part);
+        self.parts.push(part);
+    }
+
+    fn clear(&mut self) -> Vec<Part> {
+        for part in &self.parts {
+            self.ground.give_back(part);
+        }
+        std::mem::take(&mut self.parts)
+    }
+
+    /// Raises parts over whose edges there is room again.
+    fn fill_up(&mut self) {
+        for at in 0..self.parts.len() {
+            let Some(missing) = self.missing() else { return };
+            let part = &self.parts[at];
+            let most = part.amount.checked_add(missing).unwrap_or(self.amount);
+            self.ground.give_back(part);
+            if let Some(larger) = self.ground.largest_part(&part.path, most) {
+                self.parts[at] = larger;
+            }
+            self.ground.take(&self.parts[at]);
+        }
+    }
+
+    /// Sends more over the widest way on which what the parts take may be pushed back, and divides
+    /// what flows then into parts anew. Gives whether they pay more than before.
+    fn push_back(&mut self, missing: Credits) -> bool {
+        let mut flow = Flow::of(&self.parts);
+        let Some((hops, width)) = self.ground.widest(&flow, missing) else { return false };
+        for hop in hops {
+            flow.push(hop, width);
+        }
+        let before = self.clear();
+        while self.parts.len() < self.max_parts {
+            let ends = (self.ground.source, self.ground.destination);
+            let Some((path, width)) = flow.take_path(ends.0, ends.1) else { break };
+            let short = path.nodes.len() <= self.ground.max_keys as usize;
+            if let Some(part) = self.ground.largest_part(&path, width).filter(|_| short) {
+                self.add(part);
+            }
+        }
+        self.fill_up();
+        if paid(&before) < paid(&self.parts) {
+            return true;
+        }
+        self.clear();
+        before.into_iter().for_each(|part| self.add(part));
+        false
+    }
+
+    /// Makes parts that pay everything cheaper where that is easy.
+    fn polish(&mut self) {
+        if self.fee() == Credits::ZERO {
+            return;
+        }
+        self.fill_cheapest_first();
+        for at in 0..self.parts.len() {
+            let part = self.parts[at].clone();
+            if part.fee == Credits::ZERO {
+                continue;
+            }
+            self.ground.give_back(&part);
+            let other = self.ground.cheapest(part.amount);
+            let other = other.and_then(|path| self.ground.part(&path, part.amount));
+            let part = other.filter(|other| other.fee < part.fee).unwrap_or(part);
+            self.ground.take(&part);
+            self.parts[at] = part;
+        }
+        self.fill_cheapest_first();
+    }
+
+    /// Uses the same routes again, those with the lowest rates first and as far as they carry, if
+    /// that is cheaper. Routes that are not needed fall away.
+    fn fill_cheapest_first(&mut self) {
+        let fee_before = self.fee();
+        let before = self.clear();
+        let mut paths: Vec<_> = before.iter().map(|part| &part.path).collect();
+        paths.sort_by_key(|path| (path.ppm(), path.fee(Credits(1)), path.nodes.len()));
+        for path in paths {
+            let Some(missing) = self.missing() else { break };
+            if let Some(part) = self.ground.largest_part(path, missing) {
+                self.add(part);
+            }
+        }
+        let cheaper =
+            self.fee() < fee_before || self.fee() == fee_before && self.parts.len() < before.len();
+        if self.missing().is_some() || !cheaper {
+            self.clear();
+            before.into_iter().for_each(|part| self.add(part));
+        }
+    }
+
+    /// What all mediators of all parts take.
+    fn fee(&self) -> Credits {
+        let fees = self.parts.iter().map(|part| part.fee);
+        fees.fold(Credits::ZERO, |sum, fee| sum.checked_add(fee).unwrap_or(Credits(u128::MAX)))
+    }
+}
+
+impl Drop for Splitter<'_, '_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn paid(parts: &[Part]) -> Credits {
+    let amounts = parts.iter().map(|part| part.amount);
+    amounts.fold(Credits::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(Credits(u128::MAX)))
+}
+
+/// What at least one of `parts` parts pays of an amount.
+fn share(amount: Credits, parts: usize) -> Credits {
+    Credits(amount.0.div_ceil((parts as u128).max(1)))
+}
+
+/// How often the parts may be divided anew, for each part that is allowed.
+const ROUNDS_PER_PART: usize = 4;

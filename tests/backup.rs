@@ -1,0 +1,125 @@
+//! Copies of a node's database: made while the node pays, whole, private, and put back only where
+//! nothing is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use serde_json::Value;
+use support::Sandbox;
+
+/// An empty database and a backup of it.
+fn files() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for line in [
+        "stmgr gen-ident -o a.ident",
+        "stmgr init-node-db -i a.ident -o node.db",
+        "stmgr backup -d node.db -o a.backup",
+    ] {
+        sandbox.run(line).success();
+    }
+    sandbox
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_node_is_backed_up_while_it_pays() {
+    let mut sandbox = Sandbox::new();
+    let _network = sandbox.network("line:2");
+    sandbox.set("OFFSET_IDFILE", "net/node0/app.ident");
+    sandbox.set("OFFSET_TICKET", "net/node0/node.ticket");
+    let friend = sandbox.public_key("net/node1/node.ident");
+    let pay = format!(
+        "for i in 1 2 3 4 5 6; do stctrl funds send-funds -a 7 -d {friend} >/dev/null || exit 1; done"
+    );
+    let backups = "for i in 1 2 3 4; do stmgr backup -d net/node0/node.db -o $i.backup >/dev/null \
+                   || exit 1; done";
+    // Both at once: neither holds the other up.
+    let line = format!("({pay}) & payer=$!; ({backups}); code=$?; wait $payer && exit $code");
+    sandbox.run(&line).success();
+    sandbox.run("stmgr backup -d net/node0/node.db -o last.backup").success();
+
+    let mut balances = Vec::new();
+    for name in ["1", "2", "3", "4", "last"] {
+        let shown =
+            json(&sandbox.run(&format!("stmgr verify-backup {name}.backup --json")).success());
+        assert_eq!(shown["valid"], true);
+        assert_eq!(shown["public_key"], *sandbox.public_key("net/node0/node.ident"));
+        assert_eq!(shown["friends"][0]["name"], "node1");
+        let line = &shown["friends"][0]["lines"][0];
+        assert_eq!(line["currency"], "credit");
+        balances.push(line["balance"].as_str().unwrap().parse::<i64>().unwrap());
+    }
+    assert!(balances.is_sorted_by(|a, b| a >= b), "each is a later moment: {balances:?}");
+    assert_eq!(balances.last(), Some(&-42));
+    let text = sandbox.run("stmgr verify-backup last.backup").success();
+    assert!(text.starts_with("Backup is valid!\n\nnode: "), "{text}");
+    assert!(text.contains("  node1: credit -42\n"), "{text}");
+
+    // Private, one file each, and nothing left beside them or the node's own.
+    let listed =
+        sandbox.run("ls -l *.backup* | cut -c 1-10 | sort -u; ls -A *.backup* .off* | wc -l");
+    assert_eq!(listed.stdout, "-rw-------\n5\n");
+
+    let restored = sandbox.run("stmgr restore -b last.backup -d back.db").success();
+    assert!(restored.contains("credit -42") && restored.contains("ATTENTION"), "{restored}");
+    assert!(restored.contains("stnode --recover"), "{restored}");
+    sandbox.run("stmgr verify-backup back.db").success();
+    sandbox.run("stctrl info balance").success();
+}
+
+#[test]
+fn backups_and_databases_are_not_replaced() {
+    let sandbox = files();
+    let refused = ["a.backup exists already", "--force"];
+    sandbox.run("stmgr backup -d node.db -o a.backup").failure(1, &refused);
+    sandbox.run("stmgr backup -d node.db -o a.backup --force").success();
+    let before = std::fs::read(sandbox.file("node.db")).unwrap();
+    sandbox
+        .run("stmgr restore -b a.backup -d node.db")
+        .failure(1, &["node.db exists already", "never overwritten", "choose another"]);
+    assert_eq!(std::fs::read(sandbox.file("node.db")).unwrap(), before);
+    // There is no --force for a database.
+    sandbox.run("stmgr restore -b a.backup -d node.db --force").failure(2, &["--force"]);
+    sandbox.write("other.db-wal", "left");
+    sandbox
+        .run("stmgr restore -b a.backup -d other.db")
+        .failure(1, &["other.db-wal", "earlier database", "move it away"]);
+    assert!(!sandbox.file("other.db").exists());
+    sandbox.run("stmgr restore -b a.backup -d no/node.db").failure(1, &["no"]);
+}
+
+#[test]
+fn damage_to_backups_is_named() {
+    let sandbox = files();
+    let whole = std::fs::read(sandbox.file("a.backup")).unwrap();
+    let cut = whole[..whole.len() / 2].to_vec();
+    let mut pages = whole.clone();
+    pages[4096..].fill(0x55);
+    let mut newer = whole.clone();
+    // The schema version is in the header of an SQLite file, at byte 60.
+    newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    let key = sandbox.public_key("a.ident");
+    let at = whole.windows(key.len()).position(|part| part == key.as_bytes()).unwrap();
+    let mut row = whole.clone();
+    row[at] = if row[at] == b'A' { b'B' } else { b'A' };
+    for (bytes, parts) in [
+        (cut, ["damaged", "take another backup"]),
+        (pages, ["damaged", "take another backup"]),
+        (row, ["damaged: table node", "checksum"]),
+        (newer, ["schema version 99", "use the newer release"]),
+        (b"something else".to_vec(), ["not a database", "check the path"]),
+    ] {
+        std::fs::write(sandbox.file("bad.backup"), bytes).unwrap();
+        sandbox.run("stmgr verify-backup bad.backup").failure(1, &parts);
+        sandbox.run("stmgr restore -b bad.backup -d new.db").failure(1, &parts);
+        assert!(!sandbox.file("new.db").exists());
+    }
+    sandbox.run("stmgr verify-backup nothing").failure(1, &["cannot open nothing"]);
+    sandbox.run("stmgr verify-backup a.ident").failure(1, &["not a database", "check the path"]);
+    sandbox.run("stmgr backup -d a.ident -o x").failure(1, &["not a database", "check the path"]);
+    assert!(!sandbox.file("x").exists());
+}
