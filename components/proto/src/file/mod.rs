@@ -316,7 +316,9 @@ impl AnyFile {
             Self::AppTicket(file) => Some(file.to_line()),
             Self::Friend(file) => Some(file.to_line()),
             Self::Invoice(file) => Some(file.to_line()),
+            Self::Commit(file) => Some(file.to_line()),
             Self::Receipt(file) => Some(file.to_line()),
+            Self::Payment(file) => Some(file.to_line()),
         }
     }
 
