@@ -201,7 +201,8 @@ enum ErrorCode {
   busy @5;                # too many requests at once
   noConnection @6;        # no connection to an index server
   stopping @7;            # the node is stopping
-  notYet @8;              # it waits for something that will come; ask again
+  limitReached @8;        # the app's ticket limits what it may spend
+  notYet @9;              # it waits for something that will come; ask again
 }
 
 struct PaymentReport {

@@ -271,10 +271,7 @@ const fn word(status: InvoiceStatus) -> &'static str {
 
 /// The state, and what a committed payment waits for.
 fn state(report: &InvoiceReport) -> &'static str {
-    match report.status {
-        InvoiceStatus::Committed if report.held => "committed, held",
-        status => word(status),
-    }
+    if report.held { "committed, held" } else { word(report.status) }
 }
 
 fn detail(report: &InvoiceReport) -> Answer {

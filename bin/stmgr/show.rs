@@ -7,7 +7,7 @@ use clap::Args;
 use offset_crypto::{Identity, Seed};
 use offset_proto::{
     ServerAddress,
-    app::Permissions,
+    app::{AppLimits, Permissions},
     file::{AnyFile, FriendFile, IdentityFile, PaymentFile},
     payment::{Commit, Invoice, Receipt},
 };
@@ -115,6 +115,7 @@ fn describe(file: AnyFile) -> Answer {
         AnyFile::AppTicket(ticket) => {
             out.add("public_key", ticket.public_key);
             out.permissions(ticket.permissions);
+            out.limits(&ticket.limits);
         }
         AnyFile::NodeEntry(entry) => {
             out.server(&entry.node);
@@ -162,6 +163,24 @@ impl Description {
             "routes": routes, "buyer": buyer, "seller": seller, "config": config,
         });
         self.add_as("permissions", text, json);
+    }
+
+    fn limits(&mut self, limits: &AppLimits) {
+        for (name, per, amounts) in
+            [("max_payment", "", &limits.max_payment), ("budget", "/day", &limits.budget)]
+        {
+            let mut json = Map::new();
+            for (currency, most) in amounts {
+                self.lines.push(format!("{}: {currency}={most}{per}", name.replace('_', " ")));
+                json.insert(currency.to_string(), Value::String(most.to_string()));
+            }
+            if !json.is_empty() {
+                self.json.insert(name.to_owned(), Value::Object(json));
+            }
+        }
+        if let Some(pace) = limits.commands_per_second {
+            self.add_as("commands_per_second", pace, pace.into());
+        }
     }
 
     fn friend(&mut self, friend: &FriendFile) {
@@ -215,7 +234,7 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use offset_crypto::SeededRng;
-    use offset_proto::file::OffsetFile as _;
+    use offset_proto::{Credits, file::OffsetFile as _};
 
     use super::*;
 
@@ -236,5 +255,23 @@ mod tests {
         out.permissions(Permissions { buyer: true, config: true, ..Permissions::default() });
         out.permissions(Permissions::default());
         assert_eq!(out.lines, ["permissions: buyer, config", "permissions: read only"]);
+    }
+
+    #[test]
+    fn limits_are_shown_as_they_are_typed() {
+        let mut out = Description { lines: Vec::new(), json: Map::new() };
+        out.limits(&AppLimits::default());
+        assert!(out.lines.is_empty() && out.json.is_empty());
+        let amounts = |most| [("USD".parse().unwrap(), Credits(most))].into();
+        out.limits(&AppLimits {
+            max_payment: amounts(5),
+            budget: amounts(90),
+            commands_per_second: Some(7),
+        });
+        assert_eq!(
+            out.lines,
+            ["max payment: USD=5", "budget: USD=90/day", "commands per second: 7"]
+        );
+        assert_eq!(out.json["budget"]["USD"], "90");
     }
 }

@@ -219,7 +219,7 @@ impl Place {
         let identity = self.identity(&file("node.ident"))?;
         let app = self.identity(&file("app.ident"))?;
         let all = Permissions { routes: true, buyer: true, seller: true, config: true };
-        let app_ticket = AppTicket { public_key: app.public_key(), permissions: all };
+        let app_ticket = AppTicket::new(app.public_key(), all);
         self.write(&file("trusted/app.ticket"), &app_ticket)?;
         let database = self.path(&file("node.db"));
         if !database.exists() {

@@ -335,7 +335,7 @@ impl Node {
         offset_store::init(&database, &server.address.public_key).unwrap();
         let app = Identity::random(&mut SystemRng);
         let all = app::Permissions { routes: true, buyer: true, seller: true, config: true };
-        let ticket = AppTicket { public_key: app.public_key(), permissions: all };
+        let ticket = AppTicket::new(app.public_key(), all);
         sandbox.write(&format!("{name}/trusted/app"), &ticket.to_toml());
         Self { server, app, client: tokio::sync::Mutex::new(None) }
     }

@@ -146,7 +146,7 @@ impl Chain {
             deadline_ms: None,
             note: "".parse().unwrap(),
         };
-        self.command(0, Command::Pay { request: Box::new(request), ended: None });
+        self.command(0, Command::Pay { request: Box::new(request), ended: None, payer: None });
     }
 
     /// Every node takes a batch; then everything sent is delivered.

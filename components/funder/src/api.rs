@@ -4,8 +4,8 @@ use offset_crypto::{InvoiceId, PaymentId, PublicKey};
 use offset_proto::{
     Currency, Name, ServerAddress,
     app::{
-        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, InvoiceReport, PayRequest,
-        PaymentReport,
+        AppError, AppLimits, AppReply, AppRequestId, ConfigRequest, CreateInvoice, InvoiceReport,
+        PayRequest, PaymentReport,
     },
     friend::FriendMessage,
     index::{IndexLine, RouteQuery},
@@ -40,6 +40,16 @@ pub enum Liveness {
     Disconnected,
 }
 
+/// The application that orders a payment, and what its tickets allow it to spend: every one of
+/// these limits holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payer {
+    /// The application.
+    pub app: PublicKey,
+    /// Those of its tickets.
+    pub limits: Vec<AppLimits>,
+}
+
 /// What an application wants of the funder. Permissions were checked by the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -55,6 +65,8 @@ pub enum Command {
         /// with no `Funder::handle_durable` between the reading and this command: the funder
         /// forgets an ended payment there, and would pay once more.
         ended: Option<Box<PaymentRow>>,
+        /// Who orders it; `None`: the node itself, which nothing limits.
+        payer: Option<Payer>,
     },
     /// How a payment stands.
     PaymentStatus {

@@ -20,7 +20,7 @@ use offset_proto::{
 };
 
 use crate::{
-    api::{AppId, Effect, RoutesError},
+    api::{AppId, Effect, Payer, RoutesError},
     credit::check_structure,
     destination::app_error,
     dirty::Key,
@@ -37,9 +37,10 @@ impl Funder {
         from: (AppId, AppRequestId),
         request: PayRequest,
         ended: Option<&PaymentRow>,
+        payer: Option<&Payer>,
     ) -> Option<Result<AppReply, AppError>> {
         let id = request.payment_id;
-        let row = match self.new_payment(now, request) {
+        let mut row = match self.new_payment(now, request) {
             Ok(row) => row,
             Err(error) => return Some(Err(error)),
         };
@@ -55,7 +56,10 @@ impl Funder {
                 self.waiters.entry(id).or_default().push(from);
                 None
             }
-            None => match self.check_new_payment(now, &row) {
+            None => match self
+                .check_new_payment(now, &row)
+                .and_then(|()| self.allow_spending(now, &mut row, payer))
+            {
                 Err(error) => Some(Err(error)),
                 Ok(()) => {
                     self.timers.insert((row.deadline, Timer::Payment(id)));
@@ -105,6 +109,7 @@ impl Funder {
         let deadline_ms = request.deadline_ms.unwrap_or(self.config.payment_deadline_ms);
         let deadline = now.plus_ms(deadline_ms);
         Ok(PaymentRow {
+            app: None,
             contents: offset_crypto::hash(&contents.into_bytes()),
             invoice_id,
             spontaneous,
@@ -526,6 +531,10 @@ impl Funder {
             return;
         };
         row.phase = phase;
+        self.count_spending(id);
+        let Some(row) = self.state.payments.get(&id) else {
+            return;
+        };
         let report = report(id, row);
         self.timers.remove(&(row.deadline, Timer::Payment(id)));
         self.finding.remove(&id);

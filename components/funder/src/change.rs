@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
-use offset_proto::{Currency, Name, ServerAddress};
+use offset_proto::{Credits, Currency, Name, ServerAddress};
 
 use crate::{
     credit::Ends,
     side::Side,
     state::{
         Channel, Friend, FriendInfo, IndexServer, InvoiceRow, Line, LineRow, PaymentRow, Pending,
-        QueuedOp, SetKey, SetRow, Settings, State,
+        QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
     },
 };
 
@@ -45,6 +45,8 @@ pub enum Change {
     Set(SetKey, Option<SetRow>),
     /// A payment. One that has ended is kept by the store but no longer part of the state.
     Payment(PaymentId, PaymentRow),
+    /// What an application spent in an hour; `None`: forgotten.
+    Spent(SpentKey, Option<Credits>),
     /// Something can be paid no more; see [`State::settled`].
     Settled(HashResult),
 }
@@ -107,6 +109,7 @@ impl State {
             Change::Payment(id, row) => {
                 put(&mut self.payments, id, Some(row).filter(|row| !row.phase.is_final()));
             }
+            Change::Spent(key, amount) => put(&mut self.spent, key, amount.as_ref()),
             Change::Settled(id) => {
                 self.settled.insert(*id);
             }

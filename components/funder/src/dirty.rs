@@ -10,7 +10,7 @@ use crate::{
     change::Change,
     funder::Place,
     side::Side,
-    state::{SetKey, State},
+    state::{SetKey, SpentKey, State},
 };
 
 /// A row, by name. The order is the order of changes in a batch: a row comes after the row that it
@@ -29,6 +29,7 @@ pub(crate) enum Key {
     Invoice(InvoiceId),
     Set(SetKey),
     Payment(PaymentId),
+    Spent(SpentKey),
     Settled(HashResult),
 }
 
@@ -69,6 +70,7 @@ impl Dirty {
             | Key::Invoice(_)
             | Key::Set(_)
             | Key::Payment(_)
+            | Key::Spent(_)
             | Key::Settled(_) => {}
         }
         self.keys.insert(key);
@@ -138,6 +140,10 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
         Key::Invoice(id) => Change::Invoice(id, state.invoices.get(&id)?.clone()),
         Key::Set(key) => Change::Set(key, state.sets.get(&key).cloned()),
         Key::Payment(id) => Change::Payment(id, state.payments.get(&id)?.clone()),
+        Key::Spent(key) => {
+            let amount = state.spent.get(&key).copied();
+            Change::Spent(key, amount)
+        }
         Key::Settled(id) => Change::Settled(id),
     })
 }

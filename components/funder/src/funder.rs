@@ -206,8 +206,8 @@ impl Funder {
         let result = match command {
             Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
             Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
-            Command::Pay { request, ended } => {
-                self.pay(now, (app, request_id), *request, ended.as_deref())
+            Command::Pay { request, ended, payer } => {
+                self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
             }
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))

@@ -49,6 +49,7 @@ mod mediator;
 mod reporting;
 mod session;
 mod side;
+mod spending;
 pub mod state;
 mod tokens;
 mod tree;

@@ -32,6 +32,8 @@ pub struct State {
     pub sets: BTreeMap<SetKey, SetRow>,
     /// Our own payments that have not ended.
     pub payments: BTreeMap<PaymentId, PaymentRow>,
+    /// What apps spent lately, by hour; what is under way is in [`State::payments`].
+    pub spent: BTreeMap<SpentKey, Credits>,
     /// What can be paid no more: what was collected here, see [`settled_id`], and our own
     /// registered invoices that have ended, see [`ended_id`].
     pub settled: std::collections::BTreeSet<HashResult>,
@@ -301,9 +303,22 @@ pub struct SetRow {
     pub held: bool,
 }
 
+/// Names what an application spent in one hour in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpentKey {
+    /// The application.
+    pub app: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// In which hour since 1970 the payments were ordered.
+    pub hour: u64,
+}
+
 /// A payment of our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentRow {
+    /// The application that ordered it; `None`: the node itself.
+    pub app: Option<PublicKey>,
     /// What identifies its contents: the same id with another hash is another payment.
     pub contents: HashResult,
     /// What is paid.

@@ -48,7 +48,7 @@ fn request(lab: &mut Lab, destination: PublicKey, amount: u128) -> PayRequest {
 
 fn order(lab: &mut Lab, request: &PayRequest) -> u64 {
     let ended = lab.archive.get(&request.payment_id).cloned().map(Box::new);
-    lab.order(Command::Pay { request: Box::new(request.clone()), ended })
+    lab.order(Command::Pay { request: Box::new(request.clone()), ended, payer: None })
 }
 
 /// The answer to an order, if it has come.

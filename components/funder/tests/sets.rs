@@ -358,11 +358,11 @@ fn after_a_start_a_commit_waits_until_every_friend_has_agreed() {
     lab.restart();
     lab.connect(0);
     lab.send(0, &[commit(&a, lock(1))]);
-    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Open), "not yet");
+    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Complete), "not yet");
     assert_eq!(lab.got(0), []);
     lab.restart();
     lab.connect(1);
-    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Open));
+    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Complete));
     lab.connect(0);
     lab.fetch_token(0);
     lab.fetch_token(1);

@@ -19,7 +19,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use offset_crypto::{InvoiceId, PaymentId, SystemRng};
 use offset_funder::{
     Funder,
-    api::{AppId, Batch, BatchNumber, Command, Effect, Liveness},
+    api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, Payer},
     state::{InvoicePhase, InvoiceRow, PaymentRow},
 };
 use offset_proto::app::{
@@ -152,7 +152,9 @@ impl Core {
         let now = self.clock.now();
         match input {
             Input::AppOpened(app, outlet) => self.outside.apps.open(app, outlet),
-            Input::AppRequest(app, id, request) => self.handle_request(app, id, *request)?,
+            Input::AppRequest(app, id, request, payer) => {
+                self.handle_request((app, payer), id, *request)?;
+            }
             Input::AppClosed(app) => {
                 self.funder.handle_app_gone(app);
                 if self.outside.apps.remove(app) {
@@ -185,7 +187,7 @@ impl Core {
     /// The app may ask this: that was checked.
     fn handle_request(
         &mut self,
-        app: AppId,
+        (app, payer): (AppId, Payer),
         id: AppRequestId,
         request: AppRequest,
     ) -> Result<(), Error> {
@@ -210,7 +212,7 @@ impl Core {
             }
             AppRequest::Pay(request) => {
                 let ended = self.ended_payment(&request.payment_id)?;
-                Command::Pay { request: Box::new(request), ended }
+                Command::Pay { request: Box::new(request), ended, payer: Some(payer) }
             }
             AppRequest::PaymentStatus { payment_id } => {
                 Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }

@@ -1,7 +1,7 @@
 //! What reaches the core.
 
 use offset_crypto::PublicKey;
-use offset_funder::api::{AppId, SessionId};
+use offset_funder::api::{AppId, Payer, SessionId};
 use offset_net::Sender;
 use offset_proto::{
     Text,
@@ -17,8 +17,8 @@ use crate::{apps::Outlet, view::ServerStatuses};
 pub(crate) enum Input {
     /// An application is there; what is for it goes into the outlet.
     AppOpened(AppId, Outlet),
-    /// An application asks for what its ticket allows.
-    AppRequest(AppId, AppRequestId, Box<AppRequest>),
+    /// An application asks for what its ticket allows; if it orders a payment, this is who pays.
+    AppRequest(AppId, AppRequestId, Box<AppRequest>, Payer),
     /// An application is gone.
     AppClosed(AppId),
     /// A new session with a friend, which replaces the one before.

@@ -46,7 +46,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
     pin::pin,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use futures::stream::FuturesUnordered;
@@ -211,7 +211,12 @@ impl Shell {
             circuits,
             wanted_relays,
             index,
-            apps: apps::House { trusted, inputs, next_app: AtomicU64::new(1) },
+            apps: apps::House {
+                trusted,
+                inputs,
+                next_app: AtomicU64::new(1),
+                paces: Mutex::default(),
+            },
             trusted: trusted_sender,
             identity: channel,
         };

@@ -32,6 +32,12 @@ pub const REDIAL_AT_ONCE_AFTER: Duration = Duration::from_secs(5);
 
 /// The most requests of one app that are not answered; then its connection is not read.
 pub const APP_REQUESTS: usize = 1_024;
+/// How many requests of one app are taken in a second, over all its connections, where its ticket
+/// does not say: more are refused as *busy*. Orders of payments do not count: each is under way
+/// until it is answered, so [`APP_REQUESTS`] bounds them, and the ticket's limits what they cost.
+pub const APP_COMMANDS_PER_SECOND: u32 = 100;
+/// So many seconds' worth of requests may come at once.
+pub const APP_BURST_SECONDS: u64 = 10;
 /// The most events that wait for one app; more closes its connection.
 pub const APP_EVENTS: usize = 4_096;
 /// The most bytes that wait to be sent to one app.

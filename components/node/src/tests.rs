@@ -93,7 +93,7 @@ impl Node {
         offset_store::init(&database, &identity.public_key()).unwrap();
         std::fs::create_dir(&trusted).unwrap();
         let permissions = Permissions { config: true, ..Permissions::default() };
-        let ticket = AppTicket { public_key: app.public_key(), permissions };
+        let ticket = AppTicket::new(app.public_key(), permissions);
         std::fs::write(trusted.join("app"), ticket.to_toml().as_bytes()).unwrap();
 
         let store = SqliteStore::open(&database, &identity.public_key()).unwrap();

@@ -1,5 +1,7 @@
 //! Messages between an application and its node (protocol, section 10).
 
+use std::collections::BTreeMap;
+
 use offset_crypto::{InvoiceId, Nonce, PaymentId, PublicKey};
 
 use crate::{
@@ -67,6 +69,35 @@ impl Permission {
             Self::Seller => "seller",
             Self::Config => "config",
         }
+    }
+}
+
+/// What one ticket bounds of an application, besides its permissions. Amounts are in the smallest
+/// unit of their currency and count what mediators may take.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AppLimits {
+    /// The most that one payment may cost.
+    pub max_payment: BTreeMap<Currency, Credits>,
+    /// The most that all payments of a day may cost together.
+    pub budget: BTreeMap<Currency, Credits>,
+    /// How many requests a second are taken; `None`: the node's default.
+    pub commands_per_second: Option<u32>,
+}
+
+/// The most currencies that a ticket may name in one of its limits.
+pub const MAX_LIMITS: usize = 64;
+
+impl AppLimits {
+    /// Whether money is limited at all. If so, only currencies that are named can be paid.
+    #[must_use]
+    pub fn limits_money(&self) -> bool {
+        !(self.max_payment.is_empty() && self.budget.is_empty())
+    }
+
+    /// Whether a currency is named.
+    #[must_use]
+    pub fn names(&self, currency: &Currency) -> bool {
+        self.max_payment.contains_key(currency) || self.budget.contains_key(currency)
     }
 }
 
@@ -391,7 +422,7 @@ pub struct AppError {
 }
 
 /// Stable codes of [`AppError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorCode {
     /// The app's ticket does not allow this.
     PermissionDenied,
@@ -409,6 +440,8 @@ pub enum ErrorCode {
     NoConnection,
     /// The node is stopping.
     Stopping,
+    /// The app's ticket limits what it may spend.
+    LimitReached,
     /// It waits for something that will come: ask again.
     NotYet,
 }

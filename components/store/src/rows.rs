@@ -9,7 +9,7 @@ use offset_funder::{
     credit::Numbers,
     state::{
         Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, PaymentRow, Pending, Phase,
-        QueuedOp, SetKey, SetRow, Settings, Stage,
+        QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
@@ -45,6 +45,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&invoice::TABLE, |row| invoice::read(row).map(drop)),
     (&set::TABLE, |row| set::read(row).map(drop)),
     (&payment::TABLE, |row| payment::read(row).map(drop)),
+    (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
 ];
 
@@ -557,6 +558,7 @@ pub(crate) mod payment {
             "receipt",
             "fee",
             "failure",
+            "app",
             "contents",
             "invoice_id",
             "spontaneous",
@@ -578,6 +580,7 @@ pub(crate) mod payment {
 
     pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         let PaymentRow {
+            app,
             contents,
             invoice_id,
             spontaneous,
@@ -595,6 +598,7 @@ pub(crate) mod payment {
             phase,
         } = row;
         write_phase(Values::default().put(id), phase)
+            .put(app)
             .put(contents)
             .put(invoice_id)
             .put(spontaneous)
@@ -616,6 +620,7 @@ pub(crate) mod payment {
         let phase = read_phase(row)?;
         let payment = PaymentRow {
             phase,
+            app: row.take()?,
             contents: row.take()?,
             invoice_id: row.take()?,
             spontaneous: row.take()?,
@@ -665,6 +670,25 @@ pub(crate) mod payment {
             ("unknown", None, None, None) => Phase::Unknown,
             _ => return Err(format!("its phase \"{word}\" does not fit its receipt or failure")),
         })
+    }
+}
+
+pub(crate) mod spent {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("spent", 3, &["app", "currency", "hour", "amount"]);
+
+    pub(crate) fn key(key: &SpentKey) -> Values {
+        Values::default().put(&key.app).put(&key.currency).put(&key.hour)
+    }
+
+    pub(crate) fn write(key: &SpentKey, amount: &Credits) -> Values {
+        self::key(key).put(amount)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SpentKey, Credits)> {
+        let key = SpentKey { app: row.take()?, currency: row.take()?, hour: row.take()? };
+        Ok((key, row.take()?))
     }
 }
 

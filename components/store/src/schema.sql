@@ -166,6 +166,7 @@ CREATE TABLE payments (
     receipt TEXT,
     fee TEXT,
     failure TEXT,
+    app TEXT,
     contents TEXT NOT NULL,
     invoice_id TEXT NOT NULL,
     spontaneous INTEGER NOT NULL,
@@ -184,6 +185,16 @@ CREATE TABLE payments (
 ) STRICT;
 CREATE INDEX payments_not_ended ON payments (payment_id)
     WHERE phase IN ('routing', 'requesting', 'committed');
+
+-- What each app spent lately, by the hour in which its payments were ordered.
+CREATE TABLE spent (
+    app TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    amount TEXT NOT NULL,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (app, currency, hour)
+) STRICT;
 
 -- What was collected here, so that nothing is taken twice.
 CREATE TABLE settled (

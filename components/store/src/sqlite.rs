@@ -206,6 +206,9 @@ impl SqliteStore {
             state.payments.insert(id, row);
             Ok(())
         })?;
+        each(db, &rows::spent::TABLE, rows::spent::read, |(key, amount)| {
+            self.apply(state, &Change::Spent(key, Some(amount)))
+        })?;
         each(db, &rows::settled::TABLE, rows::settled::read, |id| {
             self.apply(state, &Change::Settled(id))
         })
@@ -320,6 +323,10 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         Change::Set(key, Some(row)) => rows::set::TABLE.put(db, rows::set::write(key, row)),
         Change::Set(key, None) => rows::set::TABLE.delete(db, rows::set::key(key)),
         Change::Payment(id, row) => rows::payment::TABLE.put(db, rows::payment::write(id, row)),
+        Change::Spent(key, Some(amount)) => {
+            rows::spent::TABLE.put(db, rows::spent::write(key, amount))
+        }
+        Change::Spent(key, None) => rows::spent::TABLE.delete(db, rows::spent::key(key)),
         Change::Settled(id) => rows::settled::TABLE.put(db, rows::settled::write(id)),
     }
 }

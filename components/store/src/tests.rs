@@ -15,7 +15,7 @@ use offset_crypto::{Identity, PublicKey, Seed};
 use offset_funder::{Change, Side, state::State};
 use tempfile::TempDir;
 
-use crate::{SqliteStore, init};
+use crate::{Error, SqliteStore, init};
 
 /// The key of the node in most tests.
 fn node() -> PublicKey {
@@ -34,8 +34,18 @@ fn made() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
+/// Opens a database that is free, or will be in a moment: a process that another test starts holds
+/// this one's locks until it runs its own program.
 fn open(path: &std::path::Path) -> SqliteStore {
-    SqliteStore::open(path, &node()).unwrap()
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        match SqliteStore::open(path, &node()) {
+            Err(Error::Locked { .. }) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// The rows of a state, in order: what can be compared.
@@ -66,6 +76,7 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.invoices.iter().map(|(id, row)| Change::Invoice(*id, row.clone())));
     rows.extend(state.sets.iter().map(|(key, row)| Change::Set(*key, Some(row.clone()))));
     rows.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
+    rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows
 }

@@ -275,6 +275,7 @@ fn is_end(change: &Change) -> bool {
         | Change::Pending(..)
         | Change::Queued(..)
         | Change::Set(..)
+        | Change::Spent(..)
         | Change::Settled(_) => false,
     }
 }

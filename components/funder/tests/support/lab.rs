@@ -170,7 +170,7 @@ impl Lab {
             note: "".parse().unwrap(),
         };
         let id = request.payment_id;
-        (id, self.order(Command::Pay { request: Box::new(request), ended: None }))
+        (id, self.order(Command::Pay { request: Box::new(request), ended: None, payer: None }))
     }
 
     /// A new session, with both sides' `resume`s exchanged.

@@ -19,7 +19,7 @@ use std::{
 use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
 use offset_funder::{
     Change, Config, Funder, Side,
-    api::{AppId, Batch, Command, Effect, Liveness, RoutesError, SessionId},
+    api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
     state::State,
 };
 use offset_proto::{
@@ -220,7 +220,8 @@ impl Net {
     pub fn pay(&mut self, buyer: usize, request: PayRequest) -> PaymentId {
         let id = request.payment_id;
         let ended = self.nodes[buyer].archive.get(&id).cloned().map(Box::new);
-        self.command(buyer, Command::Pay { request: Box::new(request), ended });
+        let payer = Some(Payer { app: self.key(buyer), limits: Vec::new() });
+        self.command(buyer, Command::Pay { request: Box::new(request), ended, payer });
         self.flush(buyer);
         id
     }
@@ -538,7 +539,7 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     let mut rows = BTreeSet::new();
     rows.insert(format!("{:?} {:?} {:?}", state.settings, state.relays, state.index_servers));
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
-    rows.insert(format!("{:?}", state.settled));
+    rows.insert(format!("{:?} {:?}", state.settled, state.spent));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
         for (currency, line) in &friend.lines {

@@ -13,19 +13,19 @@ use std::{
 
 use log::Level;
 use offset_crypto::PublicKey;
-use offset_funder::api::AppId;
+use offset_funder::api::{AppId, Payer};
 use offset_net::{Connection, Incoming, Receiver, SendError, Sender};
 use offset_proto::{
     Text,
-    app::{AppError, AppRequestId, AppToNode, ErrorCode, NodeToApp, Permission},
+    app::{AppError, AppRequest, AppRequestId, AppToNode, ErrorCode, NodeToApp},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
-    apps::{Outlet, trusted::Trusted},
+    apps::{Outlet, pace::Pace, trusted::Trusted},
     input::Input,
     limits,
 };
@@ -37,6 +37,51 @@ pub(crate) struct House {
     pub(crate) inputs: mpsc::Sender<Input>,
     /// Numbers connections.
     pub(crate) next_app: AtomicU64,
+    /// The turns of each application.
+    pub(crate) paces: Mutex<BTreeMap<PublicKey, Pace>>,
+}
+
+impl House {
+    /// Whether an application may ask this now, by its tickets as they are now; and who pays, where
+    /// something is to be paid.
+    fn admit(&self, key: &PublicKey, request: &AppRequest) -> Result<Payer, AppError> {
+        let needed = request.permission();
+        let grant = self.trusted.borrow().get(key).cloned();
+        let Some(grant) = grant.filter(|grant| grant.permissions.allows(needed)) else {
+            let sentence = format!(
+                "this application lacks the permission '{}': make a ticket that has it, and put \
+                 it into the node's directory of trusted applications",
+                needed.name()
+            );
+            return Err(error(ErrorCode::PermissionDenied, &sentence));
+        };
+        let rate = grant.pace();
+        if !self.take_turn(key, rate, request) {
+            let sentence = format!(
+                "this application sends more than {rate} requests a second: wait a moment, or \
+                 raise commands_per_second in its ticket"
+            );
+            return Err(error(ErrorCode::Busy, &sentence));
+        }
+        Ok(Payer { app: *key, limits: grant.limits })
+    }
+
+    /// Whether the application has a turn for this request. Orders of payments need none.
+    fn take_turn(&self, key: &PublicKey, rate: u32, request: &AppRequest) -> bool {
+        if matches!(request, AppRequest::Pay(_)) {
+            return true;
+        }
+        let now = Instant::now();
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.entry(*key).or_insert_with(|| Pace::new(rate, now)).take(rate, now)
+    }
+
+    /// Forgets the turns of applications that are not trusted any more.
+    fn forget_strangers(&self) {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let trusted = self.trusted.borrow();
+        paces.retain(|key, _| trusted.contains_key(key));
+    }
 }
 
 /// Requests that were taken and not answered yet. Each holds a place.
@@ -50,6 +95,7 @@ pub(crate) async fn serve(house: Arc<House>, incoming: Incoming) {
         Ok(connection) => connection,
         Err(error) => return log::debug!("application {key:?}: {error}"),
     };
+    house.forget_strangers();
     let app = AppId(house.next_app.fetch_add(1, Ordering::Relaxed));
     let (sender, receiver) = connection.split();
     let (queue, outgoing) = mpsc::channel(Outlet::QUEUE);
@@ -94,19 +140,22 @@ async fn read(
         if !unanswered.add(request_id, place) {
             return format!("the number {} is that of a request that still waits", request_id.0);
         }
-        let needed = request.permission();
-        if let Err(denied) = allow(&house.trusted, &key, needed) {
-            // An application that insists does not fill the log.
-            let level = if warned.insert(needed) { Level::Warn } else { Level::Debug };
-            log::log!(level, "application {key:?}: {denied}");
-            unanswered.remove(request_id);
-            let response = NodeToApp::Response { request_id, result: Err(denied) };
-            if sender.send(response).await.is_err() {
-                return "the application does not read".to_owned();
+        let payer = match house.admit(&key, &request) {
+            Ok(payer) => payer,
+            Err(refused) => {
+                // An application that insists does not fill the log.
+                let first = warned.insert((refused.code, request.permission()));
+                let level = if first { Level::Warn } else { Level::Debug };
+                log::log!(level, "application {key:?}: {refused}");
+                unanswered.remove(request_id);
+                let response = NodeToApp::Response { request_id, result: Err(refused) };
+                if sender.send(response).await.is_err() {
+                    return "the application does not read".to_owned();
+                }
+                continue;
             }
-            continue;
-        }
-        let input = Input::AppRequest(app, request_id, Box::new(request));
+        };
+        let input = Input::AppRequest(app, request_id, Box::new(request), payer);
         if house.inputs.send(input).await.is_err() {
             // The goodbye is the writing half's.
             std::future::pending::<()>().await;
@@ -157,23 +206,6 @@ async fn revoked(mut trusted: watch::Receiver<Trusted>, key: &PublicKey) {
             std::future::pending::<()>().await;
         }
     }
-}
-
-fn allow(
-    trusted: &watch::Receiver<Trusted>,
-    key: &PublicKey,
-    needed: Permission,
-) -> Result<(), AppError> {
-    let permissions = trusted.borrow().get(key).copied();
-    if permissions.is_some_and(|permissions| permissions.allows(needed)) {
-        return Ok(());
-    }
-    let sentence = format!(
-        "this application lacks the permission '{}': make a ticket that has it, and put it into \
-         the node's directory of trusted applications",
-        needed.name()
-    );
-    Err(error(ErrorCode::PermissionDenied, &sentence))
 }
 
 fn error(code: ErrorCode, message: &str) -> AppError {

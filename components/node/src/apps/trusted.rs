@@ -11,16 +11,32 @@ use std::{
 
 use offset_crypto::PublicKey;
 use offset_proto::{
-    app::Permissions,
+    app::{AppLimits, Permissions},
     file::{AppTicket, OffsetFile as _},
 };
 use tokio::sync::watch;
 
 use crate::limits;
 
-/// What each trusted application may do. Where several tickets name one application, it may do what
-/// any of them allows.
-pub(crate) type Trusted = BTreeMap<PublicKey, Permissions>;
+/// What each trusted application may do.
+pub(crate) type Trusted = BTreeMap<PublicKey, Grant>;
+
+/// What the tickets of one application say. Where there are several, it may do what any of them
+/// allows, within the limits of every one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Grant {
+    pub(crate) permissions: Permissions,
+    /// Those that limit something.
+    pub(crate) limits: Vec<AppLimits>,
+}
+
+impl Grant {
+    /// How many requests a second are taken.
+    pub(crate) fn pace(&self) -> u32 {
+        let paces = self.limits.iter().filter_map(|limits| limits.commands_per_second);
+        paces.min().unwrap_or(limits::APP_COMMANDS_PER_SECOND)
+    }
+}
 
 /// The directory, and what was read of it. Files whose names begin with a dot are ignored; a file that
 /// cannot be read is reported once, and counts for nothing.
@@ -126,7 +142,11 @@ impl<F: Files> Directory<F> {
 
         let mut trusted = Trusted::new();
         for ticket in self.files.values().filter_map(|read| read.ticket.as_ref()) {
-            let granted = trusted.entry(ticket.public_key).or_default();
+            let grant = trusted.entry(ticket.public_key).or_default();
+            if ticket.limits != AppLimits::default() {
+                grant.limits.push(ticket.limits.clone());
+            }
+            let granted = &mut grant.permissions;
             let Permissions { routes, buyer, seller, config } = ticket.permissions;
             granted.routes |= routes;
             granted.buyer |= buyer;
@@ -312,8 +332,38 @@ mod tests {
     }
 
     fn write(dir: &Path, name: &str, n: u64, permissions: Permissions) {
-        let ticket = AppTicket { public_key: key(n), permissions };
+        let ticket = AppTicket::new(key(n), permissions);
         fs::write(dir.join(name), ticket.to_toml().as_bytes()).unwrap();
+    }
+
+    fn trusted<const N: usize>(apps: [(PublicKey, Permissions); N]) -> Trusted {
+        let grant = |permissions| Grant { permissions, limits: Vec::new() };
+        apps.into_iter().map(|(key, permissions)| (key, grant(permissions))).collect()
+    }
+
+    #[test]
+    fn limits_of_all_tickets_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut directory = Directory::new(dir.path().to_owned());
+        let buyer = Permissions { buyer: true, ..Permissions::default() };
+        let limited = |commands_per_second| AppLimits {
+            commands_per_second: Some(commands_per_second),
+            ..AppLimits::default()
+        };
+        let put = |name: &str, limits| {
+            let ticket = AppTicket { limits, ..AppTicket::new(key(1), buyer) };
+            fs::write(dir.path().join(name), ticket.to_toml().as_bytes()).unwrap();
+        };
+        put("a", AppLimits::default());
+        assert_eq!(directory.scan().unwrap()[&key(1)].pace(), limits::APP_COMMANDS_PER_SECOND);
+        put("b", limited(500));
+        assert_eq!(directory.scan().unwrap()[&key(1)].pace(), 500);
+        put("c", limited(20));
+        let grant = directory.scan().unwrap().remove(&key(1)).unwrap();
+        assert_eq!((grant.pace(), grant.limits.len()), (20, 2));
+        // A ticket that is changed counts at once.
+        put("c", AppLimits::default());
+        assert_eq!(directory.scan().unwrap()[&key(1)].pace(), 500);
     }
 
     #[test]
@@ -331,17 +381,17 @@ mod tests {
         fs::write(dir.path().join("long"), "#".repeat(100_000)).unwrap();
         fs::write(dir.path().join("binary"), [0xff; 10]).unwrap();
         fs::create_dir(dir.path().join("directory")).unwrap();
-        let expected = Trusted::from([(key(1), buyer), (key(2), seller)]);
+        let expected = trusted([(key(1), buyer), (key(2), seller)]);
         assert_eq!(directory.scan().unwrap(), expected);
         assert_eq!(directory.scan().unwrap(), expected);
 
         write(dir.path(), "c", 1, seller);
         let both = Permissions { buyer: true, seller: true, ..Permissions::default() };
-        assert_eq!(directory.scan().unwrap()[&key(1)], both);
+        assert_eq!(directory.scan().unwrap()[&key(1)].permissions, both);
 
         fs::remove_file(dir.path().join("a")).unwrap();
         fs::remove_file(dir.path().join("b")).unwrap();
-        assert_eq!(directory.scan().unwrap(), Trusted::from([(key(1), seller)]));
+        assert_eq!(directory.scan().unwrap(), trusted([(key(1), seller)]));
         write(dir.path(), "bad", 4, both);
         assert_eq!(directory.scan().unwrap().len(), 2);
     }
@@ -357,7 +407,7 @@ mod tests {
             for error in [&system.open, &system.metadata] {
                 write(dir.path(), "a", 1, buyer);
                 let before = directory.scan().unwrap();
-                assert_eq!(before, Trusted::from([(key(1), buyer)]));
+                assert_eq!(before, trusted([(key(1), buyer)]));
                 // Another file is put in its place, and one beside it, at the wrong moment.
                 error.store(code, Ordering::SeqCst);
                 write(dir.path(), "a", 2, Permissions { seller: true, ..buyer });
@@ -398,7 +448,7 @@ mod tests {
         let system = Failing::default();
         let mut directory = Directory::on(system.clone(), dir.path().to_owned());
         write(dir.path(), "a", 1, buyer);
-        let trusted = Trusted::from([(key(1), buyer)]);
+        let trusted = trusted([(key(1), buyer)]);
         assert_eq!(directory.look(), Some(trusted.clone()));
         for code in OF_THE_MOMENT {
             system.list.store(code, Ordering::SeqCst);

@@ -3,100 +3,174 @@
 use std::sync::Arc;
 
 use offset_app::{AppClient, ConnectOptions, Error};
-use offset_crypto::{
-    HashResult, Identity, InvoiceId, Nonce, PaymentId, PlainLock, Signature, SystemRng,
-};
+use offset_crypto::{Identity, PaymentId, SystemRng};
 use offset_net::NetConfig;
 use offset_proto::{
     Credits, Text,
     app::{
-        AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice, ErrorCode, Hold,
+        AppLimits, AppReply, AppRequest, AppRequestId, AppToNode, ConfigRequest, ErrorCode,
         NodeToApp, PayRequest, PaymentTarget, Permission, Permissions,
     },
-    payment::{Commit, Invoice},
+    file::AppTicket,
 };
 
 use offset_secure_channel::ChannelIdentity;
 
-use crate::harness::{ALL, Node, chain, order, trust, until};
+use crate::{
+    harness::{ALL, Node, chain, order, trust, trust_with, until},
+    samples,
+};
 
 fn identity() -> Identity {
     Identity::random(&mut SystemRng)
 }
 
-/// One request of every kind, with the permission it needs.
-async fn requests(node: &Node) -> Vec<(AppRequest, Permission)> {
-    let invoice = node.invoice(1).await;
-    let terms = CreateInvoice {
-        nonce: Nonce::random(&mut SystemRng),
-        currency: None,
-        amount: Credits(1),
-        description: Text::cut(""),
-        expires_in_ms: None,
-        hold: Hold::None,
-    };
-    let all = vec![
-        (AppRequest::Report, Permission::Read),
-        (AppRequest::Subscribe, Permission::Read),
-        (AppRequest::Config(ConfigRequest::SetSpontaneous { accept: true }), Permission::Config),
-        (
-            AppRequest::Routes {
-                currency: None,
-                amount: Credits(1),
-                destination: node.key(),
-                exclude: Vec::new(),
-            },
-            Permission::Routes,
-        ),
-        (AppRequest::Pay(nothing(node)), Permission::Buyer),
-        (
-            AppRequest::PaymentStatus { payment_id: PaymentId::random(&mut SystemRng) },
-            Permission::Buyer,
-        ),
-        (AppRequest::CreateInvoice(terms), Permission::Seller),
-        (AppRequest::CancelInvoice { invoice_id: invoice.id() }, Permission::Seller),
-        (
-            AppRequest::InvoiceStatus { invoice_id: InvoiceId::from_bytes([0; 32]) },
-            Permission::Seller,
-        ),
-        (AppRequest::CommitInvoice(Box::new(no_commit(&invoice))), Permission::Seller),
-        (AppRequest::CollectInvoice { invoice_id: invoice.id() }, Permission::Seller),
-        (AppRequest::Invoices { status: None, after: None }, Permission::Seller),
-    ];
-    for (request, permission) in &all {
-        // A new kind of request must be added above.
-        let number = match request {
-            AppRequest::Report => 0,
-            AppRequest::Subscribe => 1,
-            AppRequest::Config(_) => 2,
-            AppRequest::Routes { .. } => 3,
-            AppRequest::Pay(_) => 4,
-            AppRequest::PaymentStatus { .. } => 5,
-            AppRequest::CreateInvoice(_) => 6,
-            AppRequest::CancelInvoice { .. } => 7,
-            AppRequest::InvoiceStatus { .. } => 8,
-            AppRequest::CommitInvoice(_) => 9,
-            AppRequest::CollectInvoice { .. } => 10,
-            AppRequest::Invoices { .. } => 11,
-        };
-        assert_eq!(all[number].0, *request);
-        assert_eq!(request.permission(), *permission);
-    }
-    all
+/// Every request that there is, and every change of configuration.
+fn every_request() -> Vec<AppRequest> {
+    let requests = samples::app::requests().into_iter().map(|(_, request)| request);
+    let configs = samples::app::configs().into_iter();
+    requests.chain(configs.map(|(_, change)| AppRequest::Config(change))).collect()
 }
 
-/// A commit that nobody made.
-fn no_commit(invoice: &Invoice) -> Commit {
-    Commit {
-        response_hash: HashResult::from_bytes([0; 32]),
-        src_plain_lock: PlainLock::from_bytes([0; 32]),
-        dest_hashed_lock: PlainLock::from_bytes([0; 32]).hashed(),
-        dest_payment: invoice.dest_payment,
-        total_dest_payment: invoice.dest_payment,
-        invoice_id: invoice.id(),
-        currency: invoice.currency.clone(),
-        signature: Signature::from_bytes([0; 64]),
+/// Connects an application whose ticket was just made.
+async fn connect(app: &Identity, node: &Node) -> AppClient {
+    until("the new ticket", || async {
+        AppClient::connect(app, &node.address, &ConnectOptions::default()).await.ok()
+    })
+    .await
+}
+
+fn without(permission: Permission) -> Permissions {
+    let mut permissions = ALL;
+    match permission {
+        Permission::Read => {}
+        Permission::Routes => permissions.routes = false,
+        Permission::Buyer => permissions.buyer = false,
+        Permission::Seller => permissions.seller = false,
+        Permission::Config => permissions.config = false,
     }
+    permissions
+}
+
+/// A node without friends, so that a payment ends at once. What was asked shows in the report, and
+/// in whether it has the payment.
+#[tokio::test]
+async fn every_request_needs_its_permission() {
+    let node = Node::start().await;
+    let before = node.report().await;
+    let missing = [Permission::Routes, Permission::Buyer, Permission::Seller, Permission::Config];
+    let apps = missing.map(async |missing| {
+        let app = identity();
+        trust(&node.trusted(), missing.name(), app.public_key(), without(missing));
+        (missing, connect(&app, &node).await)
+    });
+    let apps = futures::future::join_all(apps).await;
+    let denied = |missing: Permission, result: &Result<AppReply, Error>| {
+        matches!(
+            result,
+            Err(Error::Refused(error)) if error.code == ErrorCode::PermissionDenied
+                && error.message.as_str().contains(missing.name())
+        )
+    };
+    // First what must be refused: nothing of it shows.
+    let mut refused = 0;
+    for (missing, client) in &apps {
+        for request in every_request() {
+            if request.permission() == *missing {
+                let result = client.request(request.clone()).await;
+                assert!(denied(*missing, &result), "{request:?} without {missing:?}: {result:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(samples::app::configs().len() < refused, "{refused}");
+    assert_eq!(node.report().await, before);
+    let payment = node.app.payment_status(samples::app::pay().payment_id).await;
+    assert!(matches!(payment, Err(Error::Refused(error)) if error.code == ErrorCode::NotFound));
+    // Then that nothing else is refused for want of a permission.
+    for (missing, client) in &apps {
+        for request in every_request() {
+            if request.permission() != *missing {
+                let result = client.request(request.clone()).await;
+                assert!(!denied(*missing, &result), "{request:?} without {missing:?}: {result:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_app_is_cut_off_while_it_asks() {
+    let node = Node::start().await;
+    let app = identity();
+    trust(&node.trusted(), "app2", app.public_key(), ALL);
+    let client = connect(&app, &node).await;
+    // Requests in flight all the time: some wait for an index server, some are answered at once.
+    let asking = (0..20).map(|n| {
+        let client = client.clone();
+        async move {
+            loop {
+                let request = AppRequest::Routes {
+                    currency: None,
+                    amount: Credits(1),
+                    destination: client.node(),
+                    exclude: Vec::new(),
+                };
+                let request = if n % 2 == 0 { request } else { AppRequest::Report };
+                if let Err(error @ (Error::Lost(_) | Error::Protocol(_))) =
+                    client.request(request).await
+                {
+                    return error;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+        }
+    });
+    let asking = tokio::spawn(futures::future::join_all(asking));
+    std::fs::remove_file(node.trusted().join("app2")).unwrap();
+    for error in asking.await.unwrap() {
+        assert!(matches!(&error, Error::Lost(reason) if reason.contains("ticket")), "{error:?}");
+    }
+    assert!(!client.is_open());
+    let again = AppClient::connect(&app, &node.address, &ConnectOptions::default()).await;
+    assert!(matches!(again, Err(Error::NotTrusted { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn an_app_that_asks_too_fast_is_told_so() {
+    let node = Node::start().await;
+    let app = identity();
+    let limits = AppLimits { commands_per_second: Some(2), ..AppLimits::default() };
+    trust_with(
+        &node.trusted(),
+        "slow",
+        &AppTicket { limits, ..AppTicket::new(app.public_key(), ALL) },
+    );
+    let client = connect(&app, &node).await;
+    let asks = (0..100).map(|_| client.report());
+    let answers = futures::future::join_all(asks).await;
+    let busy = |answer: &&Result<_, Error>| {
+        matches!(answer, Err(Error::Refused(error)) if error.code == ErrorCode::Busy
+            && error.message.as_str().contains("2 requests a second"))
+    };
+    let refused = answers.iter().filter(busy).count();
+    assert!(0 < refused && refused <= 80, "{refused}");
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 100 - refused);
+    // Orders of payments are not counted, and a higher pace counts at once.
+    let orders = (0..100).map(|_| client.pay(nothing(&node)));
+    for answer in futures::future::join_all(orders).await {
+        assert!(matches!(&answer, Err(Error::Refused(error)) if error.code == ErrorCode::Invalid));
+    }
+    let limits = AppLimits { commands_per_second: Some(100_000), ..AppLimits::default() };
+    trust_with(
+        &node.trusted(),
+        "slow",
+        &AppTicket { limits, ..AppTicket::new(app.public_key(), ALL) },
+    );
+    until("the new pace", || async {
+        let asks = (0..100).map(|_| client.report());
+        futures::future::try_join_all(asks).await.ok()
+    })
+    .await;
 }
 
 /// An order that is refused at once for what it is.
@@ -114,44 +188,6 @@ fn nothing(node: &Node) -> PayRequest {
     }
 }
 
-fn without(permission: Permission) -> Permissions {
-    let mut permissions = ALL;
-    match permission {
-        Permission::Read => {}
-        Permission::Routes => permissions.routes = false,
-        Permission::Buyer => permissions.buyer = false,
-        Permission::Seller => permissions.seller = false,
-        Permission::Config => permissions.config = false,
-    }
-    permissions
-}
-
-#[tokio::test]
-async fn every_request_needs_its_permission() {
-    let (_relay, _index, nodes) = chain(1).await;
-    let node = &nodes[0];
-    let requests = requests(node).await;
-    let missing = [Permission::Routes, Permission::Buyer, Permission::Seller, Permission::Config];
-    let apps = missing.map(async |missing| {
-        let app = identity();
-        trust(&node.trusted(), missing.name(), app.public_key(), without(missing));
-        let client = until("the new ticket", || async {
-            AppClient::connect(&app, &node.address, &ConnectOptions::default()).await.ok()
-        })
-        .await;
-        for (request, needed) in &requests {
-            let result = client.request(request.clone()).await;
-            let denied = matches!(
-                &result,
-                Err(Error::Refused(error)) if error.code == ErrorCode::PermissionDenied
-                    && error.message.as_str().contains(missing.name())
-            );
-            assert_eq!(denied, *needed == missing, "{request:?} without {missing:?}: {result:?}");
-        }
-    });
-    futures::future::join_all(apps).await;
-}
-
 #[tokio::test]
 async fn tickets_are_watched() {
     let node = Node::start().await;
@@ -160,10 +196,7 @@ async fn tickets_are_watched() {
     assert!(matches!(stranger, Err(Error::NotTrusted { .. })), "{stranger:?}");
 
     trust(&node.trusted(), "new", app.public_key(), Permissions::default());
-    let client = until("the new ticket", || async {
-        AppClient::connect(&app, &node.address, &ConnectOptions::default()).await.ok()
-    })
-    .await;
+    let client = connect(&app, &node).await;
     let change = || ConfigRequest::SetSpontaneous { accept: false };
     assert!(matches!(client.config(change()).await, Err(Error::Refused(_))));
     assert!(node.report().await.accepts_spontaneous);
@@ -180,8 +213,16 @@ async fn tickets_are_watched() {
 #[tokio::test]
 async fn many_requests_at_once_are_all_answered() {
     let node = Node::start().await;
+    let limits = AppLimits { commands_per_second: Some(100_000), ..AppLimits::default() };
+    let app = identity();
+    trust_with(
+        &node.trusted(),
+        "fast",
+        &AppTicket { limits, ..AppTicket::new(app.public_key(), ALL) },
+    );
+    let app = connect(&app, &node).await;
     let asks = (0..3_000).map(|n| {
-        let app = node.app.clone();
+        let app = app.clone();
         async move {
             if n % 2 == 0 {
                 app.report().await.map(drop)

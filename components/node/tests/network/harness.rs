@@ -18,7 +18,7 @@ use offset_proto::{
         ConfigRequest, CreateInvoice, Hold, PayRequest, PaymentReport, PaymentStatus,
         PaymentTarget, Permissions,
     },
-    file::OffsetFile as _,
+    file::{AppTicket, OffsetFile as _},
     payment::Invoice,
     report::{CurrencyStatus, FriendReport, LineReport, NodeReport},
 };
@@ -340,7 +340,10 @@ pub(crate) fn trust(
     app: PublicKey,
     permissions: Permissions,
 ) {
-    let ticket = offset_proto::file::AppTicket { public_key: app, permissions };
+    trust_with(trusted, name, &AppTicket::new(app, permissions));
+}
+
+pub(crate) fn trust_with(trusted: &std::path::Path, name: &str, ticket: &AppTicket) {
     // Whole or not at all, as a person's tools do it.
     let hidden = trusted.join(format!(".{name}"));
     std::fs::write(&hidden, ticket.to_toml().as_bytes()).unwrap();

@@ -5,3 +5,5 @@
 mod apps;
 mod harness;
 mod payments;
+#[path = "../../../proto/tests/it/samples/mod.rs"]
+mod samples;

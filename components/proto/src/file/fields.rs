@@ -74,6 +74,11 @@ impl Fields {
         self.table.contains_key(key)
     }
 
+    /// The keys that were not taken yet.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.table.keys().map(String::as_str)
+    }
+
     /// The table `[key]`; `prefix` is its name and a dot.
     pub(super) fn table(&mut self, key: &str, prefix: &'static str) -> Result<Self, FileError> {
         let Value::Table(table) = self.take(key)? else {

@@ -1,12 +1,18 @@
 //! Identities, tickets and friends.
 
+use std::collections::BTreeMap;
+
 use offset_crypto::{PublicKey, SealedSeed, SealingCost, Seed};
 
 use super::{
     FileError, Kind, OffsetFile, PublicFile,
     fields::{Fields, Writer},
 };
-use crate::{ServerAddress, app::Permissions, friend::MAX_RELAYS};
+use crate::{
+    Credits, Currency, ServerAddress,
+    app::{AppLimits, MAX_LIMITS, Permissions},
+    friend::MAX_RELAYS,
+};
 
 /// The secret key of a node, server or app. To be kept from others.
 #[derive(Debug)]
@@ -116,6 +122,16 @@ pub struct AppTicket {
     pub public_key: PublicKey,
     /// What it may do besides reading.
     pub permissions: Permissions,
+    /// How much of it.
+    pub limits: AppLimits,
+}
+
+impl AppTicket {
+    /// A ticket without limits.
+    #[must_use]
+    pub fn new(public_key: PublicKey, permissions: Permissions) -> Self {
+        Self { public_key, permissions, limits: AppLimits::default() }
+    }
 }
 
 impl OffsetFile for AppTicket {
@@ -129,6 +145,21 @@ impl OffsetFile for AppTicket {
             .bare("buyer", buyer)
             .bare("seller", seller)
             .bare("config", config);
+        let AppLimits { max_payment, budget, commands_per_second } = &self.limits;
+        if let Some(pace) = commands_per_second {
+            out.header("[limits]").bare("commands_per_second", pace);
+        }
+        for (header, amounts) in
+            [("[limits.max_payment]", max_payment), ("[limits.budget]", budget)]
+        {
+            if !amounts.is_empty() {
+                out.header(header);
+                for (currency, amount) in amounts {
+                    // In quotes, as a name may contain a dot.
+                    out.text(&format!("\"{currency}\""), amount);
+                }
+            }
+        }
     }
 
     fn read(fields: &mut Fields) -> Result<Self, FileError> {
@@ -141,8 +172,49 @@ impl OffsetFile for AppTicket {
             config: table.bool("config")?,
         };
         table.finish()?;
-        Ok(Self { public_key, permissions })
+        let limits = if fields.contains("limits") {
+            read_limits(fields.table("limits", "limits.")?)?
+        } else {
+            AppLimits::default()
+        };
+        Ok(Self { public_key, permissions, limits })
     }
+}
+
+fn read_limits(mut table: Fields) -> Result<AppLimits, FileError> {
+    let amounts = |table: &mut Fields, key, prefix| {
+        if table.contains(key) {
+            read_amounts(table.table(key, prefix)?)
+        } else {
+            Ok(BTreeMap::new())
+        }
+    };
+    let max_payment = amounts(&mut table, "max_payment", "limits.max_payment.")?;
+    let budget = amounts(&mut table, "budget", "limits.budget.")?;
+    let commands_per_second = if table.contains("commands_per_second") {
+        let number = table.number("commands_per_second")?;
+        let pace = u32::try_from(number).ok().filter(|pace| 0 < *pace);
+        let wrong = || table.invalid("commands_per_second", "not a number from 1 to 4294967295");
+        Some(pace.ok_or_else(wrong)?)
+    } else {
+        None
+    };
+    table.finish()?;
+    Ok(AppLimits { max_payment, budget, commands_per_second })
+}
+
+/// Amounts by currency.
+fn read_amounts(mut table: Fields) -> Result<BTreeMap<Currency, Credits>, FileError> {
+    let names: Vec<String> = table.keys().map(str::to_owned).collect();
+    if MAX_LIMITS < names.len() {
+        return Err(table.invalid("", format_args!("more than {MAX_LIMITS} currencies")));
+    }
+    let mut amounts = BTreeMap::new();
+    for name in names {
+        let currency = name.parse::<Currency>().map_err(|error| table.invalid(&name, error))?;
+        amounts.insert(currency, table.parsed(&name)?);
+    }
+    Ok(amounts)
 }
 
 impl PublicFile for AppTicket {}

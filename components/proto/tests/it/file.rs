@@ -5,11 +5,16 @@ use std::fmt::Debug;
 use offset_crypto::{SealedSeed, SealingCost, Seed, SeededRng};
 use offset_proto::{
     Credits, ServerAddress, Timestamp,
-    app::Permissions,
+    app::{AppLimits, Permissions},
     file::*,
     payment::{Invoice, MAX_EXPIRY_MS, MAX_HOLD_MS},
 };
-use proptest::{collection::vec, prelude::*, sample::Index};
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+    sample::Index,
+};
 
 use crate::support;
 
@@ -61,10 +66,25 @@ fn texts_are_exactly_these() {
     assert_eq!(relay.to_toml().as_str(), text);
 
     let permissions = Permissions { routes: true, buyer: false, seller: true, config: false };
-    let app = AppTicket { public_key: KEY.parse().unwrap(), permissions };
+    let app = AppTicket::new(KEY.parse().unwrap(), permissions);
     let text = format!(
         "kind = \"app-ticket\"\npublic_key = \"{KEY}\"\n\n[permissions]\nroutes = true\n\
          buyer = false\nseller = true\nconfig = false\n"
+    );
+    assert_eq!(app.to_toml().as_str(), text);
+    let amounts = |list: &[(&str, u128)]| {
+        list.iter().map(|(name, n)| (name.parse().unwrap(), Credits(*n))).collect()
+    };
+    let limits = AppLimits {
+        max_payment: amounts(&[("credit", 100)]),
+        budget: amounts(&[("a.b", u128::MAX), ("credit", 1_000)]),
+        commands_per_second: Some(5),
+    };
+    let app = AppTicket { limits, ..app };
+    let text = format!(
+        "{text}\n[limits]\ncommands_per_second = 5\n\n[limits.max_payment]\n\"credit\" = \"100\"\n\n\
+         [limits.budget]\n\"a.b\" = \"{}\"\n\"credit\" = \"1000\"\n",
+        u128::MAX
     );
     assert_eq!(app.to_toml().as_str(), text);
 
@@ -276,7 +296,7 @@ fn large_texts_are_not_looked_at() {
 
 /// An invoice whose terms agree.
 fn valid_invoice() -> impl Strategy<Value = InvoiceFile> {
-    let times = (0..1_u64 << 60, 0..=MAX_EXPIRY_MS, proptest::option::of(0..=MAX_HOLD_MS));
+    let times = (0..1_u64 << 60, 0..=MAX_EXPIRY_MS, option::of(0..=MAX_HOLD_MS));
     (support::invoice(), 1..=Credits::LIMIT.0, times).prop_map(|(mut invoice, amount, times)| {
         invoice.dest_payment = Credits(amount);
         invoice.created_at = Timestamp(times.0);
@@ -287,12 +307,47 @@ fn valid_invoice() -> impl Strategy<Value = InvoiceFile> {
 }
 
 fn app_ticket() -> impl Strategy<Value = AppTicket> {
-    (support::key(), any::<[bool; 4]>()).prop_map(
-        |(public_key, [routes, buyer, seller, config])| AppTicket {
+    let amounts = || btree_map(support::currency(), any::<u128>().prop_map(Credits), 0..4);
+    let limits = (amounts(), amounts(), option::of(1..=u32::MAX)).prop_map(
+        |(max_payment, budget, commands_per_second)| AppLimits {
+            max_payment,
+            budget,
+            commands_per_second,
+        },
+    );
+    (support::key(), any::<[bool; 4]>(), limits).prop_map(
+        |(public_key, [routes, buyer, seller, config], limits)| AppTicket {
             public_key,
             permissions: Permissions { routes, buyer, seller, config },
+            limits,
         },
     )
+}
+
+#[test]
+fn limits_that_mean_nothing_are_refused_by_name() {
+    let ticket = |limits: &str| {
+        let permissions =
+            "[permissions]\nroutes = true\nbuyer = true\nseller = true\nconfig = true";
+        AppTicket::from_toml(&format!(
+            "kind = \"app-ticket\"\npublic_key = \"{KEY}\"\n{permissions}\n{limits}"
+        ))
+    };
+    assert_eq!(ticket("[limits]").unwrap().limits, AppLimits::default());
+    for (limits, named) in [
+        ("[limits]\ncommands_per_second = 0", "limits.commands_per_second"),
+        ("[limits]\ncommands_per_second = -1", "limits.commands_per_second"),
+        ("[limits]\nmax = 1", "limits.max"),
+        ("[limits.budget]\n\"no currency\" = \"1\"", "limits.budget.no currency"),
+        ("[limits.budget]\ncredit = 1", "limits.budget.credit"),
+        ("[limits.max_payment]\ncredit = \"-1\"", "limits.max_payment.credit"),
+        ("limits = 1", "limits"),
+    ] {
+        let error = ticket(limits).unwrap_err().to_string();
+        assert!(error.contains(named), "{limits}: {error}");
+    }
+    let many: String = (0..65).map(|n| format!("c{n} = \"1\"\n")).collect();
+    assert!(ticket(&format!("[limits.budget]\n{many}")).is_err());
 }
 
 fn friend_file() -> impl Strategy<Value = FriendFile> {

@@ -3,5 +3,6 @@
 
 mod codec;
 mod file;
+mod samples;
 mod support;
 mod vectors;

@@ -458,6 +458,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
         C::Busy,
         C::NoConnection,
         C::Stopping,
+        C::LimitReached,
         C::NotYet,
     ])
 }

@@ -9,7 +9,8 @@ use offset_funder::{
     credit::Numbers,
     state::{
         Attempt, Channel, FriendInfo, IndexServer, InvoicePhase, InvoiceRow, LineRow, Link, Part,
-        PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, Stage, State,
+        PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
+        State,
     },
 };
 use offset_proto::{
@@ -52,6 +53,12 @@ impl Generator {
             6 => {
                 let id = PaymentId::from_bytes([self.byte(4); 16]);
                 changes.push(Change::Payment(id, self.payment()));
+            }
+            7 if self.coin() => {
+                let hour = self.below(4);
+                let key = SpentKey { app: key(self.byte(3)), currency: self.currency(), hour };
+                let amount = self.maybe(Self::credits);
+                changes.push(Change::Spent(key, amount));
             }
             7 => changes.push(Change::Settled(HashResult::from_bytes([self.byte(9); 32]))),
             _ if friends.is_empty() => {}
@@ -351,6 +358,7 @@ impl Generator {
 
     fn payment(&mut self) -> PaymentRow {
         PaymentRow {
+            app: self.maybe(|some| key(some.byte(9))),
             contents: self.fixed().into(),
             invoice_id: self.fixed().into(),
             spontaneous: self.coin(),

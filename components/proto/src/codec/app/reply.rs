@@ -25,7 +25,7 @@ use crate::{
 mirror!(
     ErrorCode, app_capnp::ErrorCode, schema_code, error_code,
     PermissionDenied NotFound AlreadyExists Invalid Refused Busy NoConnection Stopping
-    NotYet
+    LimitReached NotYet
 );
 
 pub(super) fn words(message: &NodeToApp) -> usize {
