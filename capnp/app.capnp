@@ -123,6 +123,11 @@ struct ConfigRequest {
     }
     setDefaultCurrency @30 :Text;
     setSpontaneous @31 :Bool;                  # take payments without a registered invoice
+    resetFriend :group {
+      # Accepts the friend's terms to begin an inconsistent channel again.
+      friend @32 :Text;
+      resetToken @33 :Data;                    # of the terms that the user was shown
+    }
   }
 }
 

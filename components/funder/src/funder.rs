@@ -15,6 +15,7 @@ use offset_proto::{
 
 use crate::{
     api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, SessionId},
+    books::Books,
     change::{Change, CorruptState},
     config::Config,
     credit::{Ends, MutualCredit},
@@ -39,6 +40,9 @@ pub struct Funder {
     /// Requests that wait in a queue, by the friend and id they will have.
     pub(crate) queued_requests: BTreeMap<(PublicKey, RequestId), u64>,
     pub(crate) guard: Guard,
+    pub(crate) books: Books,
+    /// Outgoing requests whose incoming side ended with a friendship.
+    pub(crate) exposed: BTreeSet<Place>,
     /// Our invoices in memory, by what makes them unique.
     pub(crate) invoice_nonces: BTreeMap<Nonce, InvoiceId>,
     pub(crate) next_queued: u64,
@@ -103,6 +107,8 @@ pub(crate) struct Session {
     pub(crate) remote_wants: Option<u64>,
     /// The counter at which we asked for the token.
     pub(crate) asked: Option<u64>,
+    /// What was proven to the friend as collected.
+    pub(crate) proven: BTreeSet<(Currency, RequestId)>,
 }
 
 /// Whether the two `resume`s of a session agree.
@@ -140,6 +146,8 @@ impl Funder {
             timers: BTreeSet::new(),
             queued_requests: BTreeMap::new(),
             guard: Guard::default(),
+            books: Books::default(),
+            exposed: BTreeSet::new(),
             invoice_nonces: BTreeMap::new(),
             next_queued: 0,
             waiters: BTreeMap::new(),
@@ -189,6 +197,13 @@ impl Funder {
                 FriendMessage::Resume(resume) => self.resume(now, friend, session, &resume),
                 FriendMessage::MoveToken(token) => self.receive(now, rng, friend, *token),
                 FriendMessage::TokenWanted { counter } => self.token_wanted(friend, counter),
+                FriendMessage::Inconsistency(message) => {
+                    self.inconsistency_received(now, friend, *message);
+                }
+                FriendMessage::AcceptReset(accept) => {
+                    self.acceptance_received(now, friend, accept);
+                }
+                FriendMessage::Removed { epoch } => self.removed_received(now, friend, epoch),
             }
         }
         self.stepped();
@@ -310,7 +325,8 @@ impl Funder {
         self.stepped();
         self.notify();
         self.number = BatchNumber(self.number.0 + 1);
-        let changes = self.dirty.take_changes(&self.state, self.next_queued);
+        let mut changes = self.dirty.take_changes(&self.state, self.next_queued);
+        changes.extend(self.books.take());
         for change in &changes {
             if let Change::Payment(id, row) = change
                 && row.phase.is_final()
@@ -466,7 +482,8 @@ impl Funder {
                 self.cancel_incoming(now, &upstream, reason, reporter);
             }
             Link::Payment(payment) => self.part_cancelled(now, payment, at.id, reason, reporter),
-            Link::None | Link::Destination | Link::Downstream(..) => {}
+            Link::None => drop(self.exposed.remove(at)),
+            Link::Destination | Link::Downstream(..) => {}
         }
     }
 

@@ -38,6 +38,7 @@ impl Funder {
             self.rebuild_friend(key);
         }
         self.dirty.set_first_queued(self.next_queued);
+        self.rebuild_books();
         for (key, set) in &self.state.sets {
             let at = set.since.plus_ms(self.config.set_patience_ms);
             self.timers.insert((at, Timer::Set(*key)));
@@ -81,10 +82,14 @@ impl Funder {
                 continue;
             };
             for (id, row) in credit.pending(Side::Local) {
-                if let Link::Upstream(from, _) = row.link {
-                    let place = Place { friend: key, currency: currency.clone(), id: *id };
-                    let frozen = row.request.frozen().unwrap_or_default();
-                    self.guard.add(&place, from, frozen, row.since);
+                let place = Place { friend: key, currency: currency.clone(), id: *id };
+                match row.link {
+                    Link::Upstream(from, _) => {
+                        let frozen = row.request.frozen().unwrap_or_default();
+                        self.guard.add(&place, from, frozen, row.since);
+                    }
+                    Link::None if !row.closing => drop(self.exposed.insert(place)),
+                    Link::None | Link::Payment(_) | Link::Destination | Link::Downstream(..) => {}
                 }
             }
         }
@@ -95,6 +100,7 @@ impl Funder {
 
     /// Panics when an invariant does not hold: a mistake of this code, never of a peer.
     pub fn check_invariants(&self) {
+        self.check_books();
         for (key, friend) in &self.state.friends {
             let ends = self.ends(*key);
             for (currency, line) in &friend.lines {

@@ -38,7 +38,7 @@ impl Funder {
     /// Sends what can be sent to a friend now: a token if we hold it, or the wish for it.
     pub(crate) fn flush(&mut self, now: Timestamp, key: PublicKey) {
         if !self.is_online(&key) {
-            return;
+            return self.send_proofs(key);
         }
         let ends = self.ends(key);
         let Some(friend) = self.friend(&key) else {
@@ -112,6 +112,7 @@ impl Funder {
         let token = body.sign(&self.identity);
         channel.counter = counter;
         channel.token_id = token.id();
+        channel.own_tokens = [Some(channel.token_id), channel.own_tokens[0]];
         channel.last_sent = Some(Arc::new(token.clone()));
         if relays.is_some() {
             channel.relays_sent = relays;
@@ -213,7 +214,7 @@ impl Funder {
                 }
                 self.op_applied(&at, Side::Local, &row.op);
                 match applied {
-                    Applied::Ended(ended) => self.ended_by_us(&at, &ended, &row.op),
+                    Applied::Ended(ended) => self.ended_by_us(now, &at, &ended, &row.op),
                     Applied::Changed if matches!(row.op, FriendOp::Response(_)) => {
                         self.response_sent(now, &at);
                     }
@@ -279,7 +280,8 @@ impl Funder {
         channel.counter = token.body.counter;
         channel.token_id = token_id;
         channel.last_sent = None;
-        if channel.relays_confirmed != channel.relays_sent {
+        // After a reset ours are still to be sent.
+        if channel.relays_sent.is_some() && channel.relays_confirmed != channel.relays_sent {
             channel.relays_confirmed = channel.relays_sent.clone();
             self.dirty.own_relays = true;
         }
@@ -369,6 +371,7 @@ impl Funder {
             FriendOp::Release(_) => self.release_received(now, &at),
             FriendOp::Collect(collect) => {
                 if let Some(row) = ended {
+                    self.book_sent(now, &at, &row);
                     self.collect_received(now, &at, &row, &collect);
                 }
             }
@@ -399,6 +402,7 @@ impl Funder {
     /// back.
     fn terms_applied(&mut self, now: Timestamp, key: PublicKey, currency: &Currency) {
         self.line_changed(key, currency);
+        self.book_terms(now, key, currency);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
@@ -439,9 +443,12 @@ impl Funder {
     }
 
     /// A request whose link says where it belongs ended by our own collect or cancel.
-    fn ended_by_us(&mut self, at: &Place, row: &Pending, op: &FriendOp) {
-        if row.link == Link::Destination && matches!(op, FriendOp::Collect(_)) {
-            self.part_collected(at, row);
+    fn ended_by_us(&mut self, now: Timestamp, at: &Place, row: &Pending, op: &FriendOp) {
+        if matches!(op, FriendOp::Collect(_)) {
+            self.book_received(now, at, row);
+            if row.link == Link::Destination {
+                self.part_collected(at, row);
+            }
         }
     }
 

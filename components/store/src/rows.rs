@@ -3,6 +3,8 @@
 //! Each table has a `write` that gives a row's values in the order of its columns and a `read` that
 //! takes them in the same order and checks what can be checked within the row.
 
+pub(crate) mod history;
+
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_funder::{
     Side, Sided,
@@ -47,6 +49,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&payment::TABLE, |row| payment::read(row).map(drop)),
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
+    (&history::TABLE, |row| history::read(row).map(drop)),
 ];
 
 pub(crate) mod node {
@@ -161,9 +164,14 @@ pub(crate) mod channel {
         &[
             "friend",
             "inconsistent",
+            "highest_epoch",
+            "removed_by_friend",
+            "reset",
             "epoch",
             "counter",
             "token_id",
+            "last_token",
+            "previous_token",
             "last_sent",
             "relays_sent",
             "relays_confirmed",
@@ -173,9 +181,13 @@ pub(crate) mod channel {
     pub(crate) fn write(key: &PublicKey, row: &Channel) -> Values {
         let Channel {
             inconsistent,
+            highest_epoch,
+            removed_by_friend,
+            reset,
             epoch,
             counter,
             token_id,
+            own_tokens: [last, previous],
             last_sent,
             relays_sent,
             relays_confirmed,
@@ -183,9 +195,14 @@ pub(crate) mod channel {
         Values::default()
             .put(key)
             .put(inconsistent)
+            .put(highest_epoch)
+            .put(removed_by_friend)
+            .put(reset)
             .put(epoch)
             .put(counter)
             .put(token_id)
+            .put(last)
+            .put(previous)
             .put(last_sent)
             .put(relays_sent)
             .put(relays_confirmed)
@@ -195,9 +212,13 @@ pub(crate) mod channel {
         let key = row.take()?;
         let channel = Channel {
             inconsistent: row.take()?,
+            highest_epoch: row.take()?,
+            removed_by_friend: row.take()?,
+            reset: row.take()?,
             epoch: row.take()?,
             counter: row.take()?,
             token_id: row.take()?,
+            own_tokens: [row.take()?, row.take()?],
             last_sent: row.take()?,
             relays_sent: row.take()?,
             relays_confirmed: row.take()?,
@@ -305,6 +326,7 @@ pub(crate) mod pending {
             "src_plain_lock",
             "link",
             "closing",
+            "passed_on",
             "since",
         ],
     );
@@ -318,8 +340,17 @@ pub(crate) mod pending {
 
     /// `key` without the request id, which is the row's own.
     pub(crate) fn write(key: Values, row: &Pending) -> Values {
-        let Pending { request, stage, released, response, src_plain_lock, link, closing, since } =
-            row;
+        let Pending {
+            request,
+            stage,
+            released,
+            response,
+            src_plain_lock,
+            link,
+            closing,
+            passed_on,
+            since,
+        } = row;
         let Request {
             request_id,
             src_hashed_lock,
@@ -346,6 +377,7 @@ pub(crate) mod pending {
             .put(src_plain_lock)
             .put(link)
             .put(closing)
+            .put(passed_on)
             .put(since)
     }
 
@@ -371,6 +403,7 @@ pub(crate) mod pending {
             src_plain_lock: row.take()?,
             link: row.take()?,
             closing: row.take()?,
+            passed_on: row.take()?,
             since: row.take()?,
         };
         check(&pending)?;

@@ -21,7 +21,7 @@ use offset_proto::{
     },
 };
 
-use crate::support::{credit, name, puppet::Puppet, rows};
+use crate::support::{books::Books, credit, name, puppet::Puppet, rows};
 
 pub struct Lab {
     pub identity: Arc<Identity>,
@@ -37,6 +37,8 @@ pub struct Lab {
     /// Ended invoices and payments as the disk keeps them.
     pub invoice_archive: BTreeMap<InvoiceId, InvoiceRow>,
     pub archive: BTreeMap<PaymentId, PaymentRow>,
+    /// The books as the disk keeps them.
+    pub books: Books,
     /// How invoices that have ended were last reported.
     pub ended_invoices: BTreeMap<InvoiceId, InvoiceStatus>,
     next_request: u64,
@@ -74,6 +76,7 @@ impl Lab {
             replies: BTreeMap::new(),
             invoice_archive: BTreeMap::new(),
             archive: BTreeMap::new(),
+            books: Books::default(),
             ended_invoices: BTreeMap::new(),
             next_request: 1,
             next_session: 1,
@@ -195,7 +198,7 @@ impl Lab {
     pub fn resume_of(&self, at: usize) -> Resume {
         let puppet = &self.puppets[at];
         let (counter, token_id) = (puppet.counter, puppet.token_id);
-        Resume { epoch: 0, counter, token_id, wants_token: false }
+        Resume { epoch: puppet.epoch, counter, token_id, wants_token: false }
     }
 
     pub fn disconnect(&mut self, at: usize) {
@@ -299,6 +302,7 @@ impl Lab {
         let key = self.key();
         for change in changes {
             self.disk.apply(key, change).unwrap();
+            self.books.write(change);
             match change {
                 Change::Payment(id, row) if row.phase.is_final() => {
                     drop(self.archive.insert(*id, row.clone()));
@@ -309,6 +313,7 @@ impl Lab {
                 _ => {}
             }
         }
+        self.books.check(&self.disk);
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -326,6 +331,9 @@ impl Lab {
                         puppet.wanted = counter == puppet.counter;
                     }
                     FriendMessage::Resume(resume) => puppet.wanted = resume.wants_token,
+                    FriendMessage::Inconsistency(_)
+                    | FriendMessage::AcceptReset(_)
+                    | FriendMessage::Removed { .. } => {}
                 }
             }
             Effect::Reply { request_id, result, .. } => {
@@ -368,7 +376,16 @@ impl Lab {
     }
 
     pub fn inconsistent(&self, at: usize) -> Option<String> {
-        self.friend(at).channel.inconsistent.as_ref().map(ToString::to_string)
+        self.friend(at).channel.inconsistent.as_ref().map(|row| row.reason.to_string())
+    }
+
+    /// The puppet pays the node, so that the node sees `amount` more.
+    pub fn balance_by_payment(&mut self, at: usize, amount: u128) {
+        let (mut request, lock) = self.request(&[]);
+        (request.dest_payment, request.total_dest_payment) = (Credits(amount), Credits(amount));
+        self.send(at, &[FriendOp::Request(request.clone())]);
+        self.send(at, &[commit(&request, lock)]);
+        self.got(at);
     }
 
     /// What came to a puppet since last asked.

@@ -105,6 +105,10 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
         },
         "setDefaultCurrency": C::SetDefaultCurrency { .. } => C::SetDefaultCurrency { currency: currency() },
         "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
+        "resetFriend": C::ResetFriend { .. } => C::ResetFriend {
+            friend: friend(),
+            reset_token: [0x23; 32].into(),
+        },
     })
 }
 
