@@ -311,6 +311,7 @@ impl Node {
                 PaymentStatus::Failed(_) => None,
                 other @ (PaymentStatus::Routing
                 | PaymentStatus::Requesting
+                | PaymentStatus::Complete
                 | PaymentStatus::Committed
                 | PaymentStatus::Cancelled
                 | PaymentStatus::Unknown) => panic!("{other:?}"),
@@ -327,6 +328,7 @@ pub(crate) fn order(invoice: &Invoice) -> PayRequest {
         max_fee: None,
         deadline_ms: None,
         note: Text::cut(""),
+        max_parts: None,
     }
 }
 
