@@ -175,6 +175,10 @@ impl Funder {
         let part = (at.friend, at.id);
         let set = self.state.sets.get(&key);
         let joined = set.is_some_and(|set| set.parts.contains(&part));
+        if joined && set.is_some_and(|set| set.held) {
+            // Its seller still decides.
+            return;
+        }
         let is_paid = set.filter(|set| set.accepted).and_then(|set| set.src_plain_lock);
         if let (Some(src_plain_lock), Some(_)) = (is_paid, &row.response) {
             let dest_plain_lock = self.dest_plain_lock(&key.invoice_id, &key.src_hashed_lock);
@@ -227,6 +231,7 @@ impl Funder {
             parts: Vec::new(),
             src_plain_lock: None,
             accepted: false,
+            held: false,
             rebuilt: true,
         });
         let same = set.currency == at.currency

@@ -49,6 +49,7 @@ mod endings;
 mod epoch;
 mod funder;
 mod guard;
+mod invoices;
 mod loading;
 mod mediator;
 mod proof;

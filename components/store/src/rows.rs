@@ -529,7 +529,8 @@ pub(crate) mod invoice {
         1,
         &[
             "invoice_id",
-            "status",
+            "phase",
+            "accepted",
             "registered",
             "currency",
             "dest_public_key",
@@ -541,11 +542,11 @@ pub(crate) mod invoice {
             "nonce",
         ],
     );
-    /// The rows that are part of the state, in the words of the table's partial index.
-    pub(crate) const NOT_ENDED: &str = "status IN ('open', 'committed')";
+    /// The rows that are part of the state.
+    pub(crate) const NOT_ENDED: &str = "phase IN ('open', 'committed')";
 
     pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
-        let InvoiceRow { invoice, status } = row;
+        let InvoiceRow { invoice, phase, accepted } = row;
         let Invoice {
             registered,
             currency,
@@ -559,7 +560,8 @@ pub(crate) mod invoice {
         } = invoice;
         Values::default()
             .put(id)
-            .put(status)
+            .put(phase)
+            .put(accepted)
             .put(registered)
             .put(currency)
             .put(dest_public_key)
@@ -572,7 +574,7 @@ pub(crate) mod invoice {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
-        let (id, status) = (row.take()?, row.take()?);
+        let (id, phase, accepted) = (row.take()?, row.take()?, row.take()?);
         let invoice = Invoice {
             registered: row.take()?,
             currency: row.take()?,
@@ -587,7 +589,7 @@ pub(crate) mod invoice {
         if invoice.id() != id {
             return Err("its terms do not give its id".to_owned());
         }
-        Ok((id, InvoiceRow { invoice, status }))
+        Ok((id, InvoiceRow { invoice, phase, accepted }))
     }
 }
 
@@ -607,6 +609,7 @@ pub(crate) mod set {
             "parts",
             "src_plain_lock",
             "accepted",
+            "held",
             "rebuilt",
         ],
     );
@@ -625,6 +628,7 @@ pub(crate) mod set {
             parts,
             src_plain_lock,
             accepted,
+            held,
             rebuilt,
         } = row;
         key(set)
@@ -635,6 +639,7 @@ pub(crate) mod set {
             .put(parts)
             .put(src_plain_lock)
             .put(accepted)
+            .put(held)
             .put(rebuilt)
     }
 
@@ -648,6 +653,7 @@ pub(crate) mod set {
             parts: row.take()?,
             src_plain_lock: row.take()?,
             accepted: row.take()?,
+            held: row.take()?,
             rebuilt: row.take()?,
         };
         Ok((key, set))
