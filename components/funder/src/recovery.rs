@@ -159,9 +159,10 @@ impl Funder {
     /// it, is heard on them in the session after that.
     pub(crate) fn withholds(&mut self, key: &PublicKey) -> bool {
         let quarantined = self.quarantined(key).is_some();
+        let consistent = self.friend(key).is_some_and(|f| f.channel.inconsistent.is_none());
         let session = self.live.get_mut(key).and_then(|live| live.session.as_mut());
         session.is_some_and(|session| {
-            let waits = quarantined || session.standing == Standing::Behind;
+            let waits = quarantined || (consistent && session.standing == Standing::Behind);
             session.withheld |= waits;
             waits
         })

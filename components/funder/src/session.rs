@@ -103,12 +103,15 @@ impl Funder {
         session: SessionId,
         theirs: &Resume,
     ) {
+        let inconsistent =
+            self.friend(&key).is_some_and(|friend| friend.channel.inconsistent.is_some());
         let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
             return;
         };
         match current.standing {
             // A friend says it again when an epoch has begun, or when it recovered what it lost.
             Standing::Resuming | Standing::Ahead => current.theirs = Some(theirs.clone()),
+            Standing::Behind if inconsistent => current.theirs = Some(theirs.clone()),
             Standing::Agreed | Standing::Behind | Standing::Quarantined => {
                 self.effects.push(Effect::Disconnect { friend: key, session });
                 return;

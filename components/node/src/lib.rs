@@ -94,7 +94,16 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let store = SqliteStore::open(&config.database, &identity.public_key())?;
+    let mut store = SqliteStore::open(&config.database, &identity.public_key())?;
+    let mut config = config;
+    if store.count_start()? && !config.recover {
+        log::warn!(
+            "the database {} is not the one that this node was started with last: it starts as with \
+             --recover, and takes over what friends prove",
+            config.database.display()
+        );
+        config.recover = true;
+    }
     let reader = store.reader()?;
     run_on((store, reader), config, identity, (listener, shutdown)).await
 }
@@ -107,7 +116,10 @@ async fn run_on<S: Store + Send + 'static>(
     (listener, shutdown): (TcpListener, impl Future<Output = ()> + Send),
 ) -> Result<(), Error> {
     let now = config.clock.now();
-    let funder = Funder::new(Arc::clone(&identity), store.load()?, config.funder.clone(), now)?;
+    let mut funder = Funder::new(Arc::clone(&identity), store.load()?, config.funder.clone(), now)?;
+    if config.recover {
+        funder.begin_recovery(now);
+    }
     let mut directory = Directory::new(config.trusted.clone());
     let trusted =
         directory.scan().map_err(|error| Error::Trusted { path: config.trusted.clone(), error })?;

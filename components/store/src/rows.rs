@@ -50,6 +50,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
     (&history::TABLE, |row| history::read(row).map(drop)),
+    (&starts::TABLE, |row| starts::read(row).map(drop)),
     (&received::TABLE, |row| received::read(row).map(drop)),
     (&before_sent::TABLE, |row| before_sent::read(row).map(drop)),
     (&recovery::TABLE, |row| recovery::read(row).map(drop)),
@@ -78,6 +79,21 @@ pub(crate) mod index_epoch {
 
     pub(crate) fn write(epoch: u64) -> Values {
         Values::default().put(&1u32).put(&epoch)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<u64> {
+        row.take::<u32>()?;
+        row.take()
+    }
+}
+
+pub(crate) mod starts {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("starts", 1, &["one", "starts"]);
+
+    pub(crate) fn write(starts: u64) -> Values {
+        Values::default().put(&1u32).put(&starts)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<u64> {

@@ -19,6 +19,13 @@ CREATE TABLE index_epoch (
     row_check TEXT NOT NULL
 ) STRICT;
 
+-- How often a node was started on this database; absent before the first time.
+CREATE TABLE starts (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    starts INTEGER NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
 -- Absent until something is changed from its default.
 CREATE TABLE settings (
     one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -21,6 +21,7 @@ use crate::{
     column::{Reading, Values},
     lock::Lock,
     reader, rows,
+    starts::Mark,
 };
 
 /// Makes an empty database for the node with this key, readable by its owner only.
@@ -119,6 +120,29 @@ impl SqliteStore {
     /// A database that others may have, for loading it once. Nothing is ever written.
     pub(crate) const fn of_reader(db: Connection, path: PathBuf, public_key: PublicKey) -> Self {
         Self { db, path, public_key, stopped: true, _lock: None }
+    }
+
+    /// Counts a start; gives whether the database is an older copy, or one that was moved without
+    /// the file that counts beside it: then friends may know more than it does.
+    ///
+    /// # Errors
+    /// What the file system says, and as [`Store::commit`].
+    pub fn count_start(&mut self) -> Result<bool, Error> {
+        let path = self.path.clone();
+        let mut counted = 0;
+        each((&self.db, &path), &rows::starts::TABLE, rows::starts::read, |starts| {
+            counted = starts;
+            Ok(())
+        })?;
+        let mark = Mark::read(&path)?;
+        let next = Mark::next(mark, counted);
+        Mark::begins(next).write(&path)?;
+        self.transact(|db| {
+            let written = rows::starts::TABLE.put(db, rows::starts::write(next));
+            written.map_err(|error| Error::sqlite(&path, error))
+        })?;
+        Mark::done(next).write(&path)?;
+        Ok(Mark::is_older(mark, counted))
     }
 
     /// The connection, for looking behind the store's back.

@@ -104,6 +104,6 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));
-    rows.push(Change::Recovery(state.recovery));
+    rows.extend(state.recovery.map(|row| Change::Recovery(Some(row))));
     rows
 }
