@@ -56,16 +56,14 @@ impl Funder {
     /// Friends with whom nothing was agreed are waited for, and what was unfinished is unknown.
     fn recovery_begins(&mut self, now: Timestamp, at_once: bool) {
         let known = self.state.recovery;
-        if known.is_some_and(|known| known.at_once || !at_once) {
-            return;
-        }
         let since = known.map_or(now, |known| known.since);
-        self.state.recovery = Some(Recovery { since, at_once });
-        self.dirty.mark(Key::Recovery);
-        if known.is_some() {
-            return;
+        let at_once = at_once || known.is_some_and(|known| known.at_once);
+        if known != Some(Recovery { since, at_once }) {
+            log::warn!("this node's database is older than what its friends know: it recovers");
+            self.state.recovery = Some(Recovery { since, at_once });
+            self.dirty.mark(Key::Recovery);
         }
-        log::warn!("this node's database is older than what its friends know: it recovers");
+        // Once more each time: the copy may have been made in an earlier recovery.
         let agreed = |key: &PublicKey| self.live.get(key).is_some_and(|l| l.agreed_since_start);
         let waiting: Vec<_> =
             self.state.friends.keys().copied().filter(|key| !agreed(key)).collect();
