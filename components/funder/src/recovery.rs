@@ -45,6 +45,8 @@ impl Funder {
     /// everything that friends prove is installed at once.
     pub fn begin_recovery(&mut self, now: Timestamp) {
         self.recovery_begins(now, true);
+        // All of them are of the copy: nothing was ordered since the start.
+        self.payments_lost(now, Timestamp(u64::MAX));
         let friends: Vec<_> = self.state.friends.keys().copied().collect();
         for key in friends {
             if self.quarantined(&key).is_some() {
@@ -75,17 +77,17 @@ impl Funder {
                 self.dirty.mark(Key::FriendRecovery(key));
             }
         }
-        self.payments_lost(now);
+        self.payments_lost(now, self.started);
     }
 
     /// Payments that were under way in the old copy may have been paid since: they are never tried
-    /// again. Those that were ordered after the start go on.
-    fn payments_lost(&mut self, now: Timestamp) {
+    /// again. Those that were ordered after `until` go on.
+    fn payments_lost(&mut self, now: Timestamp, until: Timestamp) {
         let lost: Vec<_> = self
             .state
             .payments
             .iter()
-            .filter(|(_, row)| !row.phase.is_final() && row.created_at <= self.started)
+            .filter(|(_, row)| !row.phase.is_final() && row.created_at <= until)
             .map(|(id, _)| *id)
             .collect();
         for id in lost {

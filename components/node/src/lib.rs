@@ -51,7 +51,7 @@ use std::{
 };
 
 use futures::stream::FuturesUnordered;
-use offset_crypto::Identity;
+use offset_crypto::{Identity, SystemRng};
 use offset_funder::Funder;
 use offset_index_client::{Driver, IndexClient};
 use offset_net::{Listener, NetConfig, ServeConfig};
@@ -95,17 +95,35 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let mut store = SqliteStore::open(&config.database, &identity.public_key())?;
-    let mut config = config;
-    if store.count_start()? && !config.recover {
+    let is_older = store.is_older()?;
+    if is_older && !config.recover {
         log::warn!(
             "the database {} is not the one that this node was started with last: it starts as with \
              --recover, and takes over what friends prove",
             config.database.display()
         );
-        config.recover = true;
     }
+    if is_older || config.recover {
+        begin_recovery(&mut store, &config, &identity)?;
+    }
+    store.count_start()?;
     let reader = store.reader()?;
     run_on((store, reader), config, identity, (listener, shutdown)).await
+}
+
+/// Makes it durable that the node recovers, before the start counts: a crash between the two must not
+/// make an older copy look like the newest.
+fn begin_recovery(
+    store: &mut SqliteStore,
+    config: &Config,
+    identity: &Arc<Identity>,
+) -> Result<(), Error> {
+    let now = config.clock.now();
+    let mut funder = Funder::new(Arc::clone(identity), store.load()?, config.funder.clone(), now)?;
+    funder.begin_recovery(now);
+    // Nobody is connected: there is nothing to perform.
+    let batch = funder.take_batch(now, &mut SystemRng);
+    Ok(store.commit(&batch.changes)?)
 }
 
 /// As [`run`], with a store that is open.
@@ -116,10 +134,7 @@ async fn run_on<S: Store + Send + 'static>(
     (listener, shutdown): (TcpListener, impl Future<Output = ()> + Send),
 ) -> Result<(), Error> {
     let now = config.clock.now();
-    let mut funder = Funder::new(Arc::clone(&identity), store.load()?, config.funder.clone(), now)?;
-    if config.recover {
-        funder.begin_recovery(now);
-    }
+    let funder = Funder::new(Arc::clone(&identity), store.load()?, config.funder.clone(), now)?;
     let mut directory = Directory::new(config.trusted.clone());
     let trusted =
         directory.scan().map_err(|error| Error::Trusted { path: config.trusted.clone(), error })?;

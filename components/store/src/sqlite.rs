@@ -122,27 +122,38 @@ impl SqliteStore {
         Self { db, path, public_key, stopped: true, _lock: None }
     }
 
-    /// Counts a start; gives whether the database is an older copy, or one that was moved without
-    /// the file that counts beside it: then friends may know more than it does.
+    /// Whether the database is an older copy than the one that was started last, or was moved
+    /// without the file that counts beside it: then friends may know more than it does.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn is_older(&self) -> Result<bool, Error> {
+        Ok(Mark::is_older(Mark::read(&self.path)?, self.starts()?))
+    }
+
+    /// Counts a start, from which on the database is the one that was started last.
     ///
     /// # Errors
     /// What the file system says, and as [`Store::commit`].
-    pub fn count_start(&mut self) -> Result<bool, Error> {
+    pub fn count_start(&mut self) -> Result<(), Error> {
         let path = self.path.clone();
-        let mut counted = 0;
-        each((&self.db, &path), &rows::starts::TABLE, rows::starts::read, |starts| {
-            counted = starts;
-            Ok(())
-        })?;
-        let mark = Mark::read(&path)?;
-        let next = Mark::next(mark, counted);
+        let next = Mark::next(Mark::read(&path)?, self.starts()?);
         Mark::begins(next).write(&path)?;
         self.transact(|db| {
             let written = rows::starts::TABLE.put(db, rows::starts::write(next));
             written.map_err(|error| Error::sqlite(&path, error))
         })?;
-        Mark::done(next).write(&path)?;
-        Ok(Mark::is_older(mark, counted))
+        Mark::done(next).write(&path)
+    }
+
+    fn starts(&self) -> Result<u64, Error> {
+        let mut counted = 0;
+        let db = (&self.db, self.path.as_path());
+        each(db, &rows::starts::TABLE, rows::starts::read, |starts| {
+            counted = starts;
+            Ok(())
+        })?;
+        Ok(counted)
     }
 
     /// The connection, for looking behind the store's back.
