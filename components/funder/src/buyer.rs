@@ -10,8 +10,8 @@ use offset_crypto::{
 use offset_proto::{
     Credits, Currency, Timestamp,
     app::{
-        AppError, AppReply, AppRequestId, ErrorCode, PayRequest, PaymentFailure, PaymentReport,
-        PaymentTarget,
+        AppError, AppReply, AppRequestId, ErrorCode, JournalEntry, PayRequest, PaymentFailure,
+        PaymentReport, PaymentTarget,
     },
     canonical::Writer,
     friend::{CancelReason, Collect, Commit, FriendOp, MAX_ROUTE_KEYS, Request, Response},
@@ -427,8 +427,8 @@ impl Funder {
             return self.give_up(now, id);
         }
         row.phase = Phase::Committed;
-        let moved = Effect::Payment(Box::new(report(id, row)));
-        self.effects.push(moved);
+        let report = report(id, row);
+        self.journal(JournalEntry::Payment(Box::new(report)));
         let commit = Commit { request_id: at.id, src_plain_lock };
         self.enqueue(now, at, FriendOp::Commit(commit), Link::None);
     }
@@ -542,7 +542,7 @@ impl Funder {
         for (app, request_id) in self.waiters.remove(&id).unwrap_or_default() {
             self.reply(app, request_id, Ok(AppReply::Payment(Box::new(report.clone()))));
         }
-        self.effects.push(Effect::Payment(Box::new(report)));
+        self.journal(JournalEntry::Payment(Box::new(report)));
     }
 }
 

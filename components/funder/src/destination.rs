@@ -6,13 +6,14 @@
 use offset_crypto::{HashedLock, InvoiceId, Nonce, PlainLock, PublicKey, Rng, hash_parts};
 use offset_proto::{
     Credits, Text, Timestamp,
-    app::{AppError, AppReply, CreateInvoice, ErrorCode, InvoiceReport, InvoiceStatus},
+    app::{
+        AppError, AppReply, CreateInvoice, ErrorCode, InvoiceReport, InvoiceStatus, JournalEntry,
+    },
     friend::{CancelReason, Collect, FriendOp, Request, Response},
     payment::{Invoice, ResponseTerms},
 };
 
 use crate::{
-    api::Effect,
     dirty::Key,
     funder::{Funder, Place, Timer},
     side::Side,
@@ -324,7 +325,7 @@ impl Funder {
                 self.timers.remove(&(row.invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
             }
             self.dirty.mark(Key::Invoice(id));
-            self.effects.push(Effect::Invoice(Box::new(report)));
+            self.journal(JournalEntry::Invoice(Box::new(report)));
         }
     }
 

@@ -43,6 +43,7 @@ mod destination;
 mod dirty;
 mod funder;
 mod guard;
+mod journal;
 mod loading;
 mod mediator;
 mod reporting;
