@@ -56,7 +56,7 @@ impl Generator {
             }
             7 if self.coin() => changes.push(match self.below(4) {
                 0 => Change::ForgetJournal(self.below(20)),
-                1 => Change::Journal(self.below(20), JournalRow::Payment(self.fixed().into())),
+                1 => Change::Journal(self.below(20), JournalRow::Payment(PaymentId::from_bytes([self.byte(9); 16]))),
                 _ => Change::Journal(self.below(20), JournalRow::Invoice(self.fixed().into())),
             }),
             7 if self.coin() => {
