@@ -121,6 +121,11 @@ struct ConfigRequest {
       currency @32 :Text;                      # absent: the node's default
       decimals @33 :UInt8;                     # how many digits people see behind the point, 0 to 18
     }
+    resetFriend :group {
+      # Accepts the friend's terms to begin an inconsistent channel again.
+      friend @34 :Text;
+      resetToken @35 :Data;                    # of the terms that the user was shown
+    }
   }
 }
 

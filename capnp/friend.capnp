@@ -19,6 +19,11 @@ struct FriendMessage {
     tokenWanted @5 :UInt64;
     # Asks the holder for the token; the counter of the channel's last token (of either side) as the
     # asker knows it.
+    inconsistency @6 :Inconsistency;
+    acceptReset @7 :AcceptReset;
+    removed @8 :UInt64;
+    # The receiver is no friend of the sender, once a session. The highest epoch that the sender was
+    # in with it; 0 where it never was a friend.
   }
 }
 
@@ -124,4 +129,44 @@ enum CancelReason {
 
 struct Release {
   requestId @0 :Data;
+}
+
+struct Inconsistency {
+  # Something came that cannot be explained, and nothing moves any more: the terms on which the
+  # sender would begin again. They stay the same as long as the epoch does; signed over the public
+  # keys of sender and receiver and the canonical bytes of all fields but collected.
+  epoch @0 :UInt64;
+  # 1 + the highest epoch that either side has been in, as far as the sender knows.
+  balances @1 :List(ResetBalance);   # sorted by currency, each at most once, at most 64
+  pending @2 :Bool;                  # whether anything is pending at the sender
+  last @3 :Data;                     # the id of the sender's last token; absent: it signed none
+  previous @4 :Data;                 # the id of the sender's token before that; may be absent
+  signature @5 :Data;
+  collected @6 :List(Collected);
+  # What the sender has collected, or will, of the receiver's requests: at most 1,024, more follow in
+  # further messages. Each entry proves itself, whatever becomes of the terms.
+}
+
+struct ResetBalance {
+  currency @0 :Text;
+  balance @1 :Common.Int128;         # positive: the receiver owes the sender
+}
+
+struct Collected {
+  currency @0 :Text;
+  requestId @1 :Data;                # as the receiver sent it
+  destHashedLock @2 :Data;           # the response, as in Response
+  isComplete @3 :Bool;
+  responseHash @4 :Data;
+  signature @5 :Data;
+  srcPlainLock @6 :Data;             # the locks, as in Collect
+  destPlainLock @7 :Data;
+}
+
+struct AcceptReset {
+  # The sender accepts the receiver's terms.
+  resetToken @0 :Data;
+  # The hash of the public keys of the terms' sender and receiver and of the canonical bytes of the
+  # terms, their signature included.
+  signature @1 :Data;                # of the sender, over resetToken
 }

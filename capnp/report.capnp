@@ -37,9 +37,43 @@ struct FriendReport {
   relays @2 :List(Common.ServerAddress);   # where the friend listens, at most 16
   enabled @3 :Bool;                        # whether we communicate with the friend
   online @4 :Bool;                         # a session stands and both sides agree where they are
-  consistent @5 :Bool;                     # nothing moves over an inconsistent channel
-  lastError @6 :Text;
-  currencies @7 :List(CurrencyReport);     # at most 64
+  lastError @5 :Text;
+  currencies @6 :List(CurrencyReport);     # at most 64
+  standing :union {
+    consistent @7 :Void;
+    inconsistent @8 :InconsistentReport;   # nothing moves until the channel begins again
+    removing @9 :Void;                     # gone once nothing is pending and nobody owes anything
+    removedByFriend @10 :Void;             # nothing new passes; what is pending stays
+  }
+}
+
+struct InconsistentReport {
+  # A channel on which something came that cannot be explained.
+  reason @0 :Text;
+  local @1 :TermsReport;                   # ours
+  remote @2 :TermsReport;                  # the friend's; absent until it has told
+  accepted @3 :Bool;                       # we accepted the friend's; it is still to answer
+  proven @4 :List(ProvenReport);           # sorted by currency, at most 64
+}
+
+struct TermsReport {
+  # On which terms one side would begin the channel again.
+  resetToken @0 :Data;                     # names these terms, for resetFriend
+  epoch @1 :UInt64;
+  pending @2 :Bool;                        # something is pending at the side whose terms these are
+  balances @3 :List(TermsBalance);         # at most 64
+}
+
+struct TermsBalance {
+  currency @0 :Text;
+  balance @1 :Common.Int128;               # as we see it, in both sides' terms
+}
+
+struct ProvenReport {
+  # Collected requests in one currency that one side has proven to the other.
+  currency @0 :Text;
+  local @1 :Common.UInt128;                # we proved; the friend owes this
+  remote @2 :Common.UInt128;               # the friend proved; we owe this
 }
 
 struct CurrencyReport {
@@ -70,6 +104,8 @@ struct LineReport {
   remoteMaxDebt @4 :Common.UInt128;        # the most the friend may owe; at most 2^127-1
   localPendingDebt @5 :Common.UInt128;     # frozen by our requests
   remotePendingDebt @6 :Common.UInt128;    # frozen by the friend's requests
+  exposure @7 :Common.UInt128;
+  # The part of localPendingDebt that nobody will pay us: its incoming side ended with a friendship.
 }
 
 struct ReportMutation {

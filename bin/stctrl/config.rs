@@ -9,13 +9,23 @@ use offset_proto::{
     file::{FriendFile, IndexTicket, RelayTicket},
 };
 
-use super::{CurrencyChoice, FriendName, Session, friends::PPM_PER_PERCENT};
+use super::{CurrencyChoice, FriendName, Session, friends::PPM_PER_PERCENT, repair::ResetFriend};
 use crate::manners::{Answer, inputs};
 
-/// The commands of `stctrl config`. Asking for what is already so changes nothing and succeeds.
+/// The commands of `stctrl config`.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum Config {
+    #[command(flatten)]
+    Change(Change),
+    /// Accept a friend's terms to begin a channel again that is inconsistent.
+    ResetFriend(ResetFriend),
+}
+
+/// Commands that only ask the node for a change. Asking for what is already so changes nothing and
+/// succeeds.
+#[derive(Debug, Subcommand)]
+pub(super) enum Change {
     /// Listen at a relay.
     AddRelay(AddRelay),
     /// Stop using a relay.
@@ -190,15 +200,22 @@ enum OnOff {
 }
 
 impl Config {
-    /// Asks the node for the change.
+    /// Does what the command says.
     ///
     /// # Errors
     /// When a file is wrong, the node cannot be reached, or it refuses.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        session.configure(self.into_request()?).await?;
-        Ok(Answer::silent())
+        match self {
+            Self::Change(change) => {
+                session.configure(change.into_request()?).await?;
+                Ok(Answer::silent())
+            }
+            Self::ResetFriend(command) => command.run(session).await,
+        }
     }
+}
 
+impl Change {
     fn into_request(self) -> anyhow::Result<ConfigRequest> {
         Ok(match self {
             Self::AddRelay(AddRelay { name, relay }) => {
@@ -311,7 +328,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(subcommand)]
-        config: Config,
+        config: Change,
     }
 
     fn request(line: &str) -> ConfigRequest {

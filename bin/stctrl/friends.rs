@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use offset_proto::{
     Balance, Credits, Currency, Rate, ServerAddress,
     friend::Proposal,
-    report::{CurrencyReport, CurrencyStatus, FriendReport, LineReport},
+    report::{CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, LineReport},
 };
 use serde_json::{Value, json};
 
+use super::repair;
 use crate::manners::{
     Answer,
     table::{self, Header},
@@ -40,8 +41,23 @@ pub fn detail(friend: &FriendReport) -> Answer {
         friend.public_key,
         yes(friend.enabled),
         yes(friend.online),
-        yes(friend.consistent)
+        yes(friend.standing.inconsistent().is_none())
     );
+    match &friend.standing {
+        FriendStanding::Consistent => {}
+        FriendStanding::Inconsistent(report) => {
+            for line in repair::terms_lines(friend, report) {
+                let _ = write!(text, "\n{line}");
+            }
+        }
+        FriendStanding::Removing => text.push_str(
+            "\nremoving: the friend goes once nothing is pending and nobody owes anything",
+        ),
+        FriendStanding::RemovedByFriend => text.push_str(
+            "\nremoved by the friend: nothing new passes; `stctrl config remove-friend` ends it \
+             here, too",
+        ),
+    }
     if !friend.last_error.as_str().is_empty() {
         let _ = write!(text, "\nlast error: {}", friend.last_error);
     }
@@ -51,7 +67,7 @@ pub fn detail(friend: &FriendReport) -> Answer {
     for currency in &friend.currencies {
         let name = &currency.currency;
         let _ = write!(text, "\n{name} rate: {}", rate_text(currency.rate));
-        for line in currency_lines(friend.consistent, currency) {
+        for line in currency_lines(friend, currency) {
             let _ = write!(text, "\n{name} {line}");
         }
     }
@@ -66,7 +82,13 @@ pub fn to_json(friend: &FriendReport) -> Value {
         "public_key": friend.public_key.to_string(),
         "enabled": friend.enabled,
         "online": friend.online,
-        "consistent": friend.consistent,
+        "standing": match &friend.standing {
+            FriendStanding::Consistent => "consistent",
+            FriendStanding::Inconsistent(_) => "inconsistent",
+            FriendStanding::Removing => "removing",
+            FriendStanding::RemovedByFriend => "removed_by_friend",
+        },
+        "inconsistent": friend.standing.inconsistent().map(repair::to_json),
         "last_error": friend.last_error.as_str(),
         "relays": friend.relays.iter().map(server_json).collect::<Vec<_>>(),
         "currencies": friend.currencies.iter().map(currency_json).collect::<Vec<_>>(),
@@ -93,26 +115,31 @@ fn balance_cell(friend: &FriendReport, default: &Currency) -> String {
         friend.currencies.iter().partition(|report| report.currency == *default);
     let mut lines = Vec::new();
     for report in first {
-        lines.extend(currency_lines(friend.consistent, report));
+        lines.extend(currency_lines(friend, report));
     }
     for report in others {
         lines.push(format!("[{}]", report.currency));
-        lines.extend(currency_lines(friend.consistent, report));
+        lines.extend(currency_lines(friend, report));
     }
     lines.join("\n")
 }
 
 /// The six lines of a currency.
-fn currency_lines(consistent: bool, report: &CurrencyReport) -> Vec<String> {
+fn currency_lines(friend: &FriendReport, report: &CurrencyReport) -> Vec<String> {
     let line = numbers(&report.status);
-    let first = match &report.status {
-        _ if !consistent => format!("I: LT={}, RT=?", line.balance),
-        CurrencyStatus::Proposed { local, remote: Some(remote) }
+    let inconsistent = friend.standing.inconsistent();
+    let first = match (&report.status, inconsistent) {
+        (_, Some(terms)) => format!(
+            "I: LT={}, RT={}",
+            repair::balance(Some(&terms.local), &report.currency),
+            repair::balance(terms.remote.as_ref(), &report.currency)
+        ),
+        (CurrencyStatus::Proposed { local, remote: Some(remote) }, None)
             if !local.is_some_and(|local| agree(&local, remote)) =>
         {
             format!("P: you={}, friend={}", opening(local.as_ref()), remote.opening_balance)
         }
-        CurrencyStatus::Active(_) | CurrencyStatus::Proposed { .. } => format!(
+        (CurrencyStatus::Active(_) | CurrencyStatus::Proposed { .. }, None) => format!(
             "C: LR={}, RR={}",
             sign(line.local_requests_open),
             sign(line.remote_requests_open)
@@ -207,6 +234,10 @@ fn proposal_json(proposal: &Proposal) -> Value {
 #[cfg(test)]
 mod tests {
     use offset_crypto::{Identity, SeededRng};
+    use offset_proto::{
+        report::{InconsistentReport, TermsReport},
+        reset::ResetBalance,
+    };
 
     use super::*;
 
@@ -233,7 +264,7 @@ mod tests {
             relays: Vec::new(),
             enabled: true,
             online: true,
-            consistent: true,
+            standing: FriendStanding::Consistent,
             last_error: "".parse().unwrap(),
             currencies,
         }
@@ -338,8 +369,30 @@ mod tests {
         let text = shown(&[friend("bob", vec![currency("credit", theirs)])]);
         assert!(text.contains("P: you=none, friend=-50"), "{text}");
         let mut broken = friend("bob", vec![currency("credit", open_line())]);
-        broken.consistent = false;
-        assert!(shown(&[broken]).contains("I: LT=100, RT=?"));
+        let terms = |value| TermsReport {
+            reset_token: [1; 32].into(),
+            epoch: 1,
+            pending: false,
+            balances: vec![ResetBalance {
+                currency: Currency::fallback(),
+                balance: balance(value),
+            }],
+        };
+        let mut report = InconsistentReport {
+            reason: "something odd came".parse().unwrap(),
+            local: terms(120),
+            remote: None,
+            accepted: false,
+            proven: Vec::new(),
+        };
+        broken.standing = FriendStanding::Inconsistent(Box::new(report.clone()));
+        assert!(shown(&[broken.clone()]).contains("I: LT=120, RT=?"));
+        report.remote = Some(terms(-70));
+        broken.standing = FriendStanding::Inconsistent(Box::new(report));
+        assert!(shown(&[broken.clone()]).contains("I: LT=120, RT=-70"));
+        let text = detail(&broken).text().to_owned();
+        let line = "credit balance: 100 now, 120 by our terms, -70 by bob's";
+        assert!(text.lines().any(|have| have == line), "{text}");
     }
 
     #[test]

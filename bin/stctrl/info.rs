@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use offset_proto::{
     Balance, Currency, Name,
@@ -11,8 +11,8 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session, friends, servers, status};
-use crate::manners::{Access, Answer, OutputFile, names, qr::Qr};
+use super::{CurrencyChoice, Session, friends, servers, session::find_friend, status};
+use crate::manners::{Access, Answer, OutputFile, qr::Qr};
 
 /// The commands of `stctrl info`.
 #[derive(Debug, Subcommand)]
@@ -109,12 +109,7 @@ impl FriendsArguments {
         let Some(name) = self.name else {
             return Ok(friends::table(&report.friends, &self.currency.of(report)));
         };
-        let friend = report.friends.iter().find(|friend| friend.name == name);
-        friend.map(friends::detail).ok_or_else(|| {
-            let known = report.friends.iter().map(|friend| friend.name.as_str());
-            let suggestion = names::suggestion(name.as_str(), known, "stctrl info friends");
-            anyhow!("there is no friend named {name}; {suggestion}")
-        })
+        find_friend(report, &name).map(friends::detail)
     }
 }
 
@@ -189,7 +184,7 @@ mod tests {
     use offset_proto::{
         Rate,
         friend::Proposal,
-        report::{CurrencyReport, LineReport},
+        report::{CurrencyReport, FriendStanding, LineReport},
     };
 
     use super::*;
@@ -208,7 +203,7 @@ mod tests {
             relays: Vec::new(),
             enabled: true,
             online: true,
-            consistent: true,
+            standing: FriendStanding::Consistent,
             last_error: "".parse().unwrap(),
             currencies,
         };

@@ -2,10 +2,16 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use offset_app::{AppClient, ConnectOptions};
-use offset_proto::{app::ConfigRequest, file::NodeTicket, report::NodeReport};
+use offset_proto::{
+    Name,
+    app::ConfigRequest,
+    file::NodeTicket,
+    report::{FriendReport, NodeReport},
+};
 
-use crate::manners::inputs;
+use crate::manners::{inputs, names};
 
 /// Who connects to which node. The files are read when the connection is made, after the other
 /// files of a command, so that the cheapest mistakes are found first.
@@ -43,6 +49,14 @@ impl Session {
         Ok(report)
     }
 
+    /// How a friend stands.
+    ///
+    /// # Errors
+    /// As [`Session::connect`], and when there is no such friend.
+    pub async fn friend(&self, name: &Name) -> anyhow::Result<FriendReport> {
+        find_friend(&self.report().await?, name).cloned()
+    }
+
     /// Changes the node's configuration.
     ///
     /// # Errors
@@ -53,4 +67,19 @@ impl Session {
         client.close().await;
         Ok(result?)
     }
+}
+
+/// The friend of this name.
+///
+/// # Errors
+/// When there is none, with the near names.
+pub(super) fn find_friend<'a>(
+    report: &'a NodeReport,
+    name: &Name,
+) -> anyhow::Result<&'a FriendReport> {
+    report.friends.iter().find(|friend| friend.name == *name).ok_or_else(|| {
+        let known = report.friends.iter().map(|friend| friend.name.as_str());
+        let suggestion = names::suggestion(name.as_str(), known, "stctrl info friends");
+        anyhow!("there is no friend named {name}; {suggestion}")
+    })
 }

@@ -2,7 +2,7 @@
 
 use offset_proto::{
     Credits,
-    report::{CurrencyStatus, FriendReport, NodeReport, ServerReport},
+    report::{CurrencyStatus, FriendReport, FriendStanding, NodeReport, ServerReport},
 };
 use serde_json::{Value, json};
 
@@ -58,12 +58,14 @@ fn servers(what: &str, servers: &[ServerReport], lines: &mut Vec<String>) {
 fn trouble(friend: &FriendReport) -> String {
     let state = if !friend.enabled {
         "disabled"
-    } else if !friend.consistent {
-        "inconsistent"
-    } else if !friend.online {
-        "offline"
     } else {
-        return String::new();
+        match &friend.standing {
+            FriendStanding::Inconsistent(_) => "inconsistent",
+            FriendStanding::Removing => "removing",
+            FriendStanding::RemovedByFriend => "removed by the friend",
+            FriendStanding::Consistent if friend.online => return String::new(),
+            FriendStanding::Consistent => "offline",
+        }
     };
     match friend.last_error.as_str() {
         "" => state.to_owned(),
@@ -121,7 +123,7 @@ mod tests {
             relays: Vec::new(),
             enabled: true,
             online: false,
-            consistent: true,
+            standing: FriendStanding::Consistent,
             last_error: "not at its relay".parse().unwrap(),
             currencies: vec![CurrencyReport {
                 currency: Currency::fallback(),

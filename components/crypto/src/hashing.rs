@@ -33,6 +33,12 @@ impl Label {
     pub const MOVE_TOKEN_SIGNATURE: Self = Self("MOVE_TOKEN_SIGNATURE");
     /// The token id at counter 0 of an epoch.
     pub const GENESIS: Self = Self("GENESIS");
+    /// The signature of the terms of a reset.
+    pub const RESET_TERMS: Self = Self("RESET_TERMS");
+    /// What names the terms of a reset.
+    pub const RESET_TOKEN: Self = Self("RESET_TOKEN");
+    /// The signature of the acceptance of a reset.
+    pub const ACCEPT_RESET: Self = Self("ACCEPT_RESET");
     /// The state of a channel.
     pub const STATE: Self = Self("STATE");
     /// The key of a pending request in the pending tree.

@@ -489,6 +489,25 @@ impl Funder {
         self.starting.insert(id);
     }
 
+    /// A part ended with its channel, by a reset or a removal: it may have been paid, so nothing is
+    /// tried again.
+    pub(crate) fn part_lost(&mut self, now: Timestamp, id: PaymentId, request_id: RequestId) {
+        let Some(row) = self.state.payments.get(&id).filter(|row| !row.phase.is_final()) else {
+            return;
+        };
+        let undecided = row.phase != Phase::Committed;
+        let (attempt, currency) = (row.attempt.clone(), row.currency.clone());
+        self.end_payment(id, Phase::Unknown);
+        for part in attempt.into_iter().flat_map(|attempt| attempt.parts) {
+            if let (true, true, Some(first)) =
+                (undecided, part.request_id != request_id, part.route.get(1))
+            {
+                let at = Place { friend: *first, currency: currency.clone(), id: part.request_id };
+                self.release_outgoing(now, &at);
+            }
+        }
+    }
+
     /// Our first line was collected: paid, with the receipt.
     pub(crate) fn part_paid(
         &mut self,

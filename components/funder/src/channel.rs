@@ -8,6 +8,7 @@ use offset_proto::{
     Balance, Currency,
     canonical::{Canonical as _, Writer},
     friend::{CurrencyTerms, MAX_CURRENCIES, Proposal},
+    reset::ResetBalance,
 };
 
 use crate::{
@@ -22,9 +23,13 @@ impl Channel {
     pub fn new(ends: &Ends) -> Self {
         Self {
             inconsistent: None,
+            highest_epoch: 0,
+            removed_by_friend: false,
+            reset: None,
             epoch: 0,
             counter: 0,
-            token_id: genesis(ends),
+            token_id: genesis(ends, 0, &[]),
+            own_tokens: [None, None],
             last_sent: None,
             relays_sent: None,
             relays_confirmed: None,
@@ -43,10 +48,23 @@ pub(crate) fn signer(ends: &Ends, counter: u64) -> Side {
     if counter % 2 == 1 { ends.low() } else { !ends.low() }
 }
 
-/// The token id before the first token of epoch 0: `hash(GENESIS, lowKey, highKey, 0)`.
-fn genesis(ends: &Ends) -> HashResult {
+/// The token id before the first token of an epoch: `hash(GENESIS, lowKey, highKey, 0)`, or
+/// `hash(GENESIS, lowKey, highKey, epoch, sorted (currency, low side's balance))` for a later one.
+/// The balances are as we see them.
+pub(crate) fn genesis(ends: &Ends, epoch: u64, balances: &[ResetBalance]) -> HashResult {
     let (low, high) = low_and_high(ends);
-    LabelHasher::new(Label::GENESIS).chain(low).chain(high).chain(0u64.to_be_bytes()).finish()
+    let mut out = Writer::default();
+    out.fixed(&low).fixed(&high).u64(epoch);
+    if epoch != 0 {
+        out.list(balances, |out, row| {
+            let balance = match ends.low() {
+                Side::Local => row.balance,
+                Side::Remote => row.balance.mirrored(),
+            };
+            out.text(row.currency.as_str()).i128(balance.get());
+        });
+    }
+    LabelHasher::new(Label::GENESIS).chain(out.into_bytes()).finish()
 }
 
 fn low_and_high(ends: &Ends) -> (PublicKey, PublicKey) {

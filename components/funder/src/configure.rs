@@ -78,6 +78,9 @@ impl Funder {
             ConfigRequest::SetRate { friend, currency, rate } => {
                 self.set_rate(&friend, currency, rate)
             }
+            ConfigRequest::ResetFriend { friend, reset_token } => {
+                self.reset_friend(&friend, reset_token)
+            }
             ConfigRequest::SetDefaultCurrency { currency } => {
                 if self.state.settings.default_currency != currency {
                     self.state.settings.default_currency = currency;
@@ -125,7 +128,7 @@ impl Funder {
         currency.unwrap_or_else(|| self.state.settings.default_currency.clone())
     }
 
-    fn named(&self, name: &Name) -> Result<PublicKey, AppError> {
+    pub(crate) fn named(&self, name: &Name) -> Result<PublicKey, AppError> {
         let found = self.state.friend_named(name).map(|(key, _)| *key);
         found.ok_or_else(|| {
             unknown("friend", name, self.state.friends.values().map(|friend| &friend.info.name))

@@ -3,7 +3,9 @@
 //! A set stands and falls together. Nothing is promised before all of it is here, and once a commit
 //! is accepted nothing of it is cancelled any more.
 
-use offset_crypto::{HashedLock, InvoiceId, Nonce, PlainLock, PublicKey, Rng, hash_parts};
+use offset_crypto::{
+    HashedLock, InvoiceId, Nonce, PlainLock, PublicKey, RequestId, Rng, hash_parts,
+};
 use offset_proto::{
     Credits, Text, Timestamp,
     app::{
@@ -252,13 +254,28 @@ impl Funder {
 
     /// One part of an accepted set went out as collected.
     pub(crate) fn part_collected(&mut self, at: &Place, row: &Pending) {
-        let key = set_key(row);
+        self.part_gone_from(set_key(row), (at.friend, at.id));
+    }
+
+    /// A part ended with its channel. Without an accepted commit the others fall with it; else they
+    /// are collected as before.
+    pub(crate) fn part_lost_from(
+        &mut self,
+        now: Timestamp,
+        key: SetKey,
+        part: (PublicKey, RequestId),
+    ) {
+        self.part_gone_from(key, part);
+        self.cancel_set(now, key, CancelReason::Offline);
+    }
+
+    fn part_gone_from(&mut self, key: SetKey, gone: (PublicKey, RequestId)) {
         let Some(set) = self.state.sets.get_mut(&key) else {
             return;
         };
-        set.parts.retain(|part| *part != (at.friend, at.id));
+        set.parts.retain(|part| *part != gone);
         self.dirty.mark(Key::Set(key));
-        if set.parts.is_empty() {
+        if set.accepted && set.parts.is_empty() {
             let timer = (set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key));
             self.timers.remove(&timer);
             self.state.sets.remove(&key);
@@ -402,7 +419,7 @@ impl Funder {
 }
 
 /// The set that a request for us belongs to.
-fn set_key(row: &Pending) -> SetKey {
+pub(crate) fn set_key(row: &Pending) -> SetKey {
     SetKey { invoice_id: row.request.invoice_id, src_hashed_lock: row.request.src_hashed_lock }
 }
 

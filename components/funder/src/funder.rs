@@ -39,6 +39,8 @@ pub struct Funder {
     /// Requests that wait in a queue, by the friend and id they will have.
     pub(crate) queued_requests: BTreeMap<(PublicKey, RequestId), u64>,
     pub(crate) guard: Guard,
+    /// Outgoing requests whose incoming side ended with a friendship.
+    pub(crate) exposed: BTreeSet<Place>,
     pub(crate) next_queued: u64,
     /// Requests of apps that are answered when the payment ends.
     pub(crate) waiters: BTreeMap<PaymentId, Vec<(AppId, AppRequestId)>>,
@@ -101,6 +103,8 @@ pub(crate) struct Session {
     pub(crate) remote_wants: Option<u64>,
     /// The counter at which we asked for the token.
     pub(crate) asked: Option<u64>,
+    /// What was proven to the friend as collected.
+    pub(crate) proven: BTreeSet<(Currency, RequestId)>,
 }
 
 /// Whether the two `resume`s of a session agree.
@@ -138,6 +142,7 @@ impl Funder {
             timers: BTreeSet::new(),
             queued_requests: BTreeMap::new(),
             guard: Guard::default(),
+            exposed: BTreeSet::new(),
             next_queued: 0,
             waiters: BTreeMap::new(),
             starting: BTreeSet::new(),
@@ -186,6 +191,13 @@ impl Funder {
                 FriendMessage::Resume(resume) => self.resume(now, friend, session, &resume),
                 FriendMessage::MoveToken(token) => self.receive(now, rng, friend, *token),
                 FriendMessage::TokenWanted { counter } => self.token_wanted(friend, counter),
+                FriendMessage::Inconsistency(message) => {
+                    self.inconsistency_received(now, friend, *message);
+                }
+                FriendMessage::AcceptReset(accept) => {
+                    self.acceptance_received(now, friend, accept);
+                }
+                FriendMessage::Removed { epoch } => self.removed_received(now, friend, epoch),
             }
         }
         self.stepped();
@@ -461,7 +473,8 @@ impl Funder {
                 self.cancel_incoming(now, &upstream, reason, reporter);
             }
             Link::Payment(payment) => self.part_cancelled(now, payment, at.id, reason, reporter),
-            Link::None | Link::Destination | Link::Downstream(..) => {}
+            Link::None => drop(self.exposed.remove(at)),
+            Link::Destination | Link::Downstream(..) => {}
         }
     }
 

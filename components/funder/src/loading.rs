@@ -86,10 +86,14 @@ impl Funder {
                 continue;
             };
             for (id, row) in credit.pending(Side::Local) {
-                if let Link::Upstream(from, _) = row.link {
-                    let place = Place { friend: key, currency: currency.clone(), id: *id };
-                    let frozen = row.request.frozen().unwrap_or_default();
-                    self.guard.add(&place, from, frozen, row.since);
+                let place = Place { friend: key, currency: currency.clone(), id: *id };
+                match row.link {
+                    Link::Upstream(from, _) => {
+                        let frozen = row.request.frozen().unwrap_or_default();
+                        self.guard.add(&place, from, frozen, row.since);
+                    }
+                    Link::None if !row.closing => drop(self.exposed.insert(place)),
+                    Link::None | Link::Payment(_) | Link::Destination | Link::Downstream(..) => {}
                 }
             }
         }

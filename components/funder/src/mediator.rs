@@ -210,7 +210,8 @@ impl Funder {
                 }
             }
             Link::Payment(payment) => self.part_paid(now, payment, at, row, collect),
-            Link::None | Link::Destination | Link::Downstream(..) => {}
+            Link::None => drop(self.exposed.remove(at)),
+            Link::Destination | Link::Downstream(..) => {}
         }
     }
 }

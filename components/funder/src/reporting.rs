@@ -1,20 +1,27 @@
 //! What applications, index servers and the shell are told of the state.
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
-use offset_crypto::PublicKey;
+use offset_crypto::{PublicKey, RequestId};
 use offset_proto::{
     Credits, Currency, ServerAddress, Text,
     index::IndexLine,
     report::{
-        CurrencyReport, CurrencyStatus, FRIENDS_PAGE_BYTES, FriendReport, LineReport, MAX_FRIENDS,
-        NodeReport, ReportMutation, ServerReport,
+        CurrencyReport, CurrencyStatus, FRIENDS_PAGE_BYTES, FriendReport, FriendStanding,
+        InconsistentReport, LineReport, MAX_FRIENDS, NodeReport, ProvenReport, ReportMutation,
+        ServerReport, TermsReport,
     },
+    reset::ResetTerms,
 };
 
 use crate::{
     api::{Contact, Effect},
-    funder::Funder,
+    credit::MutualCredit,
+    funder::{Funder, Place},
+    reset::{mirrored, proofs},
     side::Side,
     state::{Friend, Line},
 };
@@ -81,7 +88,7 @@ impl Funder {
         let currency = |(currency, line): (&Currency, &Line)| CurrencyReport {
             currency: currency.clone(),
             rate: line.rate,
-            status: line_status(line),
+            status: self.line_status(&key, currency, line),
         };
         FriendReport {
             name: friend.info.name.clone(),
@@ -89,10 +96,68 @@ impl Funder {
             relays: friend.info.relays.clone(),
             enabled: friend.info.enabled,
             online: self.is_online(&key),
-            consistent: friend.channel.inconsistent.is_none(),
-            last_error: friend.channel.inconsistent.clone().unwrap_or_else(|| Text::cut("")),
+            last_error: match &friend.channel.inconsistent {
+                Some(row) => row.reason.clone(),
+                None => Text::cut(""),
+            },
             currencies: friend.lines.iter().map(currency).collect(),
+            standing: self.standing(&key, friend),
         }
+    }
+
+    fn standing(&self, key: &PublicKey, friend: &Friend) -> FriendStanding {
+        let channel = &friend.channel;
+        match &channel.inconsistent {
+            Some(row) => {
+                let ours = terms_report(&row.local, &self.local, key, false);
+                let theirs = |terms| terms_report(terms, key, &self.local, true);
+                FriendStanding::Inconsistent(Box::new(InconsistentReport {
+                    reason: row.reason.clone(),
+                    local: ours,
+                    remote: row.remote.as_ref().map(theirs),
+                    accepted: row.accepted.is_some(),
+                    proven: proven(friend),
+                }))
+            }
+            None if channel.removed_by_friend => FriendStanding::RemovedByFriend,
+            None => FriendStanding::Consistent,
+        }
+    }
+
+    fn line_status(&self, key: &PublicKey, currency: &Currency, line: &Line) -> CurrencyStatus {
+        match &line.credit {
+            Some(credit) => {
+                let numbers = credit.numbers();
+                CurrencyStatus::Active(LineReport {
+                    balance: numbers.balance,
+                    local_requests_open: numbers.requests_open.local,
+                    remote_requests_open: numbers.requests_open.remote,
+                    local_max_debt: numbers.max_debt.local,
+                    remote_max_debt: numbers.max_debt.remote,
+                    local_pending_debt: numbers.pending_debt.local,
+                    remote_pending_debt: numbers.pending_debt.remote,
+                    exposure: self.exposure(key, currency, credit),
+                })
+            }
+            None => CurrencyStatus::Proposed {
+                local: line.wanted.or(line.local_proposal),
+                remote: line.remote_proposal,
+            },
+        }
+    }
+
+    /// What is frozen on a line by requests whose incoming side ended with a friendship.
+    fn exposure(&self, friend: &PublicKey, currency: &Currency, credit: &MutualCredit) -> Credits {
+        let first = Place {
+            friend: *friend,
+            currency: currency.clone(),
+            id: RequestId::from_bytes([0; 16]),
+        };
+        let here = self.exposed.range(first.clone()..);
+        let here = here.take_while(|at| at.friend == first.friend && at.currency == first.currency);
+        let frozen =
+            here.filter_map(|at| credit.pending(Side::Local).get(&at.id)?.request.frozen());
+        frozen.fold(Credits::ZERO, plus)
     }
 
     /// Turns what changed since the last batch into effects.
@@ -198,23 +263,50 @@ fn server_report(name: &offset_proto::Name, server: &ServerAddress) -> ServerRep
     }
 }
 
-fn line_status(line: &Line) -> CurrencyStatus {
-    match &line.credit {
-        Some(credit) => {
-            let numbers = credit.numbers();
-            CurrencyStatus::Active(LineReport {
-                balance: numbers.balance,
-                local_requests_open: numbers.requests_open.local,
-                remote_requests_open: numbers.requests_open.remote,
-                local_max_debt: numbers.max_debt.local,
-                remote_max_debt: numbers.max_debt.remote,
-                local_pending_debt: numbers.pending_debt.local,
-                remote_pending_debt: numbers.pending_debt.remote,
-            })
-        }
-        None => CurrencyStatus::Proposed {
-            local: line.wanted.or(line.local_proposal),
-            remote: line.remote_proposal,
-        },
+fn terms_report(
+    terms: &ResetTerms,
+    proposer: &PublicKey,
+    friend: &PublicKey,
+    mirror: bool,
+) -> TermsReport {
+    let body = &terms.body;
+    TermsReport {
+        reset_token: terms.token(proposer, friend),
+        epoch: body.epoch,
+        pending: body.pending,
+        balances: if mirror { mirrored(&body.balances) } else { body.balances.clone() },
     }
+}
+
+/// What the two sides of an inconsistent channel have proven to each other.
+fn proven(friend: &Friend) -> Vec<ProvenReport> {
+    let mut sums: BTreeMap<&Currency, (Credits, Credits)> = BTreeMap::new();
+    let ours = proofs(friend);
+    for proof in &ours {
+        let line = friend.lines.get_key_value(&proof.currency);
+        if let Some((currency, Line { credit: Some(credit), .. })) = line {
+            let row = credit.pending(Side::Remote).get(&proof.request_id);
+            if let Some(frozen) = row.and_then(|row| row.request.frozen()) {
+                let sum = sums.entry(currency).or_default();
+                sum.0 = plus(sum.0, frozen);
+            }
+        }
+    }
+    for (currency, line) in &friend.lines {
+        let rows = line.credit.iter().flat_map(|credit| credit.pending(Side::Local).values());
+        for row in rows.filter(|row| row.closing) {
+            let sum = sums.entry(currency).or_default();
+            sum.1 = plus(sum.1, row.request.frozen().unwrap_or_default());
+        }
+    }
+    let report = |(currency, (local, remote)): (&Currency, _)| ProvenReport {
+        currency: currency.clone(),
+        local,
+        remote,
+    };
+    sums.into_iter().map(report).collect()
+}
+
+fn plus(sum: Credits, credits: Credits) -> Credits {
+    sum.checked_add(credits).unwrap_or(Credits(u128::MAX))
 }

@@ -3,14 +3,13 @@
 
 use offset_crypto::PublicKey;
 use offset_proto::{
-    Text, Timestamp,
-    friend::{CancelReason, FriendMessage, Resume},
+    Timestamp,
+    friend::{FriendMessage, Resume},
 };
 
 use crate::{
     api::{Effect, SessionId},
     channel::signer,
-    dirty::Key,
     funder::{Funder, Session, Standing},
     side::Side,
     state::Channel,
@@ -37,7 +36,25 @@ impl Funder {
             self.effects.push(Effect::Disconnect { friend: key, session: id });
             return;
         }
+        let session = Session {
+            id,
+            standing: Standing::Resuming,
+            remote_wants: None,
+            asked: None,
+            proven: Default::default(),
+        };
+        self.live.entry(key).or_default().session = Some(session);
+        self.send_resume(key);
+        self.send_terms(key);
+    }
+
+    /// Says where we are: first on every session, and again when an epoch has begun in it. The
+    /// session agrees when the friend has done the same.
+    pub(crate) fn send_resume(&mut self, key: PublicKey) {
         let ends = self.ends(key);
+        let Some(friend) = self.friend(&key) else {
+            return;
+        };
         let channel = &friend.channel;
         let wants_token = channel.inconsistent.is_none()
             && channel.holder(&ends) == Side::Remote
@@ -48,10 +65,11 @@ impl Funder {
             token_id: channel.token_id,
             wants_token,
         };
-        let asked = wants_token.then_some(channel.counter);
-        let session = Session { id, standing: Standing::Resuming, remote_wants: None, asked };
-        self.live.entry(key).or_default().session = Some(session);
-        self.send(key, FriendMessage::Resume(resume));
+        if let Some(session) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) {
+            session.standing = Standing::Resuming;
+            session.asked = wants_token.then_some(resume.counter);
+            self.send(key, FriendMessage::Resume(resume));
+        }
     }
 
     pub(crate) fn disconnected(&mut self, key: PublicKey) {
@@ -77,16 +95,20 @@ impl Funder {
         theirs: &Resume,
     ) {
         let ends = self.ends(key);
+        if self.live.get(&key).and_then(|live| live.session.as_ref()).map(|s| s.standing)
+            == Some(Standing::Agreed)
+        {
+            self.effects.push(Effect::Disconnect { friend: key, session });
+            return;
+        }
+        self.epoch_shown(now, key, theirs);
         let Some(friend) = self.state.friends.get(&key) else {
             return;
         };
         let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
             return;
         };
-        if current.standing != Standing::Resuming || friend.channel.inconsistent.is_some() {
-            if current.standing != Standing::Resuming {
-                self.effects.push(Effect::Disconnect { friend: key, session });
-            }
+        if friend.channel.inconsistent.is_some() {
             return;
         }
         let mirrored = friend.channel.counter.checked_add(1) == Some(theirs.counter)
@@ -113,26 +135,6 @@ impl Funder {
             }
             Verdict::Inconsistent => {
                 self.inconsistent(now, key, "what the two sides remember differs")
-            }
-        }
-    }
-
-    /// Stops a channel for good: something came that cannot be explained. Nothing that was
-    /// forwarded over it is cancelled; requests that never went into a token are (section 8).
-    pub(crate) fn inconsistent(&mut self, now: Timestamp, key: PublicKey, why: &str) {
-        let Some(friend) = self.state.friends.get_mut(&key) else {
-            return;
-        };
-        if friend.channel.inconsistent.is_some() {
-            return;
-        }
-        log::warn!("the channel with friend {key:?} is inconsistent: {why}");
-        friend.channel.inconsistent = Some(Text::cut(why));
-        self.dirty.mark(Key::Channel(key));
-        self.availability_changed(key);
-        for number in self.queued_requests_of(key, None) {
-            if let Some(row) = self.dequeue(key, number) {
-                self.request_not_sent(now, key, &row, CancelReason::Offline);
             }
         }
     }

@@ -11,6 +11,7 @@ use offset_proto::{
     friend::{FriendOp, MoveToken, Proposal, Request, Response},
     index::Edge,
     payment::{Invoice, Receipt},
+    reset::{AcceptReset, ResetTerms},
 };
 
 use crate::{credit::MutualCredit, credit::Numbers, side::Side};
@@ -101,20 +102,52 @@ pub struct FriendInfo {
 /// A token channel (protocol, section 5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channel {
-    /// Set once, when something came that cannot be explained; nothing moves any more.
-    pub inconsistent: Option<Text>,
+    /// Set when something came that cannot be explained: nothing moves until a new epoch begins.
+    pub inconsistent: Option<Box<Inconsistent>>,
+    /// The highest epoch that either side has been in, as far as it is known here.
+    pub highest_epoch: u64,
+    /// The friend said that we are none of its friends, and has not resumed since.
+    pub removed_by_friend: bool,
+    /// The terms with which this epoch began; `None` in epoch 0.
+    pub reset: Option<Box<Agreement>>,
     /// 0 until a reset.
     pub epoch: u64,
     /// Of the last move token of either side; 0 after genesis.
     pub counter: u64,
     /// Its id, or the genesis id.
     pub token_id: HashResult,
+    /// The ids of the last token that we signed and of the one before it, in whatever epoch.
+    pub own_tokens: [Option<HashResult>; 2],
     /// Our own last token, while the friend may not have it.
     pub last_sent: Option<Arc<MoveToken>>,
     /// Our relays as the last token that carried them said, if any did.
     pub relays_sent: Option<Vec<ServerAddress>>,
     /// Our relays as the friend is known to know them.
     pub relays_confirmed: Option<Vec<ServerAddress>>,
+}
+
+/// What is known of a channel that is inconsistent (protocol, section 8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inconsistent {
+    /// What could not be explained, for people.
+    pub reason: Text,
+    /// On which terms we would begin again.
+    pub local: ResetTerms,
+    /// On which terms the friend would, once it has told.
+    pub remote: Option<ResetTerms>,
+    /// Our acceptance of the friend's terms.
+    pub accepted: Option<AcceptReset>,
+}
+
+/// The terms of a reset that both sides agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreement {
+    /// Whose terms they are.
+    pub proposer: Side,
+    /// The terms.
+    pub terms: ResetTerms,
+    /// The other side's word.
+    pub acceptance: AcceptReset,
 }
 
 /// One currency with one friend.
@@ -210,7 +243,8 @@ pub struct Pending {
     pub src_plain_lock: Option<PlainLock>,
     /// What it belongs to at this node.
     pub link: Link,
-    /// Whether we queued its collect or cancel.
+    /// Whether its end is known: we queued its collect or cancel, or the friend proved that it
+    /// collected a request of ours.
     pub closing: bool,
     /// When it became pending here.
     pub since: Timestamp,

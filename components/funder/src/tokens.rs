@@ -38,7 +38,7 @@ impl Funder {
     /// Sends what can be sent to a friend now: a token if we hold it, or the wish for it.
     pub(crate) fn flush(&mut self, now: Timestamp, key: PublicKey) {
         if !self.is_online(&key) {
-            return;
+            return self.send_proofs(key);
         }
         let ends = self.ends(key);
         let Some(friend) = self.friend(&key) else {
@@ -112,6 +112,7 @@ impl Funder {
         let token = body.sign(&self.identity);
         channel.counter = counter;
         channel.token_id = token.id();
+        channel.own_tokens = [Some(channel.token_id), channel.own_tokens[0]];
         channel.last_sent = Some(Arc::new(token.clone()));
         if relays.is_some() {
             channel.relays_sent = relays;
@@ -279,7 +280,8 @@ impl Funder {
         channel.counter = token.body.counter;
         channel.token_id = token_id;
         channel.last_sent = None;
-        if channel.relays_confirmed != channel.relays_sent {
+        // After a reset ours are still to be sent.
+        if channel.relays_sent.is_some() && channel.relays_confirmed != channel.relays_sent {
             channel.relays_confirmed = channel.relays_sent.clone();
             self.dirty.own_relays = true;
         }

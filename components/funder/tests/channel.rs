@@ -304,7 +304,10 @@ fn resumes_are_compared_by_the_table() {
         lab.open_session(0);
         let mut resume = lab.resume_of(0);
         change(&lab, &mut resume);
-        let before = rows(lab.funder.state());
+        let mut before = lab.funder.state().clone();
+        // All that is remembered of a claim is the epoch, so that terms of a reset are above it.
+        let channel = &mut before.friends.get_mut(&lab.puppets[0].key()).unwrap().channel;
+        channel.highest_epoch = resume.epoch;
         lab.message(0, FriendMessage::Resume(resume));
         let report = lab.funder_report();
         let stands = match (lab.inconsistent(0), report.friends[0].online) {
@@ -314,7 +317,7 @@ fn resumes_are_compared_by_the_table() {
         };
         assert_eq!(stands, expected, "case {number}");
         if stands != Inconsistent {
-            assert_eq!(rows(lab.funder.state()), before, "case {number}");
+            assert_eq!(rows(lab.funder.state()), rows(&before), "case {number}");
         }
     }
 }

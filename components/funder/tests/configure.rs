@@ -14,7 +14,7 @@ use offset_proto::{
     app::{ConfigRequest, ErrorCode},
     friend::{FriendOp, MAX_RELAYS},
     index::IndexLine,
-    report::ReportMutation,
+    report::{FriendStanding, ReportMutation},
 };
 use support::{
     credit,
@@ -177,7 +177,7 @@ fn observers_hear_of_changes_and_nobody_else_does() {
     assert_eq!(told.len(), 2, "default currency and spontaneous, once: {told:?}");
     lab.disconnect(0);
     let [ReportMutation::SetFriend(report)] = &mutations(&mut lab)[..] else { panic!() };
-    assert!(!report.online && report.consistent);
+    assert!(!report.online && report.standing == FriendStanding::Consistent);
     let report = lab.funder_report();
     assert_eq!((report.friends.len(), report.public_key), (1, lab.key()));
 }

@@ -132,7 +132,7 @@ fn changed(old: &mut Vec<ServerReport>, new: Vec<ServerReport>) -> Option<Vec<Se
 #[cfg(test)]
 mod tests {
     use offset_crypto::{Identity, SeededRng};
-    use offset_proto::Currency;
+    use offset_proto::{Currency, report::FriendStanding};
 
     use super::*;
 
@@ -153,7 +153,7 @@ mod tests {
             relays: Vec::new(),
             enabled: true,
             online: false,
-            consistent: true,
+            standing: FriendStanding::Consistent,
             last_error: Text::cut(""),
             currencies: Vec::new(),
         }

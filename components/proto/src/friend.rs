@@ -5,7 +5,10 @@ use offset_crypto::{
     HashResult, HashedLock, InvoiceId, PlainLock, PublicKey, RequestId, Signature,
 };
 
-use crate::{Balance, Credits, Currency, ServerAddress};
+use crate::{
+    Balance, Credits, Currency, ServerAddress,
+    reset::{AcceptReset, Inconsistency},
+};
 
 /// The most currencies, active and proposed, in one friendship.
 pub const MAX_CURRENCIES: usize = 64;
@@ -33,6 +36,16 @@ pub enum FriendMessage {
     TokenWanted {
         /// The counter of the channel's last token as the asker knows it.
         counter: u64,
+    },
+    /// The channel is inconsistent: terms to begin again, and what is proven.
+    Inconsistency(Box<Inconsistency>),
+    /// The friend's terms are accepted.
+    AcceptReset(AcceptReset),
+    /// The receiver is no friend of the sender (any more).
+    Removed {
+        /// The highest epoch that the sender was in with the receiver; 0 where it never was a
+        /// friend.
+        epoch: u64,
     },
 }
 

@@ -22,6 +22,7 @@ pub mod money;
 pub mod payment;
 pub mod relay;
 pub mod report;
+pub mod reset;
 mod schema;
 pub mod session;
 pub mod text;

@@ -62,6 +62,8 @@ pub struct Balance(i128);
 impl Balance {
     /// Nobody owes anything.
     pub const ZERO: Self = Self(0);
+    /// The most that a friend can owe: 2^127 - 1.
+    pub const MAX: Self = Self(i128::MAX);
 
     /// Wraps a number, or `None` for -2^127.
     #[must_use]

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use offset_crypto::PublicKey;
+use offset_crypto::{HashResult, PublicKey};
 
-use crate::{Balance, Credits, Currency, Name, Rate, ServerAddress, Text, friend::Proposal};
+use crate::{
+    Balance, Credits, Currency, Name, Rate, ServerAddress, Text, friend::Proposal,
+    reset::ResetBalance,
+};
 
 /// The most relays, and the most index servers, in a report.
 pub const MAX_SERVERS: usize = 256;
@@ -66,12 +69,75 @@ pub struct FriendReport {
     pub enabled: bool,
     /// Whether a session stands and both sides agree where they are.
     pub online: bool,
-    /// Whether the channel is consistent. Nothing moves over an inconsistent one.
-    pub consistent: bool,
     /// What went wrong last with reaching the friend, empty when nothing did.
     pub last_error: Text,
     /// Sorted by currency.
     pub currencies: Vec<CurrencyReport>,
+    /// How the friendship stands.
+    pub standing: FriendStanding,
+}
+
+/// How a friendship stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FriendStanding {
+    /// As usual.
+    Consistent,
+    /// Nothing moves until the channel begins again.
+    Inconsistent(Box<InconsistentReport>),
+    /// We are about to remove the friend: gone once nothing is pending and nobody owes anything.
+    Removing,
+    /// The friend removed us: nothing new passes, what is pending stays.
+    RemovedByFriend,
+}
+
+impl FriendStanding {
+    /// The terms of both sides, if the channel is inconsistent.
+    #[must_use]
+    pub fn inconsistent(&self) -> Option<&InconsistentReport> {
+        match self {
+            Self::Inconsistent(report) => Some(report),
+            Self::Consistent | Self::Removing | Self::RemovedByFriend => None,
+        }
+    }
+}
+
+/// A channel on which something came that cannot be explained (protocol, section 8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InconsistentReport {
+    /// What that was.
+    pub reason: Text,
+    /// On which terms we would begin again.
+    pub local: TermsReport,
+    /// On which terms the friend would, once it has told.
+    pub remote: Option<TermsReport>,
+    /// Whether we accepted the friend's terms and wait for its answer.
+    pub accepted: bool,
+    /// Sorted by currency.
+    pub proven: Vec<ProvenReport>,
+}
+
+/// On which terms one side would begin a channel again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TermsReport {
+    /// Names these terms.
+    pub reset_token: HashResult,
+    /// The epoch that would begin.
+    pub epoch: u64,
+    /// Whether anything is pending at the side whose terms these are.
+    pub pending: bool,
+    /// The balances, as we see them in both sides' terms.
+    pub balances: Vec<ResetBalance>,
+}
+
+/// Collected requests that one side has proven to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenReport {
+    /// In this currency.
+    pub currency: Currency,
+    /// We proved: the friend owes this.
+    pub local: Credits,
+    /// The friend proved: we owe this.
+    pub remote: Credits,
 }
 
 /// One currency of one friend.
@@ -116,6 +182,9 @@ pub struct LineReport {
     pub local_pending_debt: Credits,
     /// Frozen by the friend's requests.
     pub remote_pending_debt: Credits,
+    /// The part of `local_pending_debt` that nobody will pay us, because its incoming side ended with
+    /// a friendship.
+    pub exposure: Credits,
 }
 
 /// A change of a [`NodeReport`]. Each replaces or removes one entry whole.
@@ -173,7 +242,14 @@ impl FriendReport {
     #[must_use]
     pub fn size(&self) -> usize {
         let relays = self.relays.iter().map(|relay| RELAY_BYTES + relay.address.as_str().len());
-        FRIEND_BYTES
+        let terms = |terms: &TermsReport| TERMS_BYTES + BALANCE_BYTES * terms.balances.len();
+        let standing = self.standing.inconsistent().map_or(0, |report| {
+            let remote = report.remote.as_ref().map_or(0, terms);
+            let proven = BALANCE_BYTES * report.proven.len();
+            TERMS_BYTES + report.reason.as_str().len() + terms(&report.local) + remote + proven
+        });
+        standing
+            + FRIEND_BYTES
             + self.name.as_str().len()
             + self.last_error.as_str().len()
             + relays.sum::<usize>()
@@ -187,3 +263,7 @@ const FRIEND_BYTES: usize = 256;
 const RELAY_BYTES: usize = 80;
 /// A currency with the longest name, and the line or both proposals.
 const LINE_BYTES: usize = 320;
+/// Terms without their balances.
+const TERMS_BYTES: usize = 128;
+/// A currency and what is said of it in terms.
+const BALANCE_BYTES: usize = 96;

@@ -5,7 +5,7 @@ use offset_crypto::{
 };
 use offset_funder::{
     Side,
-    state::{Attempt, Link, Stage},
+    state::{Agreement, Attempt, Inconsistent, Link, Stage},
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, ServerAddress, Text, Timestamp,
@@ -210,6 +210,7 @@ macro_rules! json_columns {
 json_columns! {
     Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge> Vec<(Currency, u64)>
     Attempt Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
+    Box<Inconsistent> Box<Agreement>
 }
 
 /// A move token is large, rewritten often and looked at by nobody: it is stored as it is sent.
@@ -223,7 +224,13 @@ impl Column for Arc<MoveToken> {
         let bytes = value.as_blob().map_err(|_| "expected a blob")?;
         match FriendMessage::decode(bytes).map_err(|error| error.to_string())? {
             Packet::Message(FriendMessage::MoveToken(token)) => Ok(Self::from(token)),
-            Packet::Message(FriendMessage::Resume(_) | FriendMessage::TokenWanted { .. })
+            Packet::Message(
+                FriendMessage::Resume(_)
+                | FriendMessage::TokenWanted { .. }
+                | FriendMessage::Inconsistency(_)
+                | FriendMessage::AcceptReset(_)
+                | FriendMessage::Removed { .. },
+            )
             | Packet::Control(_) => Err("expected a move token".to_owned()),
         }
     }

@@ -6,15 +6,19 @@ use std::{io::Write as _, sync::Arc};
 use offset_crypto::{
     HashResult, HashedLock, InvoiceId, PaymentId, PlainLock, PublicKey, RequestId, Signature,
 };
-use offset_funder::state::{Attempt, Link, Part, PartState};
+use offset_funder::{
+    Side,
+    state::{Agreement, Attempt, Inconsistent, Link, Part, PartState},
+};
 use offset_proto::{
-    Balance, Credits, Currency, NetworkAddress, ServerAddress,
+    Balance, Credits, Currency, NetworkAddress, ServerAddress, Text,
     app::PaymentFailure,
     friend::{
         Cancel, CancelReason, Collect, Commit, FriendOp, Proposal, Release, Request, Response,
     },
     index::Edge,
     payment::Receipt,
+    reset::{AcceptReset, ResetBalance, ResetTerms, ResetTermsBody},
 };
 use serde_json::Value;
 
@@ -132,6 +136,37 @@ object! {
     Edge { from to }
     Attempt { src_plain_lock parts }
     Part { route request_id amount fee state }
+    ResetBalance { currency balance }
+    ResetTermsBody { epoch balances pending last previous }
+    ResetTerms { body signature }
+    AcceptReset { reset_token signature }
+    Inconsistent { reason local remote accepted }
+    Agreement { proposer terms acceptance }
+}
+
+impl Json for Text {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(Value::from(self.as_str()).to_string().as_bytes());
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let text = value.as_str().ok_or("expected a text")?;
+        text.parse().map_err(|error| format!("{error}"))
+    }
+}
+
+impl Json for Side {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        write_plain(out, if *self == Self::Local { "local" } else { "remote" });
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("local") => Ok(Self::Local),
+            Some("remote") => Ok(Self::Remote),
+            Some(_) | None => Err("expected \"local\" or \"remote\"".to_owned()),
+        }
+    }
 }
 
 impl Json for bool {

@@ -173,9 +173,14 @@ pub(crate) mod channel {
         &[
             "friend",
             "inconsistent",
+            "highest_epoch",
+            "removed_by_friend",
+            "reset",
             "epoch",
             "counter",
             "token_id",
+            "last_token",
+            "previous_token",
             "last_sent",
             "relays_sent",
             "relays_confirmed",
@@ -185,9 +190,13 @@ pub(crate) mod channel {
     pub(crate) fn write(key: &PublicKey, row: &Channel) -> Values {
         let Channel {
             inconsistent,
+            highest_epoch,
+            removed_by_friend,
+            reset,
             epoch,
             counter,
             token_id,
+            own_tokens: [last, previous],
             last_sent,
             relays_sent,
             relays_confirmed,
@@ -195,9 +204,14 @@ pub(crate) mod channel {
         Values::default()
             .put(key)
             .put(inconsistent)
+            .put(highest_epoch)
+            .put(removed_by_friend)
+            .put(reset)
             .put(epoch)
             .put(counter)
             .put(token_id)
+            .put(last)
+            .put(previous)
             .put(last_sent)
             .put(relays_sent)
             .put(relays_confirmed)
@@ -207,9 +221,13 @@ pub(crate) mod channel {
         let key = row.take()?;
         let channel = Channel {
             inconsistent: row.take()?,
+            highest_epoch: row.take()?,
+            removed_by_friend: row.take()?,
+            reset: row.take()?,
             epoch: row.take()?,
             counter: row.take()?,
             token_id: row.take()?,
+            own_tokens: [row.take()?, row.take()?],
             last_sent: row.take()?,
             relays_sent: row.take()?,
             relays_confirmed: row.take()?,

@@ -196,7 +196,7 @@ impl Lab {
     pub fn resume_of(&self, at: usize) -> Resume {
         let puppet = &self.puppets[at];
         let (counter, token_id) = (puppet.counter, puppet.token_id);
-        Resume { epoch: 0, counter, token_id, wants_token: false }
+        Resume { epoch: puppet.epoch, counter, token_id, wants_token: false }
     }
 
     pub fn disconnect(&mut self, at: usize) {
@@ -327,6 +327,9 @@ impl Lab {
                         puppet.wanted = counter == puppet.counter;
                     }
                     FriendMessage::Resume(resume) => puppet.wanted = resume.wants_token,
+                    FriendMessage::Inconsistency(_)
+                    | FriendMessage::AcceptReset(_)
+                    | FriendMessage::Removed { .. } => {}
                 }
             }
             Effect::Reply { request_id, result, .. } => {
@@ -369,7 +372,16 @@ impl Lab {
     }
 
     pub fn inconsistent(&self, at: usize) -> Option<String> {
-        self.friend(at).channel.inconsistent.as_ref().map(ToString::to_string)
+        self.friend(at).channel.inconsistent.as_ref().map(|row| row.reason.to_string())
+    }
+
+    /// The puppet pays the node, so that the node sees `amount` more.
+    pub fn balance_by_payment(&mut self, at: usize, amount: u128) {
+        let (mut request, lock) = self.request(&[]);
+        (request.dest_payment, request.total_dest_payment) = (Credits(amount), Credits(amount));
+        self.send(at, &[FriendOp::Request(request.clone())]);
+        self.send(at, &[commit(&request, lock)]);
+        self.got(at);
     }
 
     /// What came to a puppet since last asked.

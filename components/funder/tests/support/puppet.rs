@@ -9,13 +9,14 @@ use offset_crypto::{
 };
 use offset_funder::api::SessionId;
 use offset_proto::{
-    Currency,
+    Balance, Currency,
     canonical::{Canonical as _, Writer},
     friend::{
         CurrencyOps, CurrencyTerms, FriendMessage, FriendOp, MoveToken, MoveTokenBody, Proposal,
         Request, Response,
     },
     payment::ResponseTerms,
+    reset::{AcceptReset, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
 /// Whose: the puppet's, or the node's.
@@ -51,9 +52,12 @@ pub struct Credit {
 pub struct Puppet {
     pub identity: Arc<Identity>,
     pub node: PublicKey,
+    pub epoch: u64,
     pub counter: u64,
     pub token_id: HashResult,
     pub last_own: Option<MoveToken>,
+    /// The ids of the last two tokens of the puppet and of the node, newest first.
+    pub last_two: [[Option<HashResult>; 2]; 2],
     pub lines: BTreeMap<Currency, Line>,
     pub session: SessionId,
     /// Operations that came and were not looked at.
@@ -81,9 +85,11 @@ impl Puppet {
         Self {
             identity,
             node,
+            epoch: 0,
             counter: 0,
             token_id: genesis.finish(),
             last_own: None,
+            last_two: [[None; 2]; 2],
             lines: BTreeMap::new(),
             session: SessionId(0),
             got: Vec::new(),
@@ -128,7 +134,7 @@ impl Puppet {
         let currency_ops =
             by_currency.into_iter().map(|(currency, ops)| CurrencyOps { currency, ops }).collect();
         let body = MoveTokenBody {
-            epoch: 0,
+            epoch: self.epoch,
             counter: self.counter + 1,
             prev_token: self.token_id,
             currency_terms: terms.to_vec(),
@@ -151,16 +157,17 @@ impl Puppet {
         }
         self.counter = token.body.counter;
         self.token_id = token.id();
+        self.last_two[MINE] = [Some(self.token_id), self.last_two[MINE][0]];
         self.last_own = Some(token.clone());
     }
 
     /// Takes a token of the node, which must follow the text in everything.
     pub fn receive(&mut self, token: &MoveToken) {
-        if token.body.counter <= self.counter {
+        if (token.body.epoch, token.body.counter) <= (self.epoch, self.counter) {
             return;
         }
         assert!(!self.holds_token(), "the node sends only when it holds the token");
-        assert_eq!(token.body.counter, self.counter + 1);
+        assert_eq!((token.body.epoch, token.body.counter), (self.epoch, self.counter + 1));
         assert_eq!(token.body.prev_token, self.token_id);
         assert_eq!(token.verify(&self.node), Some(token.id()));
         for terms in &token.body.currency_terms {
@@ -182,10 +189,74 @@ impl Puppet {
         assert_eq!(token.body.state_hash, state_hash, "the text says another state");
         self.counter = token.body.counter;
         self.token_id = token.id();
+        self.last_two[THEIRS] = [Some(self.token_id), self.last_two[THEIRS][0]];
         self.tokens += 1;
         let empty = count == 0 && token.body.currency_terms.is_empty();
         self.empty_tokens += usize::from(empty && token.body.relays.is_none());
         self.wanted = false;
+    }
+
+    /// The token id at counter 0 of an epoch, with balances as the puppet sees them.
+    pub fn genesis(&self, epoch: u64, balances: &[(Currency, i128)]) -> HashResult {
+        let (low, high) =
+            if self.is_low() { (self.key(), self.node) } else { (self.node, self.key()) };
+        let mut out = Writer::default();
+        out.fixed(&low).fixed(&high).u64(epoch).u32(u32::try_from(balances.len()).unwrap());
+        for (currency, balance) in balances {
+            out.text(currency.as_str()).i128(if self.is_low() { *balance } else { -*balance });
+        }
+        Label::GENESIS.hash(&out.into_bytes())
+    }
+
+    /// Begins a new epoch with these balances, as the puppet sees them.
+    pub fn begin_epoch(&mut self, epoch: u64, balances: &[(Currency, i128)]) {
+        self.epoch = epoch;
+        self.counter = 0;
+        self.token_id = self.genesis(epoch, balances);
+        self.wanted = false;
+        let active = |balance| Some(Credit { balance, ..Credit::default() });
+        let line = |(currency, balance): &(Currency, i128)| {
+            (currency.clone(), Line { proposals: [None, None], active: active(*balance) })
+        };
+        self.lines = balances.iter().map(line).collect();
+    }
+
+    /// Terms of the puppet, signed by the text of the protocol.
+    pub fn terms(&self, epoch: u64, rows: &[(Currency, i128)], pending: bool) -> ResetTerms {
+        let balances = rows.iter().map(|(currency, balance)| ResetBalance {
+            currency: currency.clone(),
+            balance: Balance::new(*balance).unwrap(),
+        });
+        let [last, previous] = self.last_two[MINE];
+        let body = ResetTermsBody { epoch, balances: balances.collect(), pending, last, previous };
+        let signed = signed_terms(&body, &self.key(), &self.node);
+        ResetTerms { signature: self.identity.sign_labelled(Label::RESET_TERMS, &signed), body }
+    }
+
+    /// Whether the node signed these terms for the puppet.
+    pub fn verify_terms(&self, terms: &ResetTerms) -> bool {
+        let signed = signed_terms(&terms.body, &self.node, &self.key());
+        self.node.verify_labelled(Label::RESET_TERMS, &signed, &terms.signature)
+    }
+
+    /// What names terms, the puppet's own or the node's.
+    pub fn token_of(&self, terms: &ResetTerms, own: bool) -> HashResult {
+        let (from, to) = if own { (self.key(), self.node) } else { (self.node, self.key()) };
+        let signed = signed_terms(&terms.body, &from, &to);
+        LabelHasher::new(Label::RESET_TOKEN).chain(signed).chain(terms.signature).finish()
+    }
+
+    /// Accepts the node's terms.
+    pub fn acceptance(&self, terms: &ResetTerms) -> AcceptReset {
+        let reset_token = self.token_of(terms, false);
+        let signature = self.identity.sign_labelled(Label::ACCEPT_RESET, reset_token.as_bytes());
+        AcceptReset { reset_token, signature }
+    }
+
+    /// Whether the node signed this acceptance.
+    pub fn verify_acceptance(&self, acceptance: &AcceptReset) -> bool {
+        let token = acceptance.reset_token;
+        self.node.verify_labelled(Label::ACCEPT_RESET, token.as_bytes(), &acceptance.signature)
     }
 
     fn state_hash(&self, counter: u64, lines: &BTreeMap<Currency, Line>) -> HashResult {
@@ -197,7 +268,7 @@ impl Puppet {
             .filter(|(_, line)| line.active.is_some() || line.proposals.iter().any(Option::is_some))
             .collect();
         let mut out = Writer::default();
-        out.fixed(&low).fixed(&high).u64(0).u64(counter);
+        out.fixed(&low).fixed(&high).u64(self.epoch).u64(counter);
         out.u32(u32::try_from(shared.len()).unwrap());
         for (currency, line) in shared {
             out.text(currency.as_str()).bool(line.active.is_some());
@@ -225,6 +296,24 @@ impl Puppet {
         }
         Label::STATE.hash(&out.into_bytes())
     }
+}
+
+/// The keys of proposer and receiver, then the fields.
+fn signed_terms(body: &ResetTermsBody, proposer: &PublicKey, receiver: &PublicKey) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.fixed(proposer).fixed(receiver).u64(body.epoch);
+    out.u32(u32::try_from(body.balances.len()).unwrap());
+    for row in &body.balances {
+        out.text(row.currency.as_str()).i128(row.balance.get());
+    }
+    out.bool(body.pending);
+    for id in [body.last, body.previous] {
+        out.bool(id.is_some());
+        if let Some(id) = id {
+            out.fixed(&id);
+        }
+    }
+    out.into_bytes()
 }
 
 /// A response that the identity signs.

@@ -4,8 +4,8 @@ use capnp::struct_list;
 
 use super::{
     Decoded, balance, check_count, check_sorted, count, credits, fixed, invalid, key, keys, limit,
-    list, mirror, parse, server, session, set_balance, set_credits, set_keys, set_list, set_server,
-    wire,
+    list, mirror, parse, reset, server, session, set_balance, set_credits, set_keys, set_list,
+    set_server, wire,
 };
 use crate::{
     canonical::Canonical as _,
@@ -30,7 +30,11 @@ mirror!(
 
 fn words(message: &FriendMessage) -> usize {
     match message {
-        FriendMessage::Resume(_) | FriendMessage::TokenWanted { .. } => 0,
+        FriendMessage::Resume(_)
+        | FriendMessage::TokenWanted { .. }
+        | FriendMessage::AcceptReset(_)
+        | FriendMessage::Removed { .. } => 0,
+        FriendMessage::Inconsistency(message) => reset::words(message),
         FriendMessage::MoveToken(token) => {
             let ops = token
                 .body
@@ -58,6 +62,11 @@ fn set_message(message: &FriendMessage, mut root: friend_message::Builder<'_>) {
         FriendMessage::Resume(resume) => set_resume(resume, root.init_resume()),
         FriendMessage::MoveToken(token) => set_token(token, root.init_move_token()),
         FriendMessage::TokenWanted { counter } => root.set_token_wanted(*counter),
+        FriendMessage::Inconsistency(message) => {
+            reset::set_inconsistency(message, root.init_inconsistency());
+        }
+        FriendMessage::AcceptReset(accept) => reset::set_accept(accept, root.init_accept_reset()),
+        FriendMessage::Removed { epoch } => root.set_removed(*epoch),
     }
 }
 
@@ -70,6 +79,11 @@ fn message(root: friend_message::Reader<'_>) -> Decoded<Packet<FriendMessage>> {
         Which::Resume(resume) => FriendMessage::Resume(resume_of(resume?)?),
         Which::MoveToken(token) => FriendMessage::MoveToken(Box::new(token_of(token?)?)),
         Which::TokenWanted(counter) => FriendMessage::TokenWanted { counter },
+        Which::Inconsistency(message) => {
+            FriendMessage::Inconsistency(Box::new(reset::inconsistency_of(message?)?))
+        }
+        Which::AcceptReset(accept) => FriendMessage::AcceptReset(reset::accept_of(accept?)?),
+        Which::Removed(epoch) => FriendMessage::Removed { epoch },
     }))
 }
 

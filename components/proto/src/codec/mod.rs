@@ -10,6 +10,7 @@ mod index;
 mod payment;
 mod relay;
 mod report;
+mod reset;
 mod session;
 
 use std::str::FromStr;

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Decoded, balance, check_sorted, count, credits, invalid, key, limit, list, parse, rate_of,
-    server, set_balance, set_credits, set_list, set_rate, set_server,
+    Decoded, balance, check_sorted, count, credits, fixed, invalid, key, limit, list, parse,
+    rate_of, server, set_balance, set_credits, set_list, set_rate, set_server,
 };
 use crate::{
     Currency,
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
     report::{
-        CurrencyReport, CurrencyStatus, FriendReport, LineReport, MAX_DECIMALS,
-        MAX_DECIMALS_ENTRIES, MAX_FRIENDS, MAX_SERVERS, NodeReport, ReportMutation, ServerReport,
+        CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, InconsistentReport,
+        LineReport, MAX_DECIMALS, MAX_DECIMALS_ENTRIES, MAX_FRIENDS, MAX_SERVERS, NodeReport,
+        ProvenReport, ReportMutation, ServerReport, TermsReport,
     },
+    reset::ResetBalance,
     schema::report_capnp::{
-        currency_decimals, currency_report, friend_report, line_report, node_report, proposal,
-        report_mutation, server_report,
+        currency_decimals, currency_report, friend_report, inconsistent_report, line_report,
+        node_report, proposal, report_mutation, server_report, terms_report,
     },
 };
 
@@ -42,7 +44,12 @@ pub(super) fn friends_words(friends: &[FriendReport]) -> usize {
 }
 
 fn friend_words(friend: &FriendReport) -> usize {
-    40 + 12 * friend.relays.len() + 28 * friend.currencies.len()
+    let terms = |terms: &TermsReport| 16 + 8 * terms.balances.len();
+    let standing = friend.standing.inconsistent().map_or(0, |report| {
+        let remote = report.remote.as_ref().map_or(0, terms);
+        20 + terms(&report.local) + remote + 9 * report.proven.len()
+    });
+    40 + 12 * friend.relays.len() + 30 * friend.currencies.len() + standing
 }
 
 pub(super) fn set_report(value: &NodeReport, mut report: node_report::Builder<'_>) {
@@ -170,22 +177,98 @@ pub(super) fn set_friend(value: &FriendReport, mut friend: friend_report::Builde
     set_list(friend.reborrow().init_relays(count(value.relays.len())), &value.relays, set_server);
     friend.set_enabled(value.enabled);
     friend.set_online(value.online);
-    friend.set_consistent(value.consistent);
     friend.set_last_error(value.last_error.as_str());
-    let currencies = friend.init_currencies(count(value.currencies.len()));
+    let currencies = friend.reborrow().init_currencies(count(value.currencies.len()));
     set_list(currencies, &value.currencies, set_currency);
+    let mut standing = friend.init_standing();
+    match &value.standing {
+        FriendStanding::Consistent => standing.set_consistent(()),
+        FriendStanding::Inconsistent(report) => {
+            set_inconsistent(report, standing.init_inconsistent());
+        }
+        FriendStanding::Removing => standing.set_removing(()),
+        FriendStanding::RemovedByFriend => standing.set_removed_by_friend(()),
+    }
 }
 
 pub(super) fn friend_of(friend: friend_report::Reader<'_>) -> Decoded<FriendReport> {
+    use friend_report::standing::Which;
+    let standing = match friend.get_standing().which()? {
+        Which::Consistent(()) => FriendStanding::Consistent,
+        Which::Inconsistent(report) => {
+            FriendStanding::Inconsistent(Box::new(inconsistent_of(report?)?))
+        }
+        Which::Removing(()) => FriendStanding::Removing,
+        Which::RemovedByFriend(()) => FriendStanding::RemovedByFriend,
+    };
     Ok(FriendReport {
         name: parse("name", friend.get_name())?,
         public_key: key("publicKey", friend.get_public_key())?,
         relays: list("relays", friend.get_relays()?, MAX_RELAYS, server)?,
         enabled: friend.get_enabled(),
         online: friend.get_online(),
-        consistent: friend.get_consistent(),
         last_error: parse("lastError", friend.get_last_error())?,
         currencies: list("currencies", friend.get_currencies()?, MAX_CURRENCIES, currency_of)?,
+        standing,
+    })
+}
+
+fn set_inconsistent(value: &InconsistentReport, mut report: inconsistent_report::Builder<'_>) {
+    report.set_reason(value.reason.as_str());
+    set_terms(&value.local, report.reborrow().init_local());
+    if let Some(remote) = &value.remote {
+        set_terms(remote, report.reborrow().init_remote());
+    }
+    report.set_accepted(value.accepted);
+    let proven = report.init_proven(count(value.proven.len()));
+    set_list(proven, &value.proven, |value, mut proven| {
+        proven.set_currency(value.currency.as_str());
+        set_credits(value.local, proven.reborrow().init_local());
+        set_credits(value.remote, proven.init_remote());
+    });
+}
+
+fn inconsistent_of(report: inconsistent_report::Reader<'_>) -> Decoded<InconsistentReport> {
+    let remote = report.has_remote().then(|| terms_of(report.get_remote()?));
+    let proven = list("proven", report.get_proven()?, MAX_CURRENCIES, |proven| {
+        Ok(ProvenReport {
+            currency: parse("currency", proven.get_currency())?,
+            local: credits(proven.get_local()?),
+            remote: credits(proven.get_remote()?),
+        })
+    })?;
+    Ok(InconsistentReport {
+        reason: parse("reason", report.get_reason())?,
+        local: terms_of(report.get_local()?)?,
+        remote: remote.transpose()?,
+        accepted: report.get_accepted(),
+        proven,
+    })
+}
+
+fn set_terms(value: &TermsReport, mut terms: terms_report::Builder<'_>) {
+    terms.set_reset_token(value.reset_token.as_bytes());
+    terms.set_epoch(value.epoch);
+    terms.set_pending(value.pending);
+    let balances = terms.init_balances(count(value.balances.len()));
+    set_list(balances, &value.balances, |value, mut row| {
+        row.set_currency(value.currency.as_str());
+        set_balance(value.balance, row.init_balance());
+    });
+}
+
+fn terms_of(terms: terms_report::Reader<'_>) -> Decoded<TermsReport> {
+    let balances = list("balances", terms.get_balances()?, MAX_CURRENCIES, |row| {
+        Ok(ResetBalance {
+            currency: parse("currency", row.get_currency())?,
+            balance: balance("balance", row.get_balance()?)?,
+        })
+    })?;
+    Ok(TermsReport {
+        reset_token: fixed("resetToken", terms.get_reset_token())?,
+        epoch: terms.get_epoch(),
+        pending: terms.get_pending(),
+        balances,
     })
 }
 
@@ -245,7 +328,8 @@ fn set_line(value: &LineReport, mut line: line_report::Builder<'_>) {
     set_credits(value.local_max_debt, line.reborrow().init_local_max_debt());
     set_credits(value.remote_max_debt, line.reborrow().init_remote_max_debt());
     set_credits(value.local_pending_debt, line.reborrow().init_local_pending_debt());
-    set_credits(value.remote_pending_debt, line.init_remote_pending_debt());
+    set_credits(value.remote_pending_debt, line.reborrow().init_remote_pending_debt());
+    set_credits(value.exposure, line.init_exposure());
 }
 
 fn line_of(line: line_report::Reader<'_>) -> Decoded<LineReport> {
@@ -257,6 +341,7 @@ fn line_of(line: line_report::Reader<'_>) -> Decoded<LineReport> {
         remote_max_debt: limit("remoteMaxDebt", line.get_remote_max_debt()?)?,
         local_pending_debt: credits(line.get_local_pending_debt()?),
         remote_pending_debt: credits(line.get_remote_pending_debt()?),
+        exposure: credits(line.get_exposure()?),
     })
 }
 

@@ -9,7 +9,11 @@ use offset_proto::{
     friend::*,
     index::*,
     relay::{CircuitId, ClientToRelay, MAX_DATA_BYTES, RelayToClient},
-    report::{CurrencyReport, CurrencyStatus, FriendReport, LineReport},
+    report::{
+        CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, InconsistentReport,
+        LineReport, ProvenReport, TermsReport,
+    },
+    reset::*,
     session::{Bye, Control, DecodeError, Hello, MAX_FEATURES, Packet, Purpose, Wire},
 };
 use proptest::{prelude::*, sample::Index};
@@ -243,6 +247,46 @@ fn limits_are_below_two_to_the_127() {
     assert_eq!(refused(limited(Credits(Credits::LIMIT.0 + 1))), "maxDebt");
 }
 
+fn inconsistency(change: impl FnOnce(&mut Inconsistency)) -> FriendMessage {
+    let body = ResetTermsBody { epoch: 1, ..ResetTermsBody::default() };
+    let terms = ResetTerms { body, signature: Signature::from([2; 64]) };
+    let mut message = Inconsistency { terms, collected: Vec::new() };
+    change(&mut message);
+    FriendMessage::Inconsistency(Box::new(message))
+}
+
+#[test]
+fn terms_of_a_reset_have_limits() {
+    let rows = |names: Vec<String>| {
+        let row = |name: String| ResetBalance {
+            currency: name.parse().unwrap(),
+            balance: Balance::new(-i128::MAX).unwrap(),
+        };
+        inconsistency(|message| message.terms.body.balances = names.into_iter().map(row).collect())
+    };
+    let many = |count| rows((0..count).map(|n| format!("a-longer-name{n:03}")).collect());
+    accepted(many(MAX_CURRENCIES));
+    assert_eq!(refused(many(MAX_CURRENCIES + 1)), "balances");
+    assert_eq!(refused(rows(vec!["b".to_owned(), "a".to_owned()])), "balances");
+    assert_eq!(refused(rows(vec!["a".to_owned(), "a".to_owned()])), "balances");
+
+    let collected = |count| {
+        let entry = Collected {
+            currency: "a-longer-name123".parse().unwrap(),
+            request_id: [1; 16].into(),
+            dest_hashed_lock: [2; 32].into(),
+            is_complete: true,
+            response_hash: [3; 32].into(),
+            signature: [4; 64].into(),
+            src_plain_lock: [5; 32].into(),
+            dest_plain_lock: [6; 32].into(),
+        };
+        inconsistency(|message| message.collected = vec![entry; count])
+    };
+    accepted(collected(MAX_COLLECTED));
+    assert_eq!(refused(collected(MAX_COLLECTED + 1)), "collected");
+}
+
 #[test]
 fn the_lowest_balance_is_refused() {
     // -2^127 cannot be built, so it is made of the bytes of -(2^127-1).
@@ -303,6 +347,32 @@ fn index_lists_have_limits() {
     assert_eq!(refused(query(MAX_EXCLUDED_EDGES + 1, 1)), "exclude");
     assert_eq!(refused(query(0, 0)), "maxParts");
     assert_eq!(refused(query(0, u8::try_from(MAX_PARTS).unwrap() + 1)), "maxParts");
+
+    let cycles = |first: Vec<PublicKey>, last: Vec<PublicKey>, edges: usize| {
+        let ends = |keys: Vec<PublicKey>| {
+            keys.into_iter().map(|friend| CycleEnd { friend, most: Credits(1) }).collect()
+        };
+        ClientToIndex::RequestCycles {
+            request_id: RouteRequestId(1),
+            query: CycleQuery {
+                currency: currency.clone(),
+                node: key(1_000),
+                first: ends(first),
+                last: ends(last),
+                max_fee_ppm: 1,
+                exclude: vec![Edge { from: key(3), to: key(4) }; edges],
+            },
+        }
+    };
+    let most = u64::try_from(MAX_CYCLE_ENDS).unwrap();
+    let others = |count: u64| (0..count).map(|n| key(2_000 + n)).collect::<Vec<_>>();
+    accepted(cycles(some_keys(most), others(most), MAX_EXCLUDED_EDGES));
+    assert_eq!(refused(cycles(some_keys(most + 1), vec![], 0)), "first");
+    assert_eq!(refused(cycles(vec![], some_keys(most + 1), 0)), "last");
+    assert_eq!(refused(cycles(vec![], vec![], MAX_EXCLUDED_EDGES + 1)), "exclude");
+    assert_eq!(refused(cycles(vec![key(1), key(1)], vec![], 0)), "first, last");
+    assert_eq!(refused(cycles(vec![key(1)], vec![key(1)], 0)), "first, last");
+    assert_eq!(refused(cycles(vec![key(1_000)], vec![], 0)), "first, last");
 
     let digest = |nodes: Vec<PublicKey>| {
         let entry = |node| DigestEntry { node, epoch: 1, counter: 1 };
@@ -393,8 +463,35 @@ fn a_friend_takes_no_more_than_its_size() {
         CurrencyStatus::Active(LineReport::default()),
         CurrencyStatus::Proposed { local: Some(proposal), remote: Some(proposal) },
     ];
+    let terms = |count: usize| TermsReport {
+        reset_token: HashResult::from_bytes([1; 32]),
+        epoch: 1,
+        pending: true,
+        balances: (0..count)
+            .map(|n| ResetBalance {
+                currency: format!("{n:016}").parse().unwrap(),
+                balance: Balance::ZERO,
+            })
+            .collect(),
+    };
+    let inconsistent = |count: usize| InconsistentReport {
+        reason: Text::cut(&text(256)),
+        local: terms(count),
+        remote: Some(terms(count)),
+        accepted: true,
+        proven: (0..count)
+            .map(|n| ProvenReport {
+                currency: format!("{n:016}").parse().unwrap(),
+                local: Credits::LIMIT,
+                remote: Credits::LIMIT,
+            })
+            .collect(),
+    };
     for (relays, currencies) in [(0, 0), (1, 1), (16, 64)] {
-        for status in &statuses {
+        for (status, standing) in statuses.iter().zip([
+            FriendStanding::Consistent,
+            FriendStanding::Inconsistent(Box::new(inconsistent(currencies))),
+        ]) {
             let currency = |n: usize| CurrencyReport {
                 currency: format!("{n:016}").parse().unwrap(),
                 rate: Rate::default(),
@@ -406,7 +503,7 @@ fn a_friend_takes_no_more_than_its_size() {
                 relays: vec![relay.clone(); relays],
                 enabled: true,
                 online: true,
-                consistent: true,
+                standing: standing.clone(),
                 last_error: Text::cut(&text(256)),
                 currencies: (0..currencies).map(currency).collect(),
             };
@@ -419,4 +516,31 @@ fn a_friend_takes_no_more_than_its_size() {
             assert!(friend.size() < 2 * takes, "{takes} far below {}", friend.size());
         }
     }
+}
+
+#[test]
+fn a_cycle_ends_where_it_began_and_names_nobody_else_twice() {
+    let answer = |count: usize, keys: Vec<PublicKey>| {
+        let route = Route { keys, amount: Credits(1), fee: Credits(1) };
+        IndexToClient::Cycles {
+            request_id: RouteRequestId(1),
+            cycles: vec![Cycle { route, age_ms: 1 }; count],
+            cut_short: false,
+        }
+    };
+    let closed = |count: u64| {
+        let mut keys = some_keys(count);
+        keys.push(keys[0]);
+        keys
+    };
+    accepted(answer(MAX_CYCLES, closed(31)));
+    accepted(answer(1, closed(3)));
+    assert_eq!(refused(answer(MAX_CYCLES + 1, closed(3))), "cycles");
+    assert_eq!(refused(answer(1, closed(32))), "keys");
+    assert_eq!(refused(answer(1, closed(2))), "keys");
+    assert_eq!(refused(answer(1, vec![])), "keys");
+    assert_eq!(refused(answer(1, some_keys(4))), "keys");
+    let [a, b, c] = [key(1), key(2), key(3)];
+    assert_eq!(refused(answer(1, vec![a, b, b, c, a])), "keys");
+    assert_eq!(refused(answer(1, vec![a, b, a, c, a])), "keys");
 }

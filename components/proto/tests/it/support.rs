@@ -11,6 +11,7 @@ use offset_proto::{
     payment::{Invoice, Receipt},
     relay::*,
     report::*,
+    reset::*,
     session::{Bye, Control, Hello, Packet, Purpose},
 };
 use proptest::{
@@ -102,8 +103,36 @@ pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
         1 => resume,
         4 => move_token().prop_map(|token| FriendMessage::MoveToken(Box::new(token))),
         1 => any::<u64>().prop_map(|counter| FriendMessage::TokenWanted { counter }),
+        2 => inconsistency().prop_map(|message| FriendMessage::Inconsistency(Box::new(message))),
+        1 => (hash(), signature()).prop_map(|(reset_token, signature)| {
+            FriendMessage::AcceptReset(AcceptReset { reset_token, signature })
+        }),
+        1 => any::<u64>().prop_map(|epoch| FriendMessage::Removed { epoch }),
     ]
     .boxed()
+}
+
+fn inconsistency() -> impl Strategy<Value = Inconsistency> {
+    let balances = btree_map(currency(), balance(), 0..4).prop_map(|balances| {
+        balances
+            .into_iter()
+            .map(|(currency, balance)| ResetBalance { currency, balance })
+            .collect::<Vec<_>>()
+    });
+    let ids = (option::of(hash()), option::of(hash()));
+    let collect =
+        (request_id(), lock(), lock()).prop_map(|(request_id, src_plain_lock, dest_plain_lock)| {
+            Collect { request_id, src_plain_lock, dest_plain_lock }
+        });
+    let collected = (currency(), response(), collect)
+        .prop_map(|(currency, response, collect)| Collected::of(currency, &response, &collect));
+    let terms = (any::<u64>(), balances, any::<bool>(), ids, signature()).prop_map(
+        |(epoch, balances, pending, (last, previous), signature)| ResetTerms {
+            body: ResetTermsBody { epoch, balances, pending, last, previous },
+            signature,
+        },
+    );
+    (terms, vec(collected, 0..4)).prop_map(|(terms, collected)| Inconsistency { terms, collected })
 }
 
 pub(crate) fn move_token() -> impl Strategy<Value = MoveToken> {
@@ -225,6 +254,10 @@ pub(crate) fn client_to_index() -> BoxedStrategy<ClientToIndex> {
             request_id: RouteRequestId(id),
             query
         }),
+        (any::<u64>(), cycle_query()).prop_map(|(id, query)| ClientToIndex::RequestCycles {
+            request_id: RouteRequestId(id),
+            query
+        }),
     ]
     .boxed()
 }
@@ -241,8 +274,32 @@ pub(crate) fn index_to_client() -> BoxedStrategy<IndexToClient> {
             request_id: RouteRequestId(id),
             reason
         }),
+        (any::<u64>(), vec(cycle(), 0..=8), any::<bool>()).prop_map(|(id, cycles, cut_short)| {
+            IndexToClient::Cycles { request_id: RouteRequestId(id), cycles, cut_short }
+        }),
     ]
     .boxed()
+}
+
+fn cycle_query() -> impl Strategy<Value = CycleQuery> {
+    (currency(), keys(1..=9), vec(credits(), 8), any::<u32>(), vec(edge(), 0..4)).prop_map(
+        |(currency, keys, most, max_fee_ppm, exclude)| {
+            let ends = keys[1..].iter().zip(most);
+            let mut first: Vec<CycleEnd> =
+                ends.map(|(friend, most)| CycleEnd { friend: *friend, most }).collect();
+            let last = first.split_off(first.len() / 2);
+            CycleQuery { currency, node: keys[0], first, last, max_fee_ppm, exclude }
+        },
+    )
+}
+
+fn cycle() -> impl Strategy<Value = Cycle> {
+    (keys(3..=31), credits(), credits(), any::<u64>()).prop_map(
+        |(mut keys, amount, fee, age_ms)| {
+            keys.push(keys[0]);
+            Cycle { route: Route { keys, amount, fee }, age_ms }
+        },
+    )
 }
 
 pub(crate) fn index_peer_message() -> BoxedStrategy<IndexPeerMessage> {
@@ -404,6 +461,7 @@ fn config() -> BoxedStrategy<ConfigRequest> {
         any::<bool>().prop_map(|accept| C::SetSpontaneous { accept }),
         (default(), 0..=MAX_DECIMALS)
             .prop_map(|(currency, decimals)| C::SetDecimals { currency, decimals }),
+        (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
     ]
     .boxed()
 }
@@ -593,34 +651,70 @@ fn server_report() -> impl Strategy<Value = ServerReport> {
 }
 
 fn friend_report() -> impl Strategy<Value = FriendReport> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>());
     let currencies = vec(currency_report(), 0..4);
-    (name(), key(), vec(server(), 0..3), flags, text(), currencies).prop_map(
-        |(name, public_key, relays, flags, last_error, currencies)| FriendReport {
+    (name(), key(), vec(server(), 0..3), flags, text(), currencies, standing()).prop_map(
+        |(name, public_key, relays, flags, last_error, currencies, standing)| FriendReport {
             name,
             public_key,
             relays,
             enabled: flags.0,
             online: flags.1,
-            consistent: flags.2,
             last_error,
             currencies,
+            standing,
+        },
+    )
+}
+
+fn standing() -> BoxedStrategy<FriendStanding> {
+    let proven = vec((currency(), credits(), credits()), 0..3).prop_map(|rows| {
+        let row = |(currency, local, remote)| ProvenReport { currency, local, remote };
+        rows.into_iter().map(row).collect()
+    });
+    let inconsistent = (text(), terms(), option::of(terms()), any::<bool>(), proven).prop_map(
+        |(reason, local, remote, accepted, proven)| {
+            let report = InconsistentReport { reason, local, remote, accepted, proven };
+            FriendStanding::Inconsistent(Box::new(report))
+        },
+    );
+    prop_oneof![
+        Just(FriendStanding::Consistent),
+        inconsistent,
+        Just(FriendStanding::Removing),
+        Just(FriendStanding::RemovedByFriend),
+    ]
+    .boxed()
+}
+
+fn terms() -> impl Strategy<Value = TermsReport> {
+    let balances = vec((currency(), balance()), 0..3).prop_map(|rows| {
+        rows.into_iter().map(|(currency, balance)| ResetBalance { currency, balance }).collect()
+    });
+    (hash(), any::<u64>(), any::<bool>(), balances).prop_map(
+        |(reset_token, epoch, pending, balances)| TermsReport {
+            reset_token,
+            epoch,
+            pending,
+            balances,
         },
     )
 }
 
 fn currency_report() -> impl Strategy<Value = CurrencyReport> {
     let flags = (any::<bool>(), any::<bool>());
-    let line = (balance(), flags, limit(), limit(), credits(), credits()).prop_map(
-        |(balance, flags, local_max_debt, remote_max_debt, local_pending, remote_pending)| {
+    let frozen = (credits(), credits(), credits());
+    let line = (balance(), flags, limit(), limit(), frozen).prop_map(
+        |(balance, flags, local_max_debt, remote_max_debt, frozen)| {
             CurrencyStatus::Active(LineReport {
                 balance,
                 local_requests_open: flags.0,
                 remote_requests_open: flags.1,
                 local_max_debt,
                 remote_max_debt,
-                local_pending_debt: local_pending,
-                remote_pending_debt: remote_pending,
+                local_pending_debt: frozen.0,
+                remote_pending_debt: frozen.1,
+                exposure: frozen.2,
             })
         },
     );

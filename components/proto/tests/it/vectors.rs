@@ -8,6 +8,7 @@ use offset_proto::{
     friend::*,
     index::*,
     payment::{Invoice, ResponseTerms},
+    reset::{AcceptReset, ResetBalance, ResetTermsBody},
 };
 
 fn identity(number: u8) -> Identity {
@@ -98,6 +99,47 @@ fn move_token() {
     assert_eq!(hex(token.id()), "256016b502e5efc8c583086a9ba53f6061902cdfc90c2f6932ecdd7a9ad46e16");
     assert_eq!(token.verify(&identity(1).public_key()), Some(token.id()));
     assert_eq!(token.verify(&identity(2).public_key()), None);
+}
+
+#[test]
+fn terms_of_a_reset() {
+    let row = |currency: &str, balance| ResetBalance {
+        currency: currency.parse().unwrap(),
+        balance: Balance::new(balance).unwrap(),
+    };
+    let body = ResetTermsBody {
+        epoch: 3,
+        balances: vec![row("credit", -70), row("usd", 5)],
+        pending: true,
+        last: Some([0x11; 32].into()),
+        previous: None,
+    };
+    assert_eq!(
+        hex(hash(&body.canonical_bytes())),
+        "00eb31183ff618efd55381d45c262dd09f63568febbe69f2fea24888e9b5823d"
+    );
+    let (proposer, friend) = (identity(1).public_key(), identity(2).public_key());
+    let terms = body.sign(&identity(1), &friend);
+    assert_eq!(
+        hex(terms.signature),
+        "e96091683774ba3daf61a8ddb2cf7aae57ae3f5b740b31e59408962012e7d6e1\
+         bc50bb3f12551e6f0fbb69f22273e0a4e8b5e5c47fc76b2082032d4642333108"
+    );
+    let token = terms.token(&proposer, &friend);
+    assert_eq!(hex(token), "afc26fe84a256fefaaa42275240046860d18606a87eee2517e1a4499bf3f4a3b");
+    assert!(terms.verify(&proposer, &friend));
+    assert!(!terms.verify(&friend, &proposer), "another's terms");
+    assert!(!terms.verify(&proposer, &identity(3).public_key()), "terms for another friend");
+    assert_ne!(terms.token(&proposer, &identity(3).public_key()), token);
+
+    let accept = AcceptReset::sign(token, &identity(2));
+    assert_eq!(
+        hex(accept.signature),
+        "65bf683cbcf46eaf53bcb9cbcc9724a31d621bb659bf34047cae80563861e6dd\
+         f32d8565018ba1a25c29edc03d3766c581ce3e155ab83323ce667c1365268c0f"
+    );
+    assert!(accept.verify(&friend) && !accept.verify(&proposer));
+    assert!(!AcceptReset { reset_token: [0; 32].into(), ..accept }.verify(&friend));
 }
 
 #[test]

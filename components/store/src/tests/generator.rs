@@ -8,9 +8,9 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Attempt, Channel, FriendInfo, IndexServer, InvoiceRow, JournalRow, LineRow, Link, Part,
-        PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
-        State,
+        Agreement, Attempt, Channel, FriendInfo, Inconsistent, IndexServer, InvoiceRow, JournalRow,
+        LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow,
+        Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -22,6 +22,7 @@ use offset_proto::{
     },
     index::Edge,
     payment::{Invoice, Receipt},
+    reset::{AcceptReset, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
 use super::key;
@@ -56,7 +57,10 @@ impl Generator {
             }
             7 if self.coin() => changes.push(match self.below(4) {
                 0 => Change::ForgetJournal(self.below(20)),
-                1 => Change::Journal(self.below(20), JournalRow::Payment(PaymentId::from_bytes([self.byte(9); 16]))),
+                1 => Change::Journal(
+                    self.below(20),
+                    JournalRow::Payment(PaymentId::from_bytes([self.byte(9); 16])),
+                ),
                 _ => Change::Journal(self.below(20), JournalRow::Invoice(self.fixed().into())),
             }),
             7 if self.coin() => {
@@ -165,14 +169,50 @@ impl Generator {
 
     fn channel(&mut self) -> Channel {
         Channel {
-            inconsistent: self.maybe(|_| Text::cut("it \"cannot\" be explained")),
+            inconsistent: self.maybe(|some| {
+                Box::new(Inconsistent {
+                    reason: Text::cut("it \"cannot\" be explained"),
+                    local: some.terms(),
+                    remote: some.maybe(Self::terms),
+                    accepted: some.maybe(Self::acceptance),
+                })
+            }),
+            highest_epoch: self.number(),
+            removed_by_friend: self.coin(),
+            reset: self.maybe(|some| {
+                Box::new(Agreement {
+                    proposer: some.pick(&Side::BOTH),
+                    terms: some.terms(),
+                    acceptance: some.acceptance(),
+                })
+            }),
             epoch: self.below(3),
             counter: self.number(),
             token_id: self.fixed().into(),
+            own_tokens: [
+                self.maybe(|some| some.fixed().into()),
+                self.maybe(|some| some.fixed().into()),
+            ],
             last_sent: self.maybe(|some| some.token().into()),
             relays_sent: self.maybe(|some| some.list(Self::server)),
             relays_confirmed: self.maybe(|some| some.list(Self::server)),
         }
+    }
+
+    fn terms(&mut self) -> ResetTerms {
+        let body = ResetTermsBody {
+            epoch: self.number(),
+            balances: self
+                .by_currency(|some, currency| ResetBalance { currency, balance: some.balance() }),
+            pending: self.coin(),
+            last: self.maybe(|some| some.fixed().into()),
+            previous: self.maybe(|some| some.fixed().into()),
+        };
+        ResetTerms { body, signature: self.signature() }
+    }
+
+    fn acceptance(&mut self) -> AcceptReset {
+        AcceptReset { reset_token: self.fixed().into(), signature: self.signature() }
     }
 
     fn token(&mut self) -> MoveToken {

@@ -219,6 +219,11 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             }
             set_rate(*rate, set.init_rate());
         }
+        ConfigRequest::ResetFriend { friend, reset_token } => {
+            let mut reset = config.init_reset_friend();
+            reset.set_friend(friend.as_str());
+            reset.set_reset_token(reset_token.as_bytes());
+        }
     }
 }
 
@@ -245,6 +250,10 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             decimals: decimals(set.get_decimals())?,
         },
         Which::SetSpontaneous(accept) => ConfigRequest::SetSpontaneous { accept },
+        Which::ResetFriend(reset) => ConfigRequest::ResetFriend {
+            friend: parse("friend", reset.get_friend())?,
+            reset_token: fixed("resetToken", reset.get_reset_token())?,
+        },
         Which::AddFriend(add) => ConfigRequest::AddFriend {
             name: parse("name", add.get_name())?,
             public_key: key("publicKey", add.get_public_key())?,

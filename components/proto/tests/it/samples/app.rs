@@ -1,6 +1,6 @@
 //! What applications ask.
 
-use offset_crypto::{InvoiceId, Nonce, PaymentId};
+use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId};
 use offset_proto::{
     Credits, Rate, Timestamp,
     app::{AppRequest, ConfigRequest, CreateInvoice, PayRequest, PaymentTarget},
@@ -94,6 +94,10 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
             rate: Rate { ppm: 5_000, add: 1 },
         },
         "setDefaultCurrency": C::SetDefaultCurrency { .. } => C::SetDefaultCurrency { currency: currency() },
+        "resetFriend": C::ResetFriend { .. } => C::ResetFriend {
+            friend: friend(),
+            reset_token: HashResult::from_bytes([0x24; 32]),
+        },
         "setDecimals": C::SetDecimals { .. } => C::SetDecimals { currency: Some(currency()), decimals: 2 },
         "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
     })

@@ -1,0 +1,169 @@
+//! `stctrl config reset-friend`: beginning an inconsistent channel again.
+
+use std::{
+    fmt::Write as _,
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+};
+
+use clap::Args;
+use offset_crypto::HashResult;
+use offset_proto::{
+    Balance, Credits, Currency,
+    app::ConfigRequest,
+    report::{CurrencyStatus, FriendReport, InconsistentReport, TermsReport},
+};
+use serde_json::{Value, json};
+
+use super::{FriendName, Session};
+use crate::manners::{Answer, Usage};
+
+/// Accept a friend's terms, and begin the channel again.
+#[derive(Debug, Args)]
+pub(super) struct ResetFriend {
+    #[command(flatten)]
+    name: FriendName,
+    /// Accept without being asked.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl ResetFriend {
+    /// Shows the terms of both sides, asks, and accepts exactly the friend's terms that were shown.
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
+        let name = &self.name.friend;
+        let friend = session.friend(name).await?;
+        let Some(inconsistent) = friend.standing.inconsistent() else {
+            anyhow::bail!("the channel with {name} is consistent; there is nothing to reset");
+        };
+        let text = terms_lines(&friend, inconsistent).join("\n");
+        let Some(remote) = &inconsistent.remote else {
+            anyhow::bail!(
+                "{name} has not told its terms yet; it does when it is connected next, see \
+                 `stctrl info friends -n {name}`"
+            );
+        };
+        if !self.yes {
+            ask(&text, &format!("Accept the terms of {name}?"))?;
+        }
+        let reset_token: HashResult = remote.reset_token;
+        let request = ConfigRequest::ResetFriend { friend: name.clone(), reset_token };
+        session.configure(request).await?;
+        Ok(Answer::new(text, to_json(inconsistent)))
+    }
+}
+
+/// Shows what it is about and waits for a yes on the terminal.
+///
+/// # Errors
+/// When there is no terminal, or the answer is another one.
+pub(super) fn ask(what: &str, question: &str) -> anyhow::Result<()> {
+    if !io::stdin().is_terminal() {
+        let message = "this needs a yes typed at a terminal; say --yes to go on without";
+        return Err(Usage(message.to_owned()).into());
+    }
+    write!(io::stderr(), "{what}\n{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => anyhow::bail!("nothing was changed"),
+    }
+}
+
+/// What a person decides by: why, and for each currency what would be under whose terms.
+pub(super) fn terms_lines(friend: &FriendReport, report: &InconsistentReport) -> Vec<String> {
+    let name = &friend.name;
+    let mut lines = vec![format!("inconsistent: {}", report.reason)];
+    for currency in currencies(friend, report) {
+        let mut line = format!(
+            "{currency} balance: {} now, {} by our terms, {} by {name}'s",
+            now(friend, currency).map_or_else(|| "none".to_owned(), |balance| balance.to_string()),
+            balance(Some(&report.local), currency),
+            balance(report.remote.as_ref(), currency),
+        );
+        if let Some(proven) = report.proven.iter().find(|proven| proven.currency == *currency) {
+            if proven.local != Credits::ZERO {
+                let _ = write!(line, "; we have proven that {name} owes {} of it", proven.local);
+            }
+            if proven.remote != Credits::ZERO {
+                let _ = write!(line, "; {name} has proven that we owe {} of it", proven.remote);
+            }
+        }
+        lines.push(line);
+    }
+    let pending = |terms: &TermsReport| terms.pending;
+    match (report.local.pending, report.remote.as_ref().is_some_and(pending)) {
+        (true, _) => lines.push("requests that are pending end with the old balances".to_owned()),
+        (false, true) => lines.push(format!("{name} has requests pending that would end")),
+        (false, false) => {}
+    }
+    lines.push(match (report.accepted, &report.remote) {
+        (true, _) => format!("{name}'s terms are accepted; waiting for {name}"),
+        (false, Some(_)) => format!(
+            "to begin again: `stctrl config reset-friend -n {name}` accepts {name}'s terms, or \
+             {name} accepts ours"
+        ),
+        (false, None) => format!("{name} has not told its terms yet"),
+    });
+    lines
+}
+
+/// The balance of a currency under some terms, as we see it; `?` while they are not known, 0 in
+/// terms that do not name it.
+pub(super) fn balance(terms: Option<&TermsReport>, currency: &Currency) -> String {
+    let Some(terms) = terms else {
+        return "?".to_owned();
+    };
+    let row = terms.balances.iter().find(|row| row.currency == *currency);
+    row.map_or(Balance::ZERO, |row| row.balance).to_string()
+}
+
+fn now(friend: &FriendReport, currency: &Currency) -> Option<Balance> {
+    let report = friend.currencies.iter().find(|report| report.currency == *currency)?;
+    match &report.status {
+        CurrencyStatus::Active(line) => Some(line.balance),
+        CurrencyStatus::Proposed { .. } => None,
+    }
+}
+
+fn currencies<'a>(friend: &'a FriendReport, report: &'a InconsistentReport) -> Vec<&'a Currency> {
+    let terms = [Some(&report.local), report.remote.as_ref()];
+    let named = terms.into_iter().flatten().flat_map(|terms| &terms.balances);
+    let active = friend.currencies.iter().filter(|row| now(friend, &row.currency).is_some());
+    let mut all: Vec<_> =
+        named.map(|row| &row.currency).chain(active.map(|row| &row.currency)).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The same as JSON.
+pub(super) fn to_json(report: &InconsistentReport) -> Value {
+    let terms = |terms: &TermsReport| {
+        let balances: serde_json::Map<_, _> = terms
+            .balances
+            .iter()
+            .map(|row| (row.currency.to_string(), Value::from(row.balance.to_string())))
+            .collect();
+        json!({
+            "reset_token": terms.reset_token.to_string(),
+            "epoch": terms.epoch,
+            "pending": terms.pending,
+            "balances": balances,
+        })
+    };
+    let proven = report.proven.iter().map(|proven| {
+        json!({
+            "currency": proven.currency.as_str(),
+            "by_us": proven.local.to_string(),
+            "by_friend": proven.remote.to_string(),
+        })
+    });
+    json!({
+        "reason": report.reason.as_str(),
+        "local_terms": terms(&report.local),
+        "remote_terms": report.remote.as_ref().map(terms),
+        "accepted": report.accepted,
+        "proven": proven.collect::<Vec<_>>(),
+    })
+}
