@@ -82,14 +82,12 @@ async fn a_thousand_friends_are_reported_and_followed() {
     check(events.report());
     let (friend, new_name) = (name(500), name(500_000));
     node.config(ConfigRequest::SetFriendName { friend, new_name: new_name.clone() }).await;
-    match events.next().await.unwrap() {
-        AppEvent::Mutation { mutation, .. } => {
-            assert!(
-                matches!(*mutation, ReportMutation::SetFriend(friend) if friend.name == new_name)
-            );
-        }
-        other => panic!("{other:?}"),
-    }
+    let event = events.next().await.unwrap();
+    let renamed = |mutation: &ReportMutation| matches!(mutation, ReportMutation::SetFriend(friend) if friend.name == new_name);
+    assert!(
+        matches!(&event, AppEvent::Mutation { mutation, .. } if renamed(mutation)),
+        "{event:?}"
+    );
     assert_eq!(events.report(), &node.report().await);
 }
 
