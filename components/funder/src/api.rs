@@ -118,6 +118,13 @@ pub struct Ended {
     pub invoices: BTreeMap<InvoiceId, InvoiceRow>,
 }
 
+/// For what routes are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RoutesFor {
+    /// For a payment.
+    Payment(PaymentId),
+}
+
 /// Why no routes came for a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoutesError {
@@ -164,8 +171,8 @@ pub enum Effect {
     /// leave before its batch is durable: nobody is owed anything by it, and after a crash it is
     /// asked again.
     FindRoutes {
-        /// For which payment.
-        payment_id: PaymentId,
+        /// For what.
+        asker: RoutesFor,
         /// What to ask.
         query: RouteQuery,
     },

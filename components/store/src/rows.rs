@@ -3,6 +3,8 @@
 //! Each table has a `write` that gives a row's values in the order of its columns and a `read` that
 //! takes them in the same order and checks what can be checked within the row.
 
+pub(crate) mod history;
+
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_funder::{
     Side, Sided,
@@ -49,6 +51,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&journal::TABLE, |row| journal::read(row).map(drop)),
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
+    (&history::TABLE, |row| history::read(row).map(drop)),
 ];
 
 pub(crate) mod node {
@@ -335,6 +338,7 @@ pub(crate) mod pending {
             "src_plain_lock",
             "link",
             "closing",
+            "passed_on",
             "since",
         ],
     );
@@ -348,8 +352,17 @@ pub(crate) mod pending {
 
     /// `key` without the request id, which is the row's own.
     pub(crate) fn write(key: Values, row: &Pending) -> Values {
-        let Pending { request, stage, released, response, src_plain_lock, link, closing, since } =
-            row;
+        let Pending {
+            request,
+            stage,
+            released,
+            response,
+            src_plain_lock,
+            link,
+            closing,
+            passed_on,
+            since,
+        } = row;
         let Request {
             request_id,
             src_hashed_lock,
@@ -376,6 +389,7 @@ pub(crate) mod pending {
             .put(src_plain_lock)
             .put(link)
             .put(closing)
+            .put(passed_on)
             .put(since)
     }
 
@@ -401,6 +415,7 @@ pub(crate) mod pending {
             src_plain_lock: row.take()?,
             link: row.take()?,
             closing: row.take()?,
+            passed_on: row.take()?,
             since: row.take()?,
         };
         check(&pending)?;
@@ -578,6 +593,7 @@ pub(crate) mod payment {
         1,
         &[
             "payment_id",
+            "ended",
             "phase",
             "receipt",
             "fee",
@@ -594,13 +610,15 @@ pub(crate) mod payment {
             "created_at",
             "deadline",
             "note",
+            "max_parts",
             "exclude",
-            "attempt",
+            "searching_since",
+            "attempts",
             "last_failure",
         ],
     );
     /// The rows that are part of the state, in the words of the table's partial index.
-    pub(crate) const NOT_ENDED: &str = "phase IN ('routing', 'requesting', 'committed')";
+    pub(crate) const NOT_ENDED: &str = "ended = 0";
 
     pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         let PaymentRow {
@@ -616,12 +634,14 @@ pub(crate) mod payment {
             created_at,
             deadline,
             note,
+            max_parts,
             exclude,
-            attempt,
+            searching_since,
+            attempts,
             last_failure,
             phase,
         } = row;
-        write_phase(Values::default().put(id), phase)
+        write_phase(Values::default().put(id).put(&row.is_ended()), phase)
             .put(app)
             .put(contents)
             .put(invoice_id)
@@ -634,13 +654,16 @@ pub(crate) mod payment {
             .put(created_at)
             .put(deadline)
             .put(note)
+            .put(max_parts)
             .put(exclude)
-            .put(attempt)
+            .put(searching_since)
+            .put(attempts)
             .put(last_failure)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
         let id = row.take()?;
+        let ended: bool = row.take()?;
         let phase = read_phase(row)?;
         let payment = PaymentRow {
             phase,
@@ -656,10 +679,15 @@ pub(crate) mod payment {
             created_at: row.take()?,
             deadline: row.take()?,
             note: row.take()?,
+            max_parts: row.take()?,
             exclude: row.take()?,
-            attempt: row.take()?,
+            searching_since: row.take()?,
+            attempts: row.take()?,
             last_failure: row.take()?,
         };
+        if ended != payment.is_ended() {
+            return Err("whether it has ended does not fit its phase and parts".to_owned());
+        }
         Ok((id, payment))
     }
 
@@ -667,6 +695,7 @@ pub(crate) mod payment {
         let (word, paid, failure) = match phase {
             Phase::Routing => ("routing", None, None),
             Phase::Requesting => ("requesting", None, None),
+            Phase::Complete => ("complete", None, None),
             Phase::Committed => ("committed", None, None),
             Phase::Succeeded { receipt, fee } => ("succeeded", Some((receipt, fee)), None),
             Phase::Failed(failure) => ("failed", None, Some(failure)),
@@ -687,6 +716,7 @@ pub(crate) mod payment {
         Ok(match (word.as_str(), receipt, fee, failure) {
             ("routing", None, None, None) => Phase::Routing,
             ("requesting", None, None, None) => Phase::Requesting,
+            ("complete", None, None, None) => Phase::Complete,
             ("committed", None, None, None) => Phase::Committed,
             ("succeeded", Some(receipt), Some(fee), None) => Phase::Succeeded { receipt, fee },
             ("failed", None, None, Some(failure)) => Phase::Failed(failure),

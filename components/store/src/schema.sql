@@ -111,6 +111,7 @@ CREATE TABLE pending (
     src_plain_lock TEXT,
     link TEXT NOT NULL,
     closing INTEGER NOT NULL,
+    passed_on TEXT,
     since INTEGER NOT NULL,
     row_check TEXT NOT NULL,
     PRIMARY KEY (friend, currency, sender, request_id),
@@ -164,6 +165,8 @@ CREATE TABLE sets (
 -- Payments of this node, ended ones included.
 CREATE TABLE payments (
     payment_id TEXT PRIMARY KEY,
+    -- It has its answer, and nothing of it is pending.
+    ended INTEGER NOT NULL,
     phase TEXT NOT NULL,
     receipt TEXT,
     fee TEXT,
@@ -180,13 +183,15 @@ CREATE TABLE payments (
     created_at INTEGER NOT NULL,
     deadline INTEGER NOT NULL,
     note TEXT NOT NULL,
+    max_parts INTEGER NOT NULL,
     exclude TEXT NOT NULL,
-    attempt TEXT,
+    searching_since INTEGER NOT NULL,
+    attempts TEXT NOT NULL,
     last_failure TEXT,
     row_check TEXT NOT NULL
 ) STRICT;
 CREATE INDEX payments_not_ended ON payments (payment_id)
-    WHERE phase IN ('routing', 'requesting', 'committed');
+    WHERE ended = 0;
 
 -- The newest entries of the journal; each is about a payment or an invoice.
 CREATE TABLE journal (
@@ -211,3 +216,24 @@ CREATE TABLE settled (
     id TEXT PRIMARY KEY,
     row_check TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- The books: one row for every change of a balance. What a row tells besides depends on its kind.
+CREATE TABLE history (
+    sequence INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    friend TEXT NOT NULL,
+    friend_name TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    delta TEXT NOT NULL,
+    balance TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    payment_id TEXT,
+    invoice_id TEXT,
+    other_node TEXT,
+    forward_id TEXT,
+    amount TEXT,
+    fee TEXT,
+    words TEXT,
+    row_check TEXT NOT NULL
+) STRICT;
+CREATE INDEX history_of_line ON history (friend, currency, sequence);

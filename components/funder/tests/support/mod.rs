@@ -8,6 +8,7 @@
     reason = "each test binary uses another part of the harness"
 )]
 
+pub mod books;
 pub mod lab;
 pub mod puppet;
 
@@ -45,6 +46,8 @@ pub struct Node {
     pub invoices: BTreeMap<InvoiceId, InvoiceReport>,
     /// Ended payments as the disk keeps them.
     pub archive: BTreeMap<PaymentId, offset_funder::state::PaymentRow>,
+    /// The books as the disk keeps them.
+    pub books: books::Books,
     lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
@@ -92,6 +95,7 @@ impl Net {
                 ended_payments: BTreeMap::new(),
                 invoices: BTreeMap::new(),
                 archive: BTreeMap::new(),
+                books: books::Books::default(),
                 lines: BTreeMap::new(),
             }
         });
@@ -207,6 +211,7 @@ impl Net {
             max_fee: None,
             deadline_ms: None,
             note: "".parse().unwrap(),
+            max_parts: None,
         }
     }
 
@@ -323,12 +328,14 @@ impl Net {
         let it = &mut self.nodes[node];
         for change in changes {
             it.disk.apply(key, change).unwrap();
+            it.books.write(change);
             if let Change::Payment(id, row) = change
-                && row.phase.is_final()
+                && row.is_ended()
             {
                 it.archive.insert(*id, row.clone());
             }
         }
+        it.books.check(&it.disk);
     }
 
     fn perform(&mut self, node: usize, effect: Effect) {
@@ -346,10 +353,10 @@ impl Net {
                     self.disconnect(node, to);
                 }
             }
-            Effect::FindRoutes { payment_id, query } => {
+            Effect::FindRoutes { asker, query } => {
                 let answer = self.find(&query);
                 let (now, rng) = (self.now, &mut self.rng);
-                self.nodes[node].funder.handle_routes(now, rng, payment_id, answer);
+                self.nodes[node].funder.handle_routes(now, rng, asker, answer);
             }
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);
@@ -357,7 +364,10 @@ impl Net {
             Effect::Journal(JournalEvent { entry: JournalEntry::Payment(report), .. }) => {
                 let ended = !matches!(
                     report.status,
-                    PaymentStatus::Routing | PaymentStatus::Requesting | PaymentStatus::Committed
+                    PaymentStatus::Routing
+                        | PaymentStatus::Requesting
+                        | PaymentStatus::Complete
+                        | PaymentStatus::Committed
                 );
                 if ended {
                     self.nodes[node].ended_payments.insert(report.payment_id, *report);
@@ -534,6 +544,7 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     rows.insert(format!("{:?} {:?} {:?}", state.settings, state.relays, state.index_servers));
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
     rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.journal));
+    rows.insert(format!("{}", state.last_entry));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
         for (currency, line) in &friend.lines {
