@@ -5,7 +5,7 @@
 //! payment or invoice; how that stands is looked up when the entry is told.
 
 use offset_proto::app::{
-    AppError, AppReply, ErrorCode, EventPage, InvoiceReport, JournalEntry, JournalEvent, MAX_EVENTS,
+    AppError, AppReply, ErrorCode, EventPage, JournalEntry, JournalEvent, MAX_EVENTS,
 };
 
 use crate::{
@@ -88,8 +88,7 @@ impl Funder {
             }
             JournalRow::Invoice(id) => {
                 let row = self.state.invoices.get(&id).or_else(|| ended.invoices.get(&id))?;
-                let report = InvoiceReport { invoice: row.invoice.clone(), status: row.status };
-                Some(JournalEntry::Invoice(Box::new(report)))
+                Some(JournalEntry::Invoice(Box::new(self.invoice_report(row))))
             }
         }
     }

@@ -7,6 +7,7 @@
 
 mod support;
 
+use offset_crypto::Nonce;
 use offset_funder::{
     Config,
     api::{Command, Effect, Ended},
@@ -15,8 +16,8 @@ use offset_funder::{
 use offset_proto::{
     Credits,
     app::{
-        AppReply, CreateInvoice, ErrorCode, EventPage, InvoiceStatus, JournalEntry, JournalEvent,
-        MAX_EVENTS, PaymentStatus,
+        AppReply, CreateInvoice, ErrorCode, EventPage, Hold, InvoiceStatus, JournalEntry,
+        JournalEvent, MAX_EVENTS, PaymentStatus,
     },
 };
 use support::lab::Lab;
@@ -53,12 +54,18 @@ fn page(lab: &mut Lab, after: u64) -> Result<EventPage, ErrorCode> {
 
 fn cancelled_invoice(lab: &mut Lab) {
     let create = CreateInvoice {
+        nonce: Nonce::random(&mut lab.rng),
         currency: None,
         amount: Credits(1),
         description: "".parse().unwrap(),
         expires_in_ms: None,
+        hold: Hold::None,
     };
-    let Ok(AppReply::Invoice(report)) = lab.ask(Command::CreateInvoice(create)) else { panic!() };
+    let Ok(AppReply::Invoice(report)) =
+        lab.ask(Command::CreateInvoice { create: Box::new(create), ended: None })
+    else {
+        panic!()
+    };
     let invoice_id = report.invoice.id();
     lab.ask(Command::CancelInvoice { invoice_id, ended: None }).unwrap();
 }

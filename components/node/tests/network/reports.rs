@@ -2,10 +2,10 @@
 
 use futures::StreamExt as _;
 use offset_app::Error;
-use offset_crypto::{Identity, SeededRng};
+use offset_crypto::{Identity, Nonce, SeededRng, SystemRng};
 use offset_proto::{
     Balance, ServerAddress,
-    app::{AppEvent, ConfigRequest, CreateInvoice, ErrorCode, JournalEntry, JournalEvent},
+    app::{AppEvent, ConfigRequest, CreateInvoice, ErrorCode, Hold, JournalEntry, JournalEvent},
     report::{NodeReport, ReportMutation},
 };
 
@@ -92,14 +92,16 @@ async fn a_thousand_friends_are_reported_and_followed() {
 }
 
 async fn cancelled_invoices(node: &Node, count: usize) {
-    let terms = CreateInvoice {
+    let terms = || CreateInvoice {
+        nonce: Nonce::random(&mut SystemRng),
         currency: None,
         amount: offset_proto::Credits(1),
         description: "tea".parse().unwrap(),
         expires_in_ms: None,
+        hold: Hold::None,
     };
     for _ in 0..count {
-        let report = node.app.create_invoice(terms.clone()).await.unwrap();
+        let report = node.app.create_invoice(terms()).await.unwrap();
         node.app.cancel_invoice(report.invoice.id()).await.unwrap();
     }
 }

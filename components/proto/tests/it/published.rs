@@ -12,8 +12,8 @@ use offset_proto::{
     app::{AppLimits, AppReply, AppRequest, AppRequestId, AppToNode, NodeToApp, Permissions},
     canonical::{Canonical as _, index_table_hash},
     file::{
-        AppTicket, FriendFile, IdentityFile, IndexTicket, InvoiceFile, Kind, NodeEntry, NodeTicket,
-        OffsetFile, PublicFile, ReceiptFile, RelayTicket,
+        AppTicket, CommitFile, FriendFile, IdentityFile, IndexTicket, InvoiceFile, Kind, NodeEntry,
+        NodeTicket, OffsetFile, PaymentFile, PublicFile, ReceiptFile, RelayTicket,
     },
     index::IndexTable,
     payment::ResponseTerms,
@@ -247,7 +247,20 @@ fn file(kind: Kind) -> (String, Line) {
         }
         Kind::Friend => public(&FriendFile { public_key: key(1), relays: vec![server(5)] }),
         Kind::Invoice => public(&InvoiceFile(app::invoice())),
+        Kind::Commit => public(&CommitFile(app::commit())),
+        Kind::Payment => public(&payment_file()),
         Kind::Receipt => public(&ReceiptFile(reply::receipt())),
+    }
+}
+
+fn payment_file() -> PaymentFile {
+    let invoice = app::invoice();
+    PaymentFile {
+        payment_id: app::pay().payment_id,
+        invoice_id: invoice.id(),
+        dest_public_key: invoice.dest_public_key,
+        currency: invoice.currency,
+        dest_payment: invoice.dest_payment,
     }
 }
 

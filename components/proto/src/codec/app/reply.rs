@@ -1,18 +1,20 @@
 //! What a node answers and tells.
 
+use super::invoice::{
+    INVOICE_REPORT_WORDS, invoice_page, invoice_report, set_invoice_page, set_invoice_report,
+};
 use crate::{
     Timestamp,
     app::{
-        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, InvoiceReport,
-        InvoiceStatus, JournalEntry, JournalEvent, MAX_EVENTS, NodeToApp, PaymentFailure,
-        PaymentReport, PaymentStatus,
+        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, JournalEntry,
+        JournalEvent, MAX_EVENTS, NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
     },
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
         index::{multi_route_words, multi_routes, set_multi_route},
         key, list, mirror, parse,
-        payment::{invoice, receipt, set_invoice, set_receipt},
+        payment::{receipt, set_receipt},
         report::{
             friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
             set_mutation, set_report,
@@ -21,8 +23,7 @@ use crate::{
     },
     report::MAX_FRIENDS,
     schema::app_capnp::{
-        self, app_event, app_reply, invoice_report, journal_event, node_to_app, payment_failure,
-        payment_report,
+        self, app_event, app_reply, journal_event, node_to_app, payment_failure, payment_report,
     },
     session::{Control, Packet},
 };
@@ -30,11 +31,7 @@ use crate::{
 mirror!(
     ErrorCode, app_capnp::ErrorCode, schema_code, error_code,
     PermissionDenied NotFound AlreadyExists Invalid Refused Busy NoConnection Stopping
-    LimitReached
-);
-mirror!(
-    InvoiceStatus, app_capnp::InvoiceStatus, schema_status, invoice_status,
-    Open Committed Collected Cancelled Expired
+    LimitReached NotYet
 );
 
 pub(super) fn words(message: &NodeToApp) -> usize {
@@ -45,6 +42,7 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
             AppReply::Payment(_) | AppReply::Invoice(_) => 120,
             AppReply::Events(page) => 8 + 120 * page.events.len(),
+            AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
             AppEvent::Report { report, .. } => report_words(report),
@@ -113,6 +111,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
             events.set_up_to(page.up_to);
             events.set_last(page.last);
         }
+        AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
     }
 }
 
@@ -129,6 +128,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
             up_to: events.get_up_to(),
             last: events.get_last(),
         }),
+        Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
     })
 }
 
@@ -286,17 +286,5 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
             PaymentFailure::NoCapacity { available: credits(available?) }
         }
         Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
-    })
-}
-
-fn set_invoice_report(value: &InvoiceReport, mut report: invoice_report::Builder<'_>) {
-    set_invoice(&value.invoice, report.reborrow().init_invoice());
-    report.set_status(schema_status(value.status));
-}
-
-fn invoice_report(report: invoice_report::Reader<'_>) -> Decoded<InvoiceReport> {
-    Ok(InvoiceReport {
-        invoice: invoice(report.get_invoice()?)?,
-        status: invoice_status(report.get_status())?,
     })
 }

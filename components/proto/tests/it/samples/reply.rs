@@ -4,9 +4,9 @@ use offset_crypto::{HashResult, PaymentId, PlainLock, Signature};
 use offset_proto::{
     Credits, Rate, Timestamp,
     app::{
-        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, InvoiceReport,
-        InvoiceStatus, JournalEntry, JournalEvent, NodeToApp, PaymentFailure, PaymentReport,
-        PaymentStatus,
+        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, InvoiceCursor,
+        InvoicePage, InvoiceReport, InvoiceStatus, JournalEntry, JournalEvent, NodeToApp,
+        PaymentFailure, PaymentReport, PaymentStatus,
     },
     friend::{CancelReason, Proposal},
     payment::Receipt,
@@ -44,7 +44,7 @@ pub(crate) fn messages() -> Vec<(String, NodeToApp)> {
         all.push((format!("event/journal/payment/failed/{name}"), NodeToApp::Event(event)));
     }
     for (name, status) in invoice_statuses() {
-        let report = InvoiceReport { invoice: app::invoice(), status };
+        let report = InvoiceReport { invoice: app::invoice(), status, held: false };
         let entry = JournalEntry::Invoice(Box::new(report));
         let event = AppEvent::Journal(JournalEvent { number: 44, entry });
         all.push((format!("event/journal/invoice/{name}"), NodeToApp::Event(event)));
@@ -63,6 +63,9 @@ pub(crate) fn messages() -> Vec<(String, NodeToApp)> {
 
 fn replies() -> Vec<(&'static str, AppReply)> {
     let page = EventPage { events: journal().to_vec(), up_to: 42, last: 50 };
+    let next =
+        InvoiceCursor { created_at: Timestamp(1_700_000_000_000), invoice_id: app::invoice().id() };
+    let invoices = InvoicePage { invoices: vec![invoice()], next: Some(next) };
     one_of_each!(AppReply {
         "done": AppReply::Done => AppReply::Done,
         "report": AppReply::Report(_) => AppReply::Report(Box::new(report())),
@@ -70,6 +73,7 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "payment": AppReply::Payment(_) => AppReply::Payment(Box::new(payment(PaymentStatus::Routing))),
         "invoice": AppReply::Invoice(_) => AppReply::Invoice(Box::new(invoice())),
         "events": AppReply::Events(_) => AppReply::Events(page),
+        "invoices": AppReply::Invoices(_) => AppReply::Invoices(invoices),
     })
 }
 
@@ -85,6 +89,7 @@ fn codes() -> Vec<(&'static str, ErrorCode)> {
         "noConnection": C::NoConnection => C::NoConnection,
         "stopping": C::Stopping => C::Stopping,
         "limitReached": C::LimitReached => C::LimitReached,
+        "notYet": C::NotYet => C::NotYet,
     })
 }
 
@@ -147,6 +152,8 @@ fn invoice_statuses() -> Vec<(&'static str, InvoiceStatus)> {
     use InvoiceStatus as S;
     one_of_each!(InvoiceStatus {
         "open": S::Open => S::Open,
+        "requested": S::Requested => S::Requested,
+        "complete": S::Complete => S::Complete,
         "committed": S::Committed => S::Committed,
         "collected": S::Collected => S::Collected,
         "cancelled": S::Cancelled => S::Cancelled,
@@ -259,7 +266,7 @@ fn payment(status: PaymentStatus) -> PaymentReport {
 }
 
 fn invoice() -> InvoiceReport {
-    InvoiceReport { invoice: app::invoice(), status: InvoiceStatus::Open }
+    InvoiceReport { invoice: app::invoice(), status: InvoiceStatus::Open, held: true }
 }
 
 pub(crate) fn receipt() -> Receipt {
