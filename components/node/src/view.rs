@@ -62,6 +62,7 @@ impl View {
             ReportMutation::RemoveFriend(_)
             | ReportMutation::SetDefaultCurrency(_)
             | ReportMutation::SetAcceptsSpontaneous(_)
+            | ReportMutation::SetDecimals(..)
             | ReportMutation::SetRecovering(_) => {}
         }
         if let Some(report) = &mut self.observed {
@@ -169,6 +170,9 @@ mod tests {
             relays: vec![server(2), server(3)],
             index_servers: vec![server(4)],
             friends: vec![friend(5)],
+            more_friends: false,
+            decimals: BTreeMap::new(),
+            last_event: 0,
         }
     }
 

@@ -4,6 +4,7 @@
 mod codec;
 mod file;
 mod proof;
+mod published;
 mod samples;
 mod support;
 mod vectors;
