@@ -94,7 +94,8 @@ impl Funder {
             return self.derive_part(now, queues, at, &row);
         }
         if row.link == Link::None && !self.pair(at, &row) {
-            return self.find_ending(now, at, &row);
+            // It waits for what its next friend shows, or for the operator's word.
+            return;
         }
         if let Some(Link::Downstream(friend, id)) = self.pending(at, Side::Remote).map(|r| r.link) {
             let out = Place { friend, currency: at.currency.clone(), id };

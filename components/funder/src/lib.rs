@@ -45,7 +45,6 @@ pub mod credit;
 mod destination;
 mod dirty;
 mod due;
-mod endings;
 mod epoch;
 mod funder;
 mod guard;
