@@ -158,11 +158,14 @@ fn check(net: &Net, restored: usize, count: usize, seed: u64) {
     let sum: i128 = (0..count).map(|node| net.total(node)).sum();
     assert_eq!(sum, 0, "conservation");
     for node in (0..count).filter(|node| *node != restored) {
-        let paid = net.nodes[node].archive.values().map(|row| match &row.phase {
-            Phase::Succeeded { fee, .. } => i128::try_from(row.amount.0 + fee.0).unwrap(),
-            _ => 0,
-        });
-        let paid: i128 = paid.sum();
+        let paid: i128 = net.nodes[node]
+            .archive
+            .values()
+            .map(|row| {
+                let Phase::Succeeded { fee, .. } = &row.phase else { return 0 };
+                i128::try_from(row.amount.0 + fee.0).unwrap()
+            })
+            .sum();
         assert!(-paid <= net.total(node), "seed {seed}: node {node} lost by the restored one");
     }
 }
