@@ -116,6 +116,11 @@ struct ConfigRequest {
       friend @32 :Text;
       resetToken @33 :Data;                    # of the terms that the user was shown
     }
+    removeFriend :group {
+      # Ends a friendship: refused while anybody owes, waits while anything is pending.
+      friend @34 :Text;
+      forfeit @35 :Bool;                       # at once, whatever is owed or pending
+    }
   }
 }
 

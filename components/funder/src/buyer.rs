@@ -222,7 +222,7 @@ impl Funder {
         let (mut available, mut unfrozen) = (Credits::ZERO, Credits::ZERO);
         for (key, friend) in &self.state.friends {
             let credit = friend.lines.get(currency).and_then(|line| line.credit.as_ref());
-            let Some(credit) = credit.filter(|_| self.is_online(key)) else {
+            let Some(credit) = credit.filter(|_| self.is_serving(key)) else {
                 continue;
             };
             online = true;

@@ -214,7 +214,7 @@ impl Funder {
     ) {
         let result = match command {
             Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
-            Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
+            Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
                 self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
             }
@@ -306,6 +306,7 @@ impl Funder {
             }
             for friend in touched {
                 self.flush(now, friend);
+                self.finish_removal(now, friend);
             }
         }
         self.stepped();
@@ -367,6 +368,11 @@ impl Funder {
                 .get(key)
                 .and_then(|live| live.session.as_ref())
                 .is_some_and(|session| session.standing == Standing::Agreed)
+    }
+
+    /// Whether new requests may pass to and from a friend.
+    pub(crate) fn is_serving(&self, key: &PublicKey) -> bool {
+        self.is_online(key) && self.friend(key).is_some_and(|friend| !friend.info.removing)
     }
 
     /// Changes what only we know of a pending request.

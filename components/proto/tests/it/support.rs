@@ -429,6 +429,7 @@ fn config() -> BoxedStrategy<ConfigRequest> {
         currency().prop_map(|currency| C::SetDefaultCurrency { currency }),
         any::<bool>().prop_map(|accept| C::SetSpontaneous { accept }),
         (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
+        (name(), any::<bool>()).prop_map(|(friend, forfeit)| C::RemoveFriend { friend, forfeit }),
     ]
     .boxed()
 }

@@ -98,6 +98,10 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
             friend: friend(),
             reset_token: [0x23; 32].into(),
         },
+        "removeFriend": C::RemoveFriend { .. } => C::RemoveFriend {
+            friend: friend(),
+            forfeit: true,
+        },
     })
 }
 
