@@ -15,6 +15,10 @@ struct ClientToIndex {
       requestId @4 :UInt64;    # names the answer
       query @5 :RouteQuery;
     }
+    requestCycles :group {
+      requestId @6 :UInt64;    # names the answer; one row of numbers with requestRoutes
+      query @7 :CycleQuery;
+    }
   }
 }
 
@@ -37,6 +41,11 @@ struct IndexToClient {
     refused :group {
       requestId @9 :UInt64;
       reason @10 :Text;
+    }
+    cycles :group {
+      requestId @11 :UInt64;
+      cycles @12 :List(Cycle);   # at most 8, feasible together; empty: there is none
+      cutShort @13 :Bool;        # the search stopped at its bound of work
     }
   }
 }
@@ -108,6 +117,28 @@ struct RouteQuery {
   destination @3 :Data;
   exclude @4 :List(Common.Edge);         # edges not to use, at most 64
   maxParts @5 :UInt8;                    # how many routes may share the payment, 1 to 16
+}
+
+struct CycleQuery {
+  # Asks for ways back to the node itself, by which debts on both sides of it shrink. The node says
+  # which of its lines are to shrink and how much; the index is not asked about these.
+  currency @0 :Text;
+  node @1 :Data;              # where cycles begin and end
+  first @2 :List(CycleEnd);   # friends that owe the node: cycles begin with one of them; at most 128
+  last @3 :List(CycleEnd);    # friends whom the node owes: cycles end with one; at most 128
+  maxFeePpm @4 :UInt32;       # the most that mediators may take, of each million that moves
+  exclude @5 :List(Common.Edge);   # edges not to use, at most 64
+
+  struct CycleEnd {
+    # No friend is named twice, neither in one list nor in both.
+    friend @0 :Data;
+    most @1 :Common.UInt128;   # what may move over this line, fees included
+  }
+}
+
+struct Cycle {
+  route @0 :Route;     # begins and ends with the node, no other key twice: 4 to 32 keys
+  ageMs @1 :UInt64;    # the age of the oldest statement used
 }
 
 struct Route {

@@ -1,10 +1,17 @@
 //! From the command line to an exit code.
 
-use std::{ffi::OsString, fmt, process::ExitCode};
+use std::{error::Error as _, ffi::OsString, fmt, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
-use crate::manners::{Answer, answer::say};
+use crate::manners::{
+    Answer,
+    answer::say,
+    config::{self, Refused},
+};
 
 /// Wrong usage that only shows after parsing; ends the program with exit code 2.
 #[derive(Debug)]
@@ -26,6 +33,27 @@ pub trait Arguments: Parser {
     /// Whether the program runs until it is stopped. Its warnings are then logged even without
     /// `RUST_LOG`.
     const DAEMON: bool = false;
+
+    /// With what the names of its environment variables begin. Those settings may stand in a file,
+    /// too, that the argument `config` names, see [`config`].
+    const PREFIX: Option<&'static str> = None;
+
+    /// The tables that its file may have besides.
+    const TABLES: &'static [&'static str] = &[];
+
+    /// The file that is read, if it is there, when none is named.
+    #[must_use]
+    fn usual_config() -> Option<PathBuf> {
+        None
+    }
+
+    /// Takes one of [`Arguments::TABLES`].
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn take_table(&mut self, name: &str, table: &toml::Table) -> Result<(), String> {
+        unreachable!("a program with tables takes them: {name}, {table}")
+    }
 }
 
 /// Runs a program: parses `arguments` (the first is the program's name), calls `run`, prints its
@@ -34,9 +62,15 @@ pub fn start<A: Arguments>(
     arguments: impl IntoIterator<Item = OsString>,
     run: impl FnOnce(A) -> anyhow::Result<Answer>,
 ) -> ExitCode {
-    let parsed = match A::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = match A::PREFIX {
+        Some(prefix) => config::parse(prefix, arguments),
+        None => A::try_parse_from(arguments).map_err(Refused::Arguments),
+    };
+    let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(message) => return refuse(&message),
+        Err(Refused::Arguments(message)) => return refuse(&message),
+        Err(Refused::File(error)) => return fail(&error),
     };
     start_logs(A::DAEMON);
     let json = parsed.json();
@@ -46,19 +80,42 @@ pub fn start<A: Arguments>(
             Some(usage) => {
                 refuse(&A::command().error(ErrorKind::MissingRequiredArgument, &usage.0))
             }
-            None => {
-                say(&format!("error: {}", sentence(&error)));
-                ExitCode::from(FAILED)
-            }
+            None => fail(&error),
         },
     }
 }
 
+fn fail(error: &anyhow::Error) -> ExitCode {
+    say(&format!("error: {}", sentence(error)));
+    ExitCode::from(FAILED)
+}
+
 /// Prints help, version or what is wrong with the arguments.
 fn refuse(message: &clap::Error) -> ExitCode {
+    if let Some(text) = wrong_value(message) {
+        say(&format!("error: {text}"));
+        return ExitCode::from(WRONG_USAGE);
+    }
     // Help whose reader has gone, or an error that nobody reads: nothing to do about either.
     let _ = message.print();
     if message.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// What is wrong with a value that was typed, or is in an environment variable.
+fn wrong_value(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::ValueValidation {
+        return None;
+    }
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
+        return None;
+    };
+    let why = config::plain(error.source()?);
+    // What was typed may be anything; it is not for the terminal to act on.
+    let value = value.escape_debug();
+    Some(format!("\"{value}\" cannot be the value of {argument}: {why}; see --help"))
 }
 
 /// An error and its causes in one line, without those that its text names already.

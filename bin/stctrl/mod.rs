@@ -19,6 +19,7 @@ pub use self::session::Session;
 use crate::manners::{
     Answer, Usage,
     cli::{Arguments, start},
+    config::user_directory,
 };
 
 /// Looks at a node, configures it, and pays with it.
@@ -43,6 +44,10 @@ struct Connection {
     /// Ticket of the node.
     #[arg(short = 'T', long = "ticket", env = "OFFSET_TICKET", global = true)]
     node_ticket: Option<PathBuf>,
+    /// File with settings: idfile, ticket, currency. Without it, offset/stctrl.toml in your
+    /// directory of settings (~/.config), if that is there.
+    #[arg(long, value_name = "FILE", env = "OFFSET_CONFIG", global = true)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,6 +80,12 @@ struct CurrencyChoice {
 }
 
 impl Arguments for StctrlArguments {
+    const PREFIX: Option<&'static str> = Some("OFFSET_");
+
+    fn usual_config() -> Option<PathBuf> {
+        user_directory().map(|directory| directory.join("stctrl.toml"))
+    }
+
     fn json(&self) -> bool {
         self.json
     }
@@ -93,11 +104,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
-    let Connection { idfile: Some(idfile), node_ticket: Some(ticket) } = arguments.connection
+    let Connection { idfile: Some(idfile), node_ticket: Some(ticket), .. } = arguments.connection
     else {
         return Err(Usage(
             "say who you are and to which node to connect: -I APP_IDENT -T NODE_TICKET, or set \
-             OFFSET_IDFILE and OFFSET_TICKET"
+             OFFSET_IDFILE and OFFSET_TICKET, or name both in a file for --config"
                 .to_owned(),
         )
         .into());

@@ -1,16 +1,22 @@
 //! `stindex`: an index server.
 
+mod limits;
+
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use offset_index_server::Config;
 use offset_proto::NetworkAddress;
+use toml::Table;
+
+use self::limits::IndexLimits;
 
 use crate::manners::{
     Answer,
     cli::{Arguments, start},
     daemon::{self, Stopping},
     inputs,
+    limits::take,
 };
 
 /// An index server: keeps the graph of credit lines, shares it with the servers that it trusts, and
@@ -30,15 +36,26 @@ struct StindexArguments {
     /// Directory with the tickets of the index servers to federate with. It is watched.
     #[arg(short, long, env = "STINDEX_TRUSTED")]
     trusted: PathBuf,
+    /// File with settings: every option that has an environment variable, and [limits].
+    #[arg(long, value_name = "FILE", env = "STINDEX_CONFIG")]
+    config: Option<PathBuf>,
+    #[arg(skip)]
+    limits: IndexLimits,
     #[command(flatten)]
     stopping: Stopping,
 }
 
 impl Arguments for StindexArguments {
     const DAEMON: bool = true;
+    const PREFIX: Option<&'static str> = Some("STINDEX_");
+    const TABLES: &'static [&'static str] = &["limits"];
 
     fn json(&self) -> bool {
         false
+    }
+
+    fn take_table(&mut self, _name: &str, table: &Table) -> Result<(), String> {
+        take(&limits::known(), &mut self.limits, table)
     }
 }
 
@@ -50,7 +67,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(arguments: StindexArguments) -> anyhow::Result<Answer> {
     let identity = Arc::new(inputs::identity(&arguments.idfile)?);
-    let config = Config::new(identity, arguments.trusted);
+    let IndexLimits { limits, nodes, servers } = arguments.limits;
+    let config = Config {
+        limits,
+        client_connections: nodes,
+        server_connections: servers,
+        ..Config::new(identity, arguments.trusted)
+    };
     daemon::run(async move {
         let stop = arguments.stopping.wait()?;
         let nodes = daemon::listen(&arguments.lclient).await?;
@@ -66,16 +89,25 @@ fn run(arguments: StindexArguments) -> anyhow::Result<Answer> {
 }
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
   stindex --idfile index/index.ident --lclient 0.0.0.0:3456 --lserver 0.0.0.0:6543 \\
-        --trusted index/trusted";
+        --trusted index/trusted
+  stindex --config /etc/offset/stindex.toml";
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
+    use crate::manners::limits::check_example;
+
     #[test]
     fn arguments_do_not_contradict_each_other() {
         super::StindexArguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_example_file_has_every_limit_as_it_is() {
+        let usual = super::limits::lines();
+        check_example(include_str!("../../dist/stindex.toml"), &usual);
     }
 }

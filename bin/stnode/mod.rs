@@ -1,16 +1,22 @@
 //! `stnode`: a node.
 
+mod limits;
+
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use offset_node::Config;
 use offset_proto::NetworkAddress;
+use toml::Table;
+
+use self::limits::NodeLimits;
 
 use crate::manners::{
     Answer,
     cli::{Arguments, start},
     daemon::{self, Stopping},
     inputs,
+    limits::take,
 };
 
 /// A node: keeps the lines with its friends and moves payments over them.
@@ -29,15 +35,26 @@ struct StnodeArguments {
     /// Directory with the tickets of the applications that may connect. It is watched.
     #[arg(short, long, env = "STNODE_TRUSTED")]
     trusted: PathBuf,
+    /// File with settings: every option that has an environment variable, and [limits].
+    #[arg(long, value_name = "FILE", env = "STNODE_CONFIG")]
+    config: Option<PathBuf>,
+    #[arg(skip)]
+    limits: NodeLimits,
     #[command(flatten)]
     stopping: Stopping,
 }
 
 impl Arguments for StnodeArguments {
     const DAEMON: bool = true;
+    const PREFIX: Option<&'static str> = Some("STNODE_");
+    const TABLES: &'static [&'static str] = &["limits"];
 
     fn json(&self) -> bool {
         false
+    }
+
+    fn take_table(&mut self, _name: &str, table: &Table) -> Result<(), String> {
+        take(&limits::known(), &mut self.limits, table)
     }
 }
 
@@ -49,7 +66,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
     let identity = Arc::new(inputs::identity(&arguments.idfile)?);
-    let config = Config::new(arguments.database, arguments.trusted);
+    let NodeLimits { funder, apps } = arguments.limits;
+    let config =
+        Config { funder, app_limits: apps, ..Config::new(arguments.database, arguments.trusted) };
     daemon::run(async move {
         let stop = arguments.stopping.wait()?;
         let listener = daemon::listen(&arguments.laddr).await?;
@@ -60,16 +79,25 @@ fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
 }
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
   stnode --idfile node/node.ident --laddr 127.0.0.1:9876 --database node/node.db \\
-        --trusted node/trusted";
+        --trusted node/trusted
+  stnode --config /etc/offset/stnode.toml";
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
+    use crate::manners::limits::check_example;
+
     #[test]
     fn arguments_do_not_contradict_each_other() {
         super::StnodeArguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_example_file_has_every_limit_as_it_is() {
+        let usual = super::limits::lines();
+        check_example(include_str!("../../dist/stnode.toml"), &usual);
     }
 }

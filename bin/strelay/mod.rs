@@ -1,17 +1,22 @@
 //! `strelay`: a relay server.
 
+mod limits;
+
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use offset_crypto::PublicKey;
 use offset_proto::NetworkAddress;
 use offset_relay::RelayConfig;
 use offset_secure_channel::ChannelIdentity;
+use toml::Table;
 
 use crate::manners::{
     Answer,
     cli::{Arguments, start},
     daemon::{self, Stopping},
     inputs,
+    limits::take,
 };
 
 /// A relay: passes encrypted circuits between nodes that cannot reach each other.
@@ -24,15 +29,29 @@ struct StrelayArguments {
     /// Where to listen for nodes, as HOST:PORT.
     #[arg(short, long, env = "STRELAY_LADDR")]
     laddr: NetworkAddress,
+    /// Serve only these keys; the option may be given several times. Without it, everybody.
+    #[arg(long, env = "STRELAY_ALLOW", value_delimiter = ',', allow_hyphen_values = true)]
+    allow: Vec<PublicKey>,
+    /// File with settings: every option that has an environment variable, and [limits].
+    #[arg(long, value_name = "FILE", env = "STRELAY_CONFIG")]
+    config: Option<PathBuf>,
+    #[arg(skip)]
+    limits: RelayConfig,
     #[command(flatten)]
     stopping: Stopping,
 }
 
 impl Arguments for StrelayArguments {
     const DAEMON: bool = true;
+    const PREFIX: Option<&'static str> = Some("STRELAY_");
+    const TABLES: &'static [&'static str] = &["limits"];
 
     fn json(&self) -> bool {
         false
+    }
+
+    fn take_table(&mut self, _name: &str, table: &Table) -> Result<(), String> {
+        take(&limits::known(), &mut self.limits, table)
     }
 }
 
@@ -44,25 +63,36 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(arguments: StrelayArguments) -> anyhow::Result<Answer> {
     let identity = Arc::new(ChannelIdentity::new(&inputs::identity(&arguments.idfile)?));
+    let allowed = (!arguments.allow.is_empty()).then(|| arguments.allow.into_iter().collect());
+    let config = RelayConfig { allowed, ..arguments.limits };
     daemon::run(async move {
         let stop = arguments.stopping.wait()?;
         let listener = daemon::listen(&arguments.laddr).await?;
         let address = listener.local_addr()?;
-        let run = offset_relay::run(RelayConfig::default(), identity, vec![listener], stop);
+        let run = offset_relay::run(config, identity, vec![listener], stop);
         daemon::serve(run, || daemon::announce(address, "")).await
     })
 }
 
 const EXAMPLES: &str = "\
-Example:
-  strelay --idfile relay/relay.ident --laddr 0.0.0.0:4567";
+Examples:
+  strelay --idfile relay/relay.ident --laddr 0.0.0.0:4567
+  strelay --config /etc/offset/strelay.toml";
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
+    use crate::manners::limits::check_example;
+
     #[test]
     fn arguments_do_not_contradict_each_other() {
         super::StrelayArguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_example_file_has_every_limit_as_it_is() {
+        let usual = super::limits::lines();
+        check_example(include_str!("../../dist/strelay.toml"), &usual);
     }
 }

@@ -12,6 +12,7 @@
 
 mod daemon;
 mod network;
+pub mod pair;
 pub mod payments;
 mod port;
 
@@ -132,9 +133,11 @@ impl Sandbox {
             .env("PATH", format!("{}:{path}", programs.display()))
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
-        for name in ["OFFSET_IDFILE", "OFFSET_TICKET", "OFFSET_CURRENCY"] {
+        for name in ["OFFSET_IDFILE", "OFFSET_TICKET", "OFFSET_CURRENCY", "OFFSET_CONFIG"] {
             command.env_remove(name);
         }
+        // The settings of whoever runs the tests are not for them.
+        command.env("XDG_CONFIG_HOME", self.root.path().join(".config"));
         command.envs(&self.environment);
         command
     }

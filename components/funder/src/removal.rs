@@ -5,6 +5,7 @@ use offset_proto::{
     Balance, Name, Text, Timestamp,
     app::{AppError, ErrorCode},
     friend::{FriendMessage, FriendOp},
+    history::Adjustment,
     reset::ResetBalance,
 };
 
@@ -94,6 +95,7 @@ impl Funder {
             self.send(key, FriendMessage::Removed { epoch });
         }
         self.availability_changed(key);
+        self.book_end_of_friend(now, key, Adjustment::WrittenOff);
         let Some(friend) = self.state.friends.remove(&key) else {
             return;
         };

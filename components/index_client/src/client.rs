@@ -13,8 +13,8 @@ use offset_net::{Backoff, BackoffConfig, Connection, NetConfig, SendError, dial}
 use offset_proto::{
     Currency, ServerAddress, Timestamp,
     index::{
-        ClientToIndex, IndexLine, IndexToClient, MultiRoute, RouteQuery, RouteRequestId,
-        UpdateMutation,
+        ClientToIndex, Cycle, CycleEnd, CycleQuery, IndexLine, IndexToClient, MultiRoute,
+        RouteQuery, RouteRequestId, UpdateMutation,
     },
 };
 use offset_secure_channel::ChannelIdentity;
@@ -133,7 +133,25 @@ impl IndexClient {
     /// [`Error::Stopped`].
     pub async fn request_routes(&self, query: RouteQuery) -> Result<Vec<MultiRoute>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { query, reply }).map_err(|error| match error {
+        self.request(Request::Routes { query, reply }, answer).await
+    }
+
+    /// Asks for cycles, feasible together; none when there is none. Otherwise as
+    /// [`Self::request_routes`].
+    ///
+    /// # Errors
+    /// As [`Self::request_routes`].
+    pub async fn request_cycles(&self, query: CycleQuery) -> Result<Vec<Cycle>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.request(Request::Cycles { query, reply }, answer).await
+    }
+
+    async fn request<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Busy,
             mpsc::error::TrySendError::Closed(_) => Error::Stopped,
         })?;
@@ -152,10 +170,40 @@ impl IndexClient {
     }
 }
 
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A question that waits for its answer. Whoever asked may have stopped waiting.
 #[derive(Debug)]
-struct Request {
-    query: RouteQuery,
-    reply: oneshot::Sender<Result<Vec<MultiRoute>, Error>>,
+enum Request {
+    Routes { query: RouteQuery, reply: Reply<Vec<MultiRoute>> },
+    Cycles { query: CycleQuery, reply: Reply<Vec<Cycle>> },
+}
+
+impl Request {
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Routes { reply, .. } => reply.is_closed(),
+            Self::Cycles { reply, .. } => reply.is_closed(),
+        }
+    }
+
+    fn message(&self, request_id: RouteRequestId) -> ClientToIndex {
+        match self {
+            Self::Routes { query, .. } => {
+                ClientToIndex::RequestRoutes { request_id, query: query.clone() }
+            }
+            Self::Cycles { query, .. } => {
+                ClientToIndex::RequestCycles { request_id, query: query.clone() }
+            }
+        }
+    }
+
+    fn fail(self, error: Error) {
+        match self {
+            Self::Routes { reply, .. } => drop(reply.send(Err(error))),
+            Self::Cycles { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
 }
 
 /// Changes that the driver has not taken yet; never more than there are lines.
@@ -264,7 +312,7 @@ impl Driver {
                 Input::Timeout => {}
                 Input::NoMoreRequests | Input::Shutdown => break,
             }
-            self.pending.retain(|_, request| !request.reply.is_closed());
+            self.pending.retain(|_, request| !request.is_given_up());
             self.report();
         }
         if let Link::Connected { connection, .. } = &self.link {
@@ -384,7 +432,7 @@ impl Driver {
 
     fn handle_request(&mut self, request: Request) {
         if WAITING_REQUESTS <= self.pending.len() {
-            answer(request, Err(Error::Busy));
+            request.fail(Error::Busy);
             return;
         }
         let request_id = RouteRequestId(self.next_request);
@@ -396,8 +444,7 @@ impl Driver {
     /// Sends a request that waits, where a server is connected.
     fn ask(&mut self, request_id: RouteRequestId) {
         if let Some(request) = self.pending.get(&request_id) {
-            let query = request.query.clone();
-            self.send(ClientToIndex::RequestRoutes { request_id, query });
+            self.send(request.message(request_id));
         }
     }
 
@@ -405,15 +452,28 @@ impl Driver {
         match message {
             IndexToClient::Routes { request_id, multi_routes, cut_short } => {
                 // A late answer to a request that has ended is nothing.
-                if let Some(request) = self.pending.remove(&request_id) {
-                    log::debug!("{} routes, cut short: {cut_short}", multi_routes.len());
-                    let routes = fitting(&request.query, multi_routes);
-                    answer(request, Ok(routes));
+                match self.pending.remove(&request_id) {
+                    Some(Request::Routes { query, reply }) => {
+                        log::debug!("{} routes, cut short: {cut_short}", multi_routes.len());
+                        drop(reply.send(Ok(fitting(&query, multi_routes))));
+                    }
+                    Some(request @ Request::Cycles { .. }) => request.fail(Error::NoAnswer),
+                    None => {}
+                }
+            }
+            IndexToClient::Cycles { request_id, cycles, cut_short } => {
+                match self.pending.remove(&request_id) {
+                    Some(Request::Cycles { query, reply }) => {
+                        log::debug!("{} cycles, cut short: {cut_short}", cycles.len());
+                        drop(reply.send(Ok(fitting_cycles(&query, cycles))));
+                    }
+                    Some(request @ Request::Routes { .. }) => request.fail(Error::NoAnswer),
+                    None => {}
                 }
             }
             IndexToClient::Refused { request_id, reason } => {
                 if let Some(request) = self.pending.remove(&request_id) {
-                    answer(request, Err(Error::Refused { reason }));
+                    request.fail(Error::Refused { reason });
                 }
             }
             IndexToClient::SnapshotWanted => self.reporter.handle_snapshot_wanted(),
@@ -479,11 +539,6 @@ impl Link {
     }
 }
 
-/// Whoever asked may have stopped waiting.
-fn answer(request: Request, result: Result<Vec<MultiRoute>, Error>) {
-    let _given_up = request.reply.send(result);
-}
-
 /// The multi-routes that lead from where to where they were asked for.
 fn fitting(query: &RouteQuery, multi_routes: Vec<MultiRoute>) -> Vec<MultiRoute> {
     let fits = |multi_route: &MultiRoute| {
@@ -493,6 +548,18 @@ fn fitting(query: &RouteQuery, multi_routes: Vec<MultiRoute>) -> Vec<MultiRoute>
         })
     };
     multi_routes.into_iter().filter(fits).collect()
+}
+
+/// The cycles that begin and end as they were asked for.
+fn fitting_cycles(query: &CycleQuery, cycles: Vec<Cycle>) -> Vec<Cycle> {
+    let named = |ends: &[CycleEnd], key: &PublicKey| ends.iter().any(|end| end.friend == *key);
+    let fits = |cycle: &Cycle| match cycle.route.keys.as_slice() {
+        [origin, first, .., last, _] => {
+            *origin == query.node && named(&query.first, first) && named(&query.last, last)
+        }
+        _ => false,
+    };
+    cycles.into_iter().filter(fits).collect()
 }
 
 /// The time of this computer.

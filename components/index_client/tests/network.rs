@@ -10,8 +10,8 @@ use offset_proto::{
     Credits, Currency, NetworkAddress, Rate, ServerAddress, Timestamp,
     file::{IndexTicket, OffsetFile as _},
     index::{
-        ClientToIndex, Edge, IndexLine, IndexPeerMessage, IndexToClient, MultiRoute, Route,
-        RouteQuery, RouteRequestId, UpdateBody, UpdateKind, UpdateMutation,
+        ClientToIndex, CycleEnd, CycleQuery, Edge, IndexLine, IndexPeerMessage, IndexToClient,
+        MultiRoute, Route, RouteQuery, RouteRequestId, UpdateBody, UpdateKind, UpdateMutation,
     },
 };
 use offset_secure_channel::ChannelIdentity;
@@ -229,6 +229,35 @@ async fn nodes_report_and_a_route_is_found() {
     bob.sees(20, &[]).await;
 }
 
+/// 2 owes 1, and 1 owes 3: a way from 2 to 3 closes the cycle.
+#[tokio::test]
+async fn a_cycle_through_the_asking_node_is_found() {
+    let server = Server::start(100).await;
+    let nodes = three_nodes([&[&server]; 3]);
+    // 1 and 3 are friends too.
+    nodes[0].line(3, 90, 70, 0);
+    nodes[2].line(1, 70, 90, 0);
+    let end = |friend, most| CycleEnd { friend: key(friend), most: Credits(most) };
+    let query = |first, last| CycleQuery {
+        currency: Currency::fallback(),
+        node: key(1),
+        first: vec![first],
+        last: vec![last],
+        max_fee_ppm: 500_000,
+        exclude: vec![],
+    };
+    let found = eventually("a cycle", || async {
+        let cycles = nodes[0].client.request_cycles(query(end(2, 30), end(3, 20))).await.ok()?;
+        cycles.into_iter().next()
+    })
+    .await;
+    assert_eq!(found.route.keys, [key(1), key(2), key(3), key(1)]);
+    // The fees of 2 and of 3 count on the first line.
+    assert_eq!((found.route.amount, found.route.fee), (Credits(20), Credits(9)));
+    let elsewhere = query(end(2, 30), end(9, 20));
+    assert_eq!(nodes[0].client.request_cycles(elsewhere).await, Ok(vec![]));
+}
+
 #[tokio::test]
 async fn a_restarted_server_learns_everything_again() {
     let mut server = Server::start(100).await;
@@ -442,7 +471,9 @@ async fn too_many_requests_are_refused_and_each_is_answered() {
         match timeout(Duration::from_secs(10), connection.recv()).await.unwrap().unwrap() {
             IndexToClient::Routes { .. } => answered += 1,
             IndexToClient::Refused { .. } => refused += 1,
-            other @ (IndexToClient::Behind { .. } | IndexToClient::SnapshotWanted) => {
+            other @ (IndexToClient::Behind { .. }
+            | IndexToClient::Cycles { .. }
+            | IndexToClient::SnapshotWanted) => {
                 panic!("{other:?}")
             }
         }

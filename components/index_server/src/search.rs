@@ -36,6 +36,7 @@
 //! is found is feasible as far as the graph is true. What is not found may exist all the same; the
 //! tests say how often.
 
+mod cycles;
 mod flow;
 mod ground;
 mod split;
@@ -46,6 +47,7 @@ use offset_proto::{
 };
 
 use crate::graph::CurrencyGraph;
+pub use cycles::{Cycles, cycles};
 use ground::{Ground, Part};
 use split::{Method, Splitter};
 

@@ -15,14 +15,14 @@ use std::{
 };
 
 use offset_crypto::PublicKey;
-use offset_proto::index::{RouteQuery, RouteRequestId};
+use offset_proto::index::{CycleQuery, RouteQuery, RouteRequestId};
 use tokio::task::JoinSet;
 
 use crate::{
     directory::LineChange,
     graph::Graph,
     limits::SearchLimits,
-    search::{Ways, Work, multi_routes},
+    search::{Cycles, Ways, Work, cycles, multi_routes},
 };
 
 /// The graph behind its lock.
@@ -70,12 +70,44 @@ pub(crate) enum Party {
     Key(PublicKey),
 }
 
+/// What a node asks.
+#[derive(Debug)]
+pub(crate) enum Question {
+    Routes(RouteQuery),
+    Cycles(CycleQuery),
+}
+
+/// What was found for a question.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Routes(Ways),
+    Cycles(Cycles),
+}
+
+impl Question {
+    fn search(&self, graph: &Graph, limits: &SearchLimits) -> Found {
+        match self {
+            Self::Routes(query) => {
+                let work = Work { single: limits.max_edges, split: limits.max_split_edges };
+                let graph = graph.currency(&query.currency);
+                let ways = graph.map(|graph| multi_routes(graph, query, work));
+                Found::Routes(ways.unwrap_or_default())
+            }
+            Self::Cycles(query) => {
+                let graph = graph.currency(&query.currency);
+                let found = graph.map(|graph| cycles(graph, query, limits.max_split_edges));
+                Found::Cycles(found.unwrap_or_default())
+            }
+        }
+    }
+}
+
 /// A search that has ended.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) asker: Asker,
     /// `None` when it waited too long to be worth doing.
-    pub(crate) found: Option<Ways>,
+    pub(crate) found: Option<Found>,
 }
 
 /// Runs searches, a few at a time.
@@ -95,7 +127,7 @@ pub(crate) struct Searcher {
 #[derive(Debug)]
 struct Waiting {
     asker: Asker,
-    query: RouteQuery,
+    question: Question,
     asked_at: Instant,
 }
 
@@ -114,12 +146,12 @@ impl Searcher {
     /// Takes a search on. Gives the one that is to be refused for it when too many wait, which may
     /// be the same.
     #[must_use]
-    pub(crate) fn ask(&mut self, party: Party, asker: Asker, query: RouteQuery) -> Option<Asker> {
+    pub(crate) fn ask(&mut self, party: Party, asker: Asker, question: Question) -> Option<Asker> {
         let queue = self.waiting.entry(party).or_default();
         if queue.is_empty() {
             self.turns.push_back(party);
         }
-        queue.push_back(Waiting { asker, query, asked_at: Instant::now() });
+        queue.push_back(Waiting { asker, question, asked_at: Instant::now() });
         self.count += 1;
         self.start();
         if self.limits.waiting < self.count { self.refuse_one() } else { None }
@@ -168,17 +200,11 @@ impl Searcher {
 
     fn start(&mut self) {
         while self.running.len() < self.limits.at_once {
-            let Some(Waiting { asker, query, asked_at }) = self.take_turn() else { return };
-            let graph = self.graph.clone();
-            let work = Work { single: self.limits.max_edges, split: self.limits.max_split_edges };
-            let stale = self.limits.patience <= asked_at.elapsed();
+            let Some(Waiting { asker, question, asked_at }) = self.take_turn() else { return };
+            let (graph, limits) = (self.graph.clone(), self.limits.clone());
+            let stale = limits.patience <= asked_at.elapsed();
             self.running.spawn_blocking(move || {
-                let search = || {
-                    let graph = graph.read();
-                    let currency = graph.currency(&query.currency);
-                    currency.map(|currency| multi_routes(currency, &query, work))
-                };
-                let found = (!stale).then(|| search().unwrap_or_default());
+                let found = (!stale).then(|| question.search(&graph.read(), &limits));
                 Answer { asker, found }
             });
         }
@@ -192,15 +218,15 @@ mod tests {
     use offset_proto::{Credits, Currency};
     use std::time::Duration;
 
-    fn query() -> RouteQuery {
-        RouteQuery {
+    fn question() -> Question {
+        Question::Routes(RouteQuery {
             currency: Currency::fallback(),
             amount: Credits(5),
             source: key(1),
             destination: key(2),
             exclude: vec![],
             max_parts: 1,
-        }
+        })
     }
 
     fn asker(n: u64) -> Asker {
@@ -217,12 +243,12 @@ mod tests {
     async fn a_flood_costs_the_one_it_comes_from() {
         let limits = SearchLimits { waiting: 4, at_once: 1, ..SearchLimits::default() };
         let mut searcher = Searcher::new(limits, SharedGraph::default());
-        let flood = (0..10).filter_map(|n| searcher.ask(CROWD, asker(n), query()));
+        let flood = (0..10).filter_map(|n| searcher.ask(CROWD, asker(n), question()));
         assert_eq!(numbers(flood), [5, 6, 7, 8, 9]);
         // Two others come in at the cost of the crowd, and are served before what is left of it.
         let other = |n| Party::Key(key(n));
-        assert_eq!(numbers(searcher.ask(other(2), asker(20), query())), [4]);
-        assert_eq!(numbers(searcher.ask(other(3), asker(30), query())), [3]);
+        assert_eq!(numbers(searcher.ask(other(2), asker(20), question())), [4]);
+        assert_eq!(numbers(searcher.ask(other(3), asker(30), question())), [3]);
         let mut answered = Vec::new();
         for _ in 0..5 {
             answered.push(searcher.next().await.asker.request_id.0);
@@ -244,12 +270,13 @@ mod tests {
         let limits = SearchLimits { waiting: 5, at_once: 2, ..SearchLimits::default() };
         let mut searcher = Searcher::new(limits, graph);
         let taken: Vec<u64> =
-            (0..20).filter(|n| searcher.ask(CROWD, asker(*n), query()).is_none()).collect();
+            (0..20).filter(|n| searcher.ask(CROWD, asker(*n), question()).is_none()).collect();
         assert!((5..20).contains(&taken.len()), "{taken:?}");
         let mut answered = Vec::new();
         for _ in &taken {
             let answer = searcher.next().await;
-            assert_eq!(answer.found.unwrap().multi_routes[0][0].keys, [key(1), key(2)]);
+            let Some(Found::Routes(ways)) = answer.found else { panic!("{answer:?}") };
+            assert_eq!(ways.multi_routes[0][0].keys, [key(1), key(2)]);
             answered.push(answer.asker.request_id.0);
         }
         answered.sort_unstable();
@@ -260,7 +287,7 @@ mod tests {
     async fn what_waited_too_long_is_not_searched() {
         let limits = SearchLimits { patience: Duration::ZERO, ..SearchLimits::default() };
         let mut searcher = Searcher::new(limits, SharedGraph::default());
-        assert_eq!(searcher.ask(CROWD, asker(1), query()), None);
+        assert_eq!(searcher.ask(CROWD, asker(1), question()), None);
         assert!(searcher.next().await.found.is_none());
     }
 }

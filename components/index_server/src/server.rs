@@ -14,7 +14,7 @@ use offset_crypto::{Identity, PublicKey};
 use offset_net::{BackoffConfig, Listener, NetConfig, SendError, Sender, ServeConfig};
 use offset_proto::{
     Credits, Text, Timestamp,
-    index::{IndexToClient, MultiRoute, NodeDown, RouteQuery, RouteRequestId},
+    index::{Cycle, IndexToClient, MultiRoute, NodeDown, Route, RouteRequestId},
     session::Purpose,
 };
 use offset_secure_channel::ChannelIdentity;
@@ -32,7 +32,8 @@ use crate::{
     limits::Limits,
     pace::{Buckets, address_block},
     peers::{Dialled, Dialling, Peers},
-    searcher::{Answer, Asker, Party, Searcher, SharedGraph},
+    search::{Cycles, Ways},
+    searcher::{Answer, Asker, Found, Party, Question, Searcher, SharedGraph},
     sessions::{Desk, Event, PeerConnection, SessionNumber, now, serve_client, welcome_peer},
     trusted::{Trusted, TrustedDirectory, watch_directory},
 };
@@ -270,9 +271,9 @@ impl Owner {
                     self.handle_client_update(&key, update);
                 }
             }
-            Event::ClientAsks { key, session, request_id, query } => {
+            Event::ClientAsks { key, session, request_id, question } => {
                 if self.is_client(&key, session) {
-                    self.handle_request(Asker { key, session, request_id }, query);
+                    self.handle_request(Asker { key, session, request_id }, question);
                 }
             }
             Event::ClientLeft { key, session } => {
@@ -342,7 +343,7 @@ impl Owner {
         }
     }
 
-    fn handle_request(&mut self, asker: Asker, query: RouteQuery) {
+    fn handle_request(&mut self, asker: Asker, question: Question) {
         let now = now();
         let address = self.clients.get(&asker.key).and_then(|client| client.address);
         // Programs of this computer and those behind a proxy on it share an address.
@@ -351,7 +352,7 @@ impl Owner {
             && block.is_none_or(|block| self.requests_by_address.take(block, now));
         let refusal = if allowed {
             let party = block.map_or(Party::Key(asker.key), Party::Address);
-            self.searcher.ask(party, asker, query)
+            self.searcher.ask(party, asker, question)
         } else {
             Some(asker)
         };
@@ -367,26 +368,37 @@ impl Owner {
         if !self.is_client(&asker.key, asker.session) {
             return;
         }
-        let Some(found) = found else {
-            self.send(&asker.key, refused(asker.request_id));
-            return;
+        let request_id = asker.request_id;
+        let answer = match found {
+            None => refused(request_id),
+            Some(Found::Routes(Ways { multi_routes, cut_short })) => {
+                let dated = multi_routes.into_iter().filter_map(|routes| self.dated(routes));
+                IndexToClient::Routes { request_id, multi_routes: dated.collect(), cut_short }
+            }
+            Some(Found::Cycles(Cycles { routes, cut_short })) => {
+                let dated = routes.into_iter().filter_map(|route| {
+                    let age_ms = self.age(std::slice::from_ref(&route))?;
+                    Some(Cycle { route, age_ms })
+                });
+                IndexToClient::Cycles { request_id, cycles: dated.collect(), cut_short }
+            }
         };
-        let now = now();
-        let multi_routes = found.multi_routes.into_iter().filter_map(|routes| {
-            // A node that left since the search leaves no route through it.
-            let keys = routes.iter().flat_map(|route| &route.keys);
-            let times = keys.map(|key| self.directory.stated_at(key));
-            let oldest = times.collect::<Option<Vec<Timestamp>>>()?.into_iter().min()?;
-            let mut fees = routes.iter().map(|route| route.fee);
-            let total_fee = fees.try_fold(Credits::ZERO, Credits::checked_add)?;
-            Some(MultiRoute { routes, total_fee, age_ms: now.ms_since(oldest) })
-        });
-        let routes = IndexToClient::Routes {
-            request_id: asker.request_id,
-            multi_routes: multi_routes.collect(),
-            cut_short: found.cut_short,
-        };
-        self.send(&asker.key, routes);
+        self.send(&asker.key, answer);
+    }
+
+    fn dated(&self, routes: Vec<Route>) -> Option<MultiRoute> {
+        let age_ms = self.age(&routes)?;
+        let mut fees = routes.iter().map(|route| route.fee);
+        let total_fee = fees.try_fold(Credits::ZERO, Credits::checked_add)?;
+        Some(MultiRoute { routes, total_fee, age_ms })
+    }
+
+    /// The age of the oldest statement that routes rely on; `None` where a node has left since.
+    fn age(&self, routes: &[Route]) -> Option<u64> {
+        let keys = routes.iter().flat_map(|route| &route.keys);
+        let times = keys.map(|key| self.directory.stated_at(key));
+        let oldest = times.collect::<Option<Vec<Timestamp>>>()?.into_iter().min()?;
+        Some(now().ms_since(oldest))
     }
 
     fn handle_trusted(&mut self) {

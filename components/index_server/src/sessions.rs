@@ -15,13 +15,15 @@ use offset_net::{Connection, Incoming, Receiver, Sender};
 use offset_proto::{
     Timestamp,
     index::{
-        ClientToIndex, IndexPeerMessage, IndexToClient, RouteQuery, RouteRequestId, SignedUpdate,
-        UpdateKind,
+        ClientToIndex, IndexPeerMessage, IndexToClient, RouteRequestId, SignedUpdate, UpdateKind,
     },
 };
 use tokio::{sync::mpsc, time::sleep};
 
-use crate::{directory::VerifiedUpdate, federation::PeerInput, limits::Pace, pace::Bucket};
+use crate::{
+    directory::VerifiedUpdate, federation::PeerInput, limits::Pace, pace::Bucket,
+    searcher::Question,
+};
 
 /// Numbers sessions, so that what comes late from a replaced one is known as such.
 pub(crate) type SessionNumber = u64;
@@ -36,12 +38,12 @@ pub(crate) enum Event {
     ClientJoined { session: SessionNumber, sender: Sender<IndexToClient>, address: Option<IpAddr> },
     /// A node said something about itself.
     ClientUpdate { key: PublicKey, session: SessionNumber, update: VerifiedUpdate },
-    /// A node asks for routes.
+    /// A node asks for routes or cycles.
     ClientAsks {
         key: PublicKey,
         session: SessionNumber,
         request_id: RouteRequestId,
-        query: RouteQuery,
+        question: Question,
     },
     /// A node's connection ended.
     ClientLeft { key: PublicKey, session: SessionNumber },
@@ -126,7 +128,12 @@ pub(crate) async fn serve_client(desk: Arc<Desk>, incoming: Incoming) {
                 }
             }
             Ok(ClientToIndex::RequestRoutes { request_id, query }) => {
-                Event::ClientAsks { key, session, request_id, query }
+                let question = Question::Routes(query);
+                Event::ClientAsks { key, session, request_id, question }
+            }
+            Ok(ClientToIndex::RequestCycles { request_id, query }) => {
+                let question = Question::Cycles(query);
+                Event::ClientAsks { key, session, request_id, question }
             }
             Err(error) => {
                 log::debug!("node {key:?}: {error}");

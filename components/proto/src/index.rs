@@ -13,6 +13,10 @@ pub const MAX_MUTATIONS: usize = 1_000;
 pub const MAX_EXCLUDED_EDGES: usize = 64;
 /// The most routes in one multi-route.
 pub const MAX_PARTS: usize = 16;
+/// The most friends that a request for cycles names on either side.
+pub const MAX_CYCLE_ENDS: usize = 128;
+/// The most cycles in one answer.
+pub const MAX_CYCLES: usize = 8;
 /// The most multi-routes in one answer.
 pub const MAX_MULTI_ROUTES: usize = 8;
 /// The most entries in one digest page.
@@ -158,6 +162,60 @@ pub struct MultiRoute {
     pub age_ms: u64,
 }
 
+/// Which cycles are wanted (protocol, section 7, clearing).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CycleQuery {
+    /// In which currency.
+    pub currency: Currency,
+    /// Where cycles begin and end.
+    pub node: PublicKey,
+    /// Friends that owe the node, at most [`MAX_CYCLE_ENDS`]: a cycle begins with one of them. None
+    /// is named twice, in neither list nor in both.
+    pub first: Vec<CycleEnd>,
+    /// Friends whom the node owes, at most [`MAX_CYCLE_ENDS`]: a cycle ends with one of them.
+    pub last: Vec<CycleEnd>,
+    /// The most that mediators may take, of each million that moves.
+    pub max_fee_ppm: u32,
+    /// Directed edges not to use, at most [`MAX_EXCLUDED_EDGES`].
+    pub exclude: Vec<Edge>,
+}
+
+impl CycleQuery {
+    /// The most that mediators may take of a cycle that pays `amount`.
+    #[must_use]
+    pub fn max_fee(&self, amount: Credits) -> Credits {
+        share_of(amount, self.max_fee_ppm)
+    }
+}
+
+/// So many millionths of an amount, rounded down; the largest amount when that does not fit.
+#[must_use]
+pub fn share_of(amount: Credits, ppm: u32) -> Credits {
+    const MILLION: u128 = 1_000_000;
+    let (whole, rest) = (amount.0 / MILLION, amount.0 % MILLION);
+    let share = whole.checked_mul(u128::from(ppm));
+    let share = share.and_then(|share| share.checked_add(rest * u128::from(ppm) / MILLION));
+    Credits(share.unwrap_or(u128::MAX))
+}
+
+/// A friend with whom a cycle may begin or end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CycleEnd {
+    /// Who.
+    pub friend: PublicKey,
+    /// What may move over the line with this friend, fees included.
+    pub most: Credits,
+}
+
+/// A way back to where it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cycle {
+    /// Its keys begin and end with the node; no other is named twice: 4 to 32.
+    pub route: Route,
+    /// The age of the oldest statement used, in milliseconds.
+    pub age_ms: u64,
+}
+
 /// What a node tells its index server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientToIndex {
@@ -169,6 +227,13 @@ pub enum ClientToIndex {
         request_id: RouteRequestId,
         /// Which routes.
         query: RouteQuery,
+    },
+    /// Asks for cycles.
+    RequestCycles {
+        /// Names the answer; one row of numbers for both kinds of request.
+        request_id: RouteRequestId,
+        /// Which cycles.
+        query: CycleQuery,
     },
 }
 
@@ -199,6 +264,15 @@ pub enum IndexToClient {
         request_id: RouteRequestId,
         /// Why.
         reason: Text,
+    },
+    /// The answer to a request for cycles: feasible together; empty when there is none.
+    Cycles {
+        /// As in the request.
+        request_id: RouteRequestId,
+        /// At most [`MAX_CYCLES`].
+        cycles: Vec<Cycle>,
+        /// Whether the search stopped at its bound of work.
+        cut_short: bool,
     },
 }
 

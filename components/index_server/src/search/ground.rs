@@ -9,7 +9,7 @@ use std::{
 use offset_crypto::PublicKey;
 use offset_proto::{
     Credits,
-    index::{Edge, Route, RouteQuery},
+    index::{CycleEnd, CycleQuery, Edge, Route, RouteQuery},
 };
 
 use super::{
@@ -63,10 +63,50 @@ impl<'a> Ground<'a> {
         Some(ground)
     }
 
+    /// The ground of a question for cycles; `None` where there is nothing to find. Of the node's own
+    /// lines there is as much room as it says, and none but on the side that it says.
+    pub(super) fn for_cycle(
+        graph: &'a CurrencyGraph,
+        query: &CycleQuery,
+        max_edges: usize,
+    ) -> Option<Self> {
+        let node = graph.number(&query.node)?;
+        let source = Number::try_from(graph.bound()).ok()?;
+        let mut ground = Self {
+            graph,
+            source,
+            destination: node,
+            seam: Some(node),
+            source_key: query.node,
+            max_keys: MAX_ROUTE_KEYS,
+            held: Held::new(graph.bound()),
+            edges_left: max_edges.checked_sub(graph.incoming(node).len())?,
+            cut_short: false,
+        };
+        let ends = |ends: &[CycleEnd]| -> BTreeMap<Number, Credits> {
+            let known = ends.iter().filter_map(|end| Some((graph.number(&end.friend)?, end.most)));
+            known.collect()
+        };
+        let (first, last) = (ends(&query.first), ends(&query.last));
+        // Edges come in pairs, so these are all friends of the node.
+        for edge in graph.incoming(node) {
+            let friend = edge.from;
+            let most = last.get(&friend).copied().unwrap_or_default();
+            ground.held.leave(friend, node, edge.capacity, most);
+            if let Some(out) = graph.edge(node, friend) {
+                let most = first.get(&friend).copied().unwrap_or_default();
+                ground.held.leave(source, friend, out.capacity, most);
+            }
+        }
+        ground.exclude(&query.exclude);
+        Some(ground)
+    }
+
     fn exclude(&mut self, edges: &[Edge]) {
         for edge in edges {
             if let Some((from, to)) = self.graph.number(&edge.from).zip(self.graph.number(&edge.to))
             {
+                let from = if self.seam == Some(from) { self.source } else { from };
                 self.held.hold(from, to, Credits(u128::MAX));
             }
         }
@@ -252,6 +292,11 @@ impl Held {
         self.ends[index(to)] = true;
         let held = self.edges.entry((to, from)).or_default();
         *held = held.checked_add(credits).unwrap_or(Credits(u128::MAX));
+    }
+
+    /// Holds all of an edge but `most`.
+    fn leave(&mut self, from: Number, to: Number, capacity: Credits, most: Credits) {
+        self.hold(from, to, capacity.checked_sub(most).unwrap_or_default());
     }
 
     fn give_back(&mut self, from: Number, to: Number, credits: Credits) {

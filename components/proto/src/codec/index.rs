@@ -1,20 +1,24 @@
 //! `index.capnp`: between nodes and index servers, and among index servers.
 
 use super::{
-    Decoded, check_sorted, count, credits, edge_of, fixed, invalid, key, keys, list, parse,
-    rate_of, session, set_credits, set_edge, set_keys, set_list, set_rate, wire,
+    Decoded, check_count, check_distinct, check_sorted, count, credits, edge_of, fixed, invalid,
+    key, keys, list, parse, rate_of, session, set_credits, set_edge, set_keys, set_list, set_rate,
+    wire,
 };
 use crate::{
     Timestamp,
     friend::MAX_ROUTE_KEYS,
     index::{
-        ClientToIndex, DigestEntry, IndexLine, IndexPeerMessage, IndexToClient, MAX_DIGEST_ENTRIES,
-        MAX_EXCLUDED_EDGES, MAX_MULTI_ROUTES, MAX_MUTATIONS, MAX_PARTS, MultiRoute, NodeDown,
-        Route, RouteQuery, RouteRequestId, SignedUpdate, UpdateBody, UpdateKind, UpdateMutation,
+        ClientToIndex, Cycle, CycleEnd, CycleQuery, DigestEntry, IndexLine, IndexPeerMessage,
+        IndexToClient, MAX_CYCLE_ENDS, MAX_CYCLES, MAX_DIGEST_ENTRIES, MAX_EXCLUDED_EDGES,
+        MAX_MULTI_ROUTES, MAX_MUTATIONS, MAX_PARTS, MultiRoute, NodeDown, Route, RouteQuery,
+        RouteRequestId, SignedUpdate, UpdateBody, UpdateKind, UpdateMutation,
     },
     schema::index_capnp::{
-        client_to_index, digest_entry, index_peer_message, index_to_client, multi_route, node_down,
-        route, route_query,
+        client_to_index, cycle,
+        cycle_query::{self, cycle_end},
+        digest_entry, index_peer_message, index_to_client, multi_route, node_down, route,
+        route_query,
         signed_update::{self, mutation},
     },
     session::{Control, Packet},
@@ -28,6 +32,9 @@ fn client_words(message: &ClientToIndex) -> usize {
     match message {
         ClientToIndex::Update(update) => update_words(update),
         ClientToIndex::RequestRoutes { query, .. } => 20 + 12 * query.exclude.len(),
+        ClientToIndex::RequestCycles { query, .. } => {
+            20 + 12 * query.exclude.len() + 9 * (query.first.len() + query.last.len())
+        }
     }
 }
 
@@ -38,6 +45,11 @@ fn set_client(message: &ClientToIndex, root: client_to_index::Builder<'_>) {
             let mut group = root.init_request_routes();
             group.set_request_id(request_id.0);
             set_query(query, group.init_query());
+        }
+        ClientToIndex::RequestCycles { request_id, query } => {
+            let mut group = root.init_request_cycles();
+            group.set_request_id(request_id.0);
+            set_cycle_query(query, group.init_query());
         }
     }
 }
@@ -53,6 +65,10 @@ fn client(root: client_to_index::Reader<'_>) -> Decoded<Packet<ClientToIndex>> {
             request_id: RouteRequestId(group.get_request_id()),
             query: query_of(group.get_query()?)?,
         },
+        Which::RequestCycles(group) => ClientToIndex::RequestCycles {
+            request_id: RouteRequestId(group.get_request_id()),
+            query: cycle_query_of(group.get_query()?)?,
+        },
     }))
 }
 
@@ -63,6 +79,9 @@ fn server_words(message: &IndexToClient) -> usize {
             8 + multi_routes.iter().map(multi_route_words).sum::<usize>()
         }
         IndexToClient::Refused { .. } => 36,
+        IndexToClient::Cycles { cycles, .. } => {
+            8 + cycles.iter().map(|cycle| 14 + 5 * cycle.route.keys.len()).sum::<usize>()
+        }
     }
 }
 
@@ -86,6 +105,12 @@ fn set_server(message: &IndexToClient, mut root: index_to_client::Builder<'_>) {
             group.set_request_id(request_id.0);
             group.set_reason(reason.as_str());
         }
+        IndexToClient::Cycles { request_id, cycles, cut_short } => {
+            let mut group = root.init_cycles();
+            group.set_request_id(request_id.0);
+            group.set_cut_short(*cut_short);
+            set_list(group.init_cycles(count(cycles.len())), cycles, set_cycle);
+        }
     }
 }
 
@@ -107,6 +132,11 @@ fn server(root: index_to_client::Reader<'_>) -> Decoded<Packet<IndexToClient>> {
         Which::Refused(group) => IndexToClient::Refused {
             request_id: RouteRequestId(group.get_request_id()),
             reason: parse("reason", group.get_reason())?,
+        },
+        Which::Cycles(group) => IndexToClient::Cycles {
+            request_id: RouteRequestId(group.get_request_id()),
+            cycles: list("cycles", group.get_cycles()?, MAX_CYCLES, cycle_of)?,
+            cut_short: group.get_cut_short(),
         },
     }))
 }
@@ -288,6 +318,62 @@ fn query_of(query: route_query::Reader<'_>) -> Decoded<RouteQuery> {
         exclude: list("exclude", query.get_exclude()?, MAX_EXCLUDED_EDGES, edge_of)?,
         max_parts,
     })
+}
+
+fn set_cycle_query(value: &CycleQuery, mut query: cycle_query::Builder<'_>) {
+    query.set_currency(value.currency.as_str());
+    query.set_node(value.node.as_bytes());
+    query.set_max_fee_ppm(value.max_fee_ppm);
+    set_list(query.reborrow().init_first(count(value.first.len())), &value.first, set_cycle_end);
+    set_list(query.reborrow().init_last(count(value.last.len())), &value.last, set_cycle_end);
+    set_list(query.init_exclude(count(value.exclude.len())), &value.exclude, set_edge);
+}
+
+fn cycle_query_of(query: cycle_query::Reader<'_>) -> Decoded<CycleQuery> {
+    let node = key("node", query.get_node())?;
+    let first = list("first", query.get_first()?, MAX_CYCLE_ENDS, cycle_end_of)?;
+    let last = list("last", query.get_last()?, MAX_CYCLE_ENDS, cycle_end_of)?;
+    let friends = first.iter().chain(&last).map(|end| end.friend);
+    check_distinct("first, last", &std::iter::once(node).chain(friends).collect::<Vec<_>>())?;
+    Ok(CycleQuery {
+        currency: parse("currency", query.get_currency())?,
+        node,
+        first,
+        last,
+        max_fee_ppm: query.get_max_fee_ppm(),
+        exclude: list("exclude", query.get_exclude()?, MAX_EXCLUDED_EDGES, edge_of)?,
+    })
+}
+
+fn set_cycle_end(value: &CycleEnd, mut end: cycle_end::Builder<'_>) {
+    end.set_friend(value.friend.as_bytes());
+    set_credits(value.most, end.init_most());
+}
+
+fn cycle_end_of(end: cycle_end::Reader<'_>) -> Decoded<CycleEnd> {
+    Ok(CycleEnd { friend: key("friend", end.get_friend())?, most: credits(end.get_most()?) })
+}
+
+fn set_cycle(value: &Cycle, mut cycle: cycle::Builder<'_>) {
+    cycle.set_age_ms(value.age_ms);
+    set_route(&value.route, cycle.init_route());
+}
+
+fn cycle_of(cycle: cycle::Reader<'_>) -> Decoded<Cycle> {
+    let route = cycle.get_route()?;
+    let list = route.get_keys()?;
+    check_count("keys", list.len(), MAX_ROUTE_KEYS)?;
+    let keys = list.iter().map(|data| key("keys", data)).collect::<Decoded<Vec<_>>>()?;
+    // A cycle ends at its origin: the one key that comes twice (protocol, section 6.1).
+    let Some((origin, rest)) = keys.split_first().filter(|(_, rest)| 3 <= rest.len()) else {
+        return Err(invalid("keys", "a cycle leads over at least two friends"));
+    };
+    if rest.last() != Some(origin) {
+        return Err(invalid("keys", "a cycle ends where it began"));
+    }
+    check_distinct("keys", rest)?;
+    let (amount, fee) = (credits(route.get_amount()?), credits(route.get_fee()?));
+    Ok(Cycle { route: Route { keys, amount, fee }, age_ms: cycle.get_age_ms() })
 }
 
 pub(super) fn multi_route_words(value: &MultiRoute) -> usize {

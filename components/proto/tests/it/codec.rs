@@ -344,6 +344,32 @@ fn index_lists_have_limits() {
     assert_eq!(refused(query(0, 0)), "maxParts");
     assert_eq!(refused(query(0, u8::try_from(MAX_PARTS).unwrap() + 1)), "maxParts");
 
+    let cycles = |first: Vec<PublicKey>, last: Vec<PublicKey>, edges: usize| {
+        let ends = |keys: Vec<PublicKey>| {
+            keys.into_iter().map(|friend| CycleEnd { friend, most: Credits(1) }).collect()
+        };
+        ClientToIndex::RequestCycles {
+            request_id: RouteRequestId(1),
+            query: CycleQuery {
+                currency: currency.clone(),
+                node: key(1_000),
+                first: ends(first),
+                last: ends(last),
+                max_fee_ppm: 1,
+                exclude: vec![Edge { from: key(3), to: key(4) }; edges],
+            },
+        }
+    };
+    let most = u64::try_from(MAX_CYCLE_ENDS).unwrap();
+    let others = |count: u64| (0..count).map(|n| key(2_000 + n)).collect::<Vec<_>>();
+    accepted(cycles(some_keys(most), others(most), MAX_EXCLUDED_EDGES));
+    assert_eq!(refused(cycles(some_keys(most + 1), vec![], 0)), "first");
+    assert_eq!(refused(cycles(vec![], some_keys(most + 1), 0)), "last");
+    assert_eq!(refused(cycles(vec![], vec![], MAX_EXCLUDED_EDGES + 1)), "exclude");
+    assert_eq!(refused(cycles(vec![key(1), key(1)], vec![], 0)), "first, last");
+    assert_eq!(refused(cycles(vec![key(1)], vec![key(1)], 0)), "first, last");
+    assert_eq!(refused(cycles(vec![key(1_000)], vec![], 0)), "first, last");
+
     let digest = |nodes: Vec<PublicKey>| {
         let entry = |node| DigestEntry { node, epoch: 1, counter: 1 };
         IndexPeerMessage::Digest { entries: nodes.into_iter().map(entry).collect(), last: true }
@@ -419,4 +445,31 @@ fn a_claimed_list_is_counted_before_it_is_walked() {
         let _ = FriendMessage::decode(&bytes);
         bytes[at..at + 8].copy_from_slice(&saved);
     }
+}
+
+#[test]
+fn a_cycle_ends_where_it_began_and_names_nobody_else_twice() {
+    let answer = |count: usize, keys: Vec<PublicKey>| {
+        let route = Route { keys, amount: Credits(1), fee: Credits(1) };
+        IndexToClient::Cycles {
+            request_id: RouteRequestId(1),
+            cycles: vec![Cycle { route, age_ms: 1 }; count],
+            cut_short: false,
+        }
+    };
+    let closed = |count: u64| {
+        let mut keys = some_keys(count);
+        keys.push(keys[0]);
+        keys
+    };
+    accepted(answer(MAX_CYCLES, closed(31)));
+    accepted(answer(1, closed(3)));
+    assert_eq!(refused(answer(MAX_CYCLES + 1, closed(3))), "cycles");
+    assert_eq!(refused(answer(1, closed(32))), "keys");
+    assert_eq!(refused(answer(1, closed(2))), "keys");
+    assert_eq!(refused(answer(1, vec![])), "keys");
+    assert_eq!(refused(answer(1, some_keys(4))), "keys");
+    let [a, b, c] = [key(1), key(2), key(3)];
+    assert_eq!(refused(answer(1, vec![a, b, b, c, a])), "keys");
+    assert_eq!(refused(answer(1, vec![a, b, a, c, a])), "keys");
 }

@@ -254,6 +254,10 @@ pub(crate) fn client_to_index() -> BoxedStrategy<ClientToIndex> {
             request_id: RouteRequestId(id),
             query
         }),
+        (any::<u64>(), cycle_query()).prop_map(|(id, query)| ClientToIndex::RequestCycles {
+            request_id: RouteRequestId(id),
+            query
+        }),
     ]
     .boxed()
 }
@@ -270,8 +274,32 @@ pub(crate) fn index_to_client() -> BoxedStrategy<IndexToClient> {
             request_id: RouteRequestId(id),
             reason
         }),
+        (any::<u64>(), vec(cycle(), 0..=8), any::<bool>()).prop_map(|(id, cycles, cut_short)| {
+            IndexToClient::Cycles { request_id: RouteRequestId(id), cycles, cut_short }
+        }),
     ]
     .boxed()
+}
+
+fn cycle_query() -> impl Strategy<Value = CycleQuery> {
+    (currency(), keys(1..=9), vec(credits(), 8), any::<u32>(), vec(edge(), 0..4)).prop_map(
+        |(currency, keys, most, max_fee_ppm, exclude)| {
+            let ends = keys[1..].iter().zip(most);
+            let mut first: Vec<CycleEnd> =
+                ends.map(|(friend, most)| CycleEnd { friend: *friend, most }).collect();
+            let last = first.split_off(first.len() / 2);
+            CycleQuery { currency, node: keys[0], first, last, max_fee_ppm, exclude }
+        },
+    )
+}
+
+fn cycle() -> impl Strategy<Value = Cycle> {
+    (keys(3..=31), credits(), credits(), any::<u64>()).prop_map(
+        |(mut keys, amount, fee, age_ms)| {
+            keys.push(keys[0]);
+            Cycle { route: Route { keys, amount, fee }, age_ms }
+        },
+    )
 }
 
 pub(crate) fn index_peer_message() -> BoxedStrategy<IndexPeerMessage> {
