@@ -13,7 +13,7 @@ use super::{
     CurrencyChoice, FriendName, Session,
     friends::PPM_PER_PERCENT,
     recover::{EndRecovery, RecoverFriend},
-    repair::ResetFriend,
+    repair::{RemoveFriend, ResetFriend},
 };
 use crate::manners::{
     Answer,
@@ -29,6 +29,8 @@ pub(super) enum Config {
     Change(Change),
     /// Accept a friend's terms to begin a channel again that is inconsistent.
     ResetFriend(ResetFriend),
+    /// End a friendship.
+    RemoveFriend(RemoveFriend),
     /// Accept the state that a friend proves with this node's own signature.
     RecoverFriend(RecoverFriend),
 }
@@ -242,6 +244,7 @@ impl Config {
                 Ok(Answer::silent())
             }
             Self::ResetFriend(command) => command.run(session).await,
+            Self::RemoveFriend(command) => command.run(session).await,
             Self::RecoverFriend(command) => command.run(session).await,
         }
     }
@@ -371,7 +374,9 @@ Examples:
   stctrl config enable-friend -n bob
   stctrl config set-friend-max-debt -n bob -m 200
   stctrl config open-friend -n bob
-  stctrl config set-friend-rate -n bob --percent 0.5 --add 1";
+  stctrl config set-friend-rate -n bob --percent 0.5 --add 1
+  stctrl config remove-friend -n bob
+  stctrl config reset-friend -n charli";
 
 #[cfg(test)]
 mod tests {

@@ -15,9 +15,9 @@ use crate::{
     credit::Ends,
     side::Side,
     state::{
-        BeforeSent, Channel, Friend, FriendInfo, FriendRecovery, IndexServer, InvoiceRow,
-        JournalRow, Line, LineRow, PaymentRow, Pending, QueuedOp, Recovery, SetKey, SetRow,
-        Settings, SpentKey, State,
+        ArchivedFriend, BeforeSent, Channel, Friend, FriendInfo, FriendRecovery, IndexServer,
+        InvoiceRow, JournalRow, Line, LineRow, PaymentRow, Pending, QueuedOp, Recovery, SetKey,
+        SetRow, Settings, SpentKey, State,
     },
 };
 
@@ -32,6 +32,10 @@ pub enum Change {
     IndexServer(Name, Option<IndexServer>),
     /// A new friend, with its channel.
     NewFriend(PublicKey, FriendInfo, Channel),
+    /// A friend is gone, with everything that belongs to it.
+    RemovedFriend(PublicKey),
+    /// A friend that was removed; `None`: it was added again.
+    Archived(PublicKey, Option<Box<ArchivedFriend>>),
     /// A friend's information.
     Friend(PublicKey, FriendInfo),
     /// A friend's channel.
@@ -95,6 +99,8 @@ impl State {
             Change::NewFriend(key, info, channel) => {
                 self.friends.insert(*key, Friend::new(info.clone(), channel.clone()));
             }
+            Change::RemovedFriend(key) => drop(self.friends.remove(key)),
+            Change::Archived(key, row) => put(&mut self.archive, key, row.as_deref()),
             Change::Friend(key, info) => self.friend_mut(key)?.info = info.clone(),
             Change::Channel(key, channel) => self.friend_mut(key)?.channel = channel.clone(),
             Change::Line(key, currency, row) => {

@@ -81,6 +81,9 @@ impl Funder {
             ConfigRequest::ResetFriend { friend, reset_token } => {
                 self.reset_friend(&friend, reset_token)
             }
+            ConfigRequest::RemoveFriend { friend, forfeit } => {
+                self.remove_friend(now, &friend, forfeit)
+            }
             ConfigRequest::SetDefaultCurrency { currency } => {
                 if self.state.settings.default_currency != currency {
                     self.state.settings.default_currency = currency;
@@ -216,10 +219,17 @@ impl Funder {
         if self.config.max_friends <= self.state.friends.len() {
             return Err(app_error(ErrorCode::Refused, "this node has too many friends"));
         }
-        let info = FriendInfo { name, enabled: false, relays, previous_relays: Vec::new() };
+        let info = FriendInfo {
+            name,
+            enabled: false,
+            removing: false,
+            relays,
+            previous_relays: Vec::new(),
+        };
         let friend = Friend::new(info, Channel::new(&Ends::new(self.local, key)));
         self.state.friends.insert(key, friend);
         self.dirty.mark(Key::NewFriend(key));
+        self.take_up_again(key);
         self.add_currency(key, currency, opening_balance)
     }
 
@@ -254,7 +264,11 @@ impl Funder {
 
     fn set_friend_enabled(&mut self, now: Timestamp, name: &Name, enabled: bool) -> Outcome {
         let key = self.named(name)?;
-        self.change_info(key, |info| info.enabled = enabled);
+        self.change_info(key, |info| {
+            info.enabled = enabled;
+            // Who enables a friend that is to go takes that back.
+            info.removing &= !enabled;
+        });
         let session = self.live.get(&key).and_then(|live| live.session.as_ref());
         if let Some(session) = session.map(|session| session.id).filter(|_| !enabled) {
             self.effects.push(Effect::Disconnect { friend: key, session });

@@ -352,6 +352,7 @@ impl Funder {
             }
             for friend in touched {
                 self.flush(now, friend);
+                self.finish_removal(now, friend);
             }
         }
         self.stepped();
@@ -415,6 +416,11 @@ impl Funder {
                 .get(key)
                 .and_then(|live| live.session.as_ref())
                 .is_some_and(|session| session.standing == Standing::Agreed)
+    }
+
+    /// Whether new requests may pass to and from a friend.
+    pub(crate) fn is_serving(&self, key: &PublicKey) -> bool {
+        self.is_online(key) && self.friend(key).is_some_and(|friend| !friend.info.removing)
     }
 
     /// Changes what only we know of a pending request.

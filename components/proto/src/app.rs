@@ -338,6 +338,13 @@ pub enum ConfigRequest {
         /// Of the terms that the user was shown.
         reset_token: HashResult,
     },
+    /// Ends a friendship: refused while anybody owes, waits while anything is pending.
+    RemoveFriend {
+        /// Which friend.
+        friend: Name,
+        /// At once, whatever is owed or pending.
+        forfeit: bool,
+    },
     /// Takes the state that a friend proves for ours.
     RecoverFriend {
         /// Which friend.

@@ -14,6 +14,7 @@ use offset_proto::{
     index::Edge,
     payment::Receipt,
     proof::StateProof,
+    reset::ResetBalance,
     session::{Packet, Wire},
 };
 use rusqlite::{
@@ -212,7 +213,7 @@ json_columns! {
     Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge> Vec<(Currency, u64)>
     Vec<(Currency, Option<LineRow>)> Vec<(Currency, Pending)>
     Vec<Attempt> Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
-    Box<Inconsistent> Box<Agreement>
+    Box<Inconsistent> Box<Agreement> Vec<ResetBalance>
 }
 
 /// A move token is large, rewritten often and looked at by nobody: it is stored as it is sent.
