@@ -49,7 +49,7 @@ struct AppRequest {
       destination @5 :Data;
       exclude @6 :List(Common.Edge);     # at most 64
     }
-    pay @7 :PayRequest;              # [buyer] answered when the payment has ended
+    pay @7 :PayRequest;              # [buyer] answered when the payment has ended, or is held
     paymentStatus @8 :Data;          # [buyer] by payment id, answered at once
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; once committed only while it is held
@@ -66,6 +66,9 @@ struct AppRequest {
         cursor @17 :InvoiceCursor;
       }
     }
+    payByCommit @18 :PayRequest;     # [buyer] the commit is not sent; answered once it can be handed out
+    paymentCommit @19 :Data;         # [buyer] by payment id: the commit to hand to the seller
+    cancelPayment @20 :Data;         # [buyer] by payment id; not after it was committed
   }
 }
 
@@ -190,6 +193,7 @@ struct AppReply {
     payment @3 :PaymentReport;
     invoice @4 :InvoiceReport;
     invoices @5 :InvoicePage;
+    commit @6 :Payment.Commit;
   }
 }
 
@@ -249,6 +253,7 @@ struct PaymentFailure {
     deadline @7 :Void;              # not complete before the deadline; taken back
     expired @8 :Void;               # the invoice's time is over
     noCapacity @9 :Common.UInt128;  # all ways to the receiver together carry this much at most
+    takenBack @11 :Void;            # the buyer took it back
     noAnswer @10 :Data;             # what went out over this friend was not answered in time
   }
 }

@@ -605,6 +605,8 @@ pub(crate) mod payment {
             "deadline",
             "note",
             "max_parts",
+            "hold_seconds",
+            "by_commit",
             "exclude",
             "searching_since",
             "attempts",
@@ -629,6 +631,8 @@ pub(crate) mod payment {
             deadline,
             note,
             max_parts,
+            hold_seconds,
+            by_commit,
             exclude,
             searching_since,
             attempts,
@@ -649,6 +653,8 @@ pub(crate) mod payment {
             .put(deadline)
             .put(note)
             .put(max_parts)
+            .put(hold_seconds)
+            .put(by_commit)
             .put(exclude)
             .put(searching_since)
             .put(attempts)
@@ -674,6 +680,8 @@ pub(crate) mod payment {
             deadline: row.take()?,
             note: row.take()?,
             max_parts: row.take()?,
+            hold_seconds: row.take()?,
+            by_commit: row.take()?,
             exclude: row.take()?,
             searching_since: row.take()?,
             attempts: row.take()?,

@@ -14,7 +14,7 @@ use crate::{
         friend::{cancel_reason, schema_reason},
         index::{multi_route_words, multi_routes, set_multi_route},
         key, mirror, parse,
-        payment::{receipt, set_receipt},
+        payment::{commit, receipt, set_commit, set_receipt},
         report::{mutation, mutation_words, report, report_words, set_mutation, set_report},
         session, set_credits, set_list,
     },
@@ -34,7 +34,7 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Done => 0,
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
-            AppReply::Payment(_) | AppReply::Invoice(_) => 120,
+            AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Commit(_) => 120,
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
@@ -97,6 +97,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         AppReply::Payment(payment) => set_payment(payment, reply.init_payment()),
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
+        AppReply::Commit(commit) => set_commit(commit, reply.init_commit()),
     }
 }
 
@@ -109,6 +110,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Payment(payment) => AppReply::Payment(Box::new(payment_of(payment?)?)),
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
+        Which::Commit(value) => AppReply::Commit(Box::new(commit(value?)?)),
     })
 }
 
@@ -216,6 +218,7 @@ fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>
         PaymentFailure::NoCapacity { available } => {
             set_credits(*available, failure.init_no_capacity());
         }
+        PaymentFailure::TakenBack => failure.set_taken_back(()),
         PaymentFailure::NoAnswer { friend } => failure.set_no_answer(friend.as_bytes()),
     }
 }
@@ -240,6 +243,7 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
         Which::NoCapacity(available) => {
             PaymentFailure::NoCapacity { available: credits(available?) }
         }
+        Which::TakenBack(()) => PaymentFailure::TakenBack,
         Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
     })
 }
