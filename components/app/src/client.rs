@@ -141,7 +141,7 @@ impl AppClient {
     /// [`Error::Refused`] is the node's own answer; [`Error::NoAnswer`], [`Error::Lost`],
     /// [`Error::TooLong`].
     pub async fn request(&self, request: AppRequest) -> Result<AppReply, Error> {
-        if matches!(request, AppRequest::Pay(_)) {
+        if matches!(request, AppRequest::Pay(_) | AppRequest::PayByCommit(_)) {
             return self.ask(request).await;
         }
         self.request_within(request, self.inner.reply_timeout).await
