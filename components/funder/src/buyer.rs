@@ -22,14 +22,17 @@ mod ways;
 use offset_crypto::{InvoiceId, Label, LabelHasher, PaymentId};
 use offset_proto::{
     Credits, Timestamp,
-    app::{AppError, AppReply, AppRequestId, ErrorCode, PayRequest, PaymentReport, PaymentTarget},
+    app::{
+        AppError, AppReply, AppRequestId, ErrorCode, JournalEntry, PayRequest, PaymentReport,
+        PaymentTarget,
+    },
     canonical::Writer,
     index::MAX_PARTS,
 };
 
 pub(crate) use self::{attempt::patience_ms, ways::Asked};
 use crate::{
-    api::{AppId, Effect, Payer},
+    api::{AppId, Payer},
     destination::app_error,
     dirty::Key,
     funder::{Funder, Timer},
@@ -201,7 +204,7 @@ impl Funder {
         self.finding.remove(&id);
         self.dirty.mark(Key::Payment(id));
         self.answer(id, &report);
-        self.effects.push(Effect::Payment(Box::new(report)));
+        self.journal(JournalEntry::Payment(Box::new(report)));
     }
 
     /// Answers everybody who waits for a payment.
