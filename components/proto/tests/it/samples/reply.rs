@@ -74,7 +74,7 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "invoice": AppReply::Invoice(_) => AppReply::Invoice(Box::new(invoice())),
         "events": AppReply::Events(_) => AppReply::Events(page),
         "invoices": AppReply::Invoices(_) => AppReply::Invoices(invoices),
-        "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(commit())),
+        "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(app::commit())),
     })
 }
 
