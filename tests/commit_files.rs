@@ -84,7 +84,7 @@ fn what_nobody_hands_in_comes_back() {
     let sandbox = Sandbox::new();
     let _network = sandbox.network("line:3");
     sandbox
-        .run(&format!("{SELLER} seller create-invoice -a 60 -i a.invoice --expires 4s"))
+        .run(&format!("{SELLER} seller create-invoice -a 60 -i a.invoice --expires 8s"))
         .success();
     sandbox
         .run(&format!("{BUYER} buyer pay-invoice -i a.invoice -p a.payment -c a.commit"))
@@ -113,7 +113,7 @@ fn what_nobody_hands_in_comes_back() {
 fn holds_are_collected_or_given_back() {
     let sandbox = Sandbox::new();
     let _network = sandbox.network("line:3");
-    for (name, expires, hold) in [("back", "1h", ""), ("kept", "1h", ""), ("timed", "3s", "1s")] {
+    for (name, expires, hold) in [("back", "1h", ""), ("kept", "1h", ""), ("timed", "8s", "1s")] {
         let create = format!(
             "{SELLER} seller create-invoice -a 7 -i {name}.invoice --expires {expires} --hold {hold}"
         );

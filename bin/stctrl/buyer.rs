@@ -20,7 +20,7 @@ use super::{
     Session,
     funds::{Terms, succeeded},
 };
-use crate::manners::{Access, Answer, OutputFile, daemon::signals, inputs};
+use crate::manners::{Access, Answer, OutputFile, amount, daemon::signals, inputs};
 
 /// The commands of `stctrl buyer`.
 #[derive(Debug, Subcommand)]
@@ -113,11 +113,12 @@ impl Pay {
             currency: invoice.currency.clone(),
             dest_payment: invoice.dest_payment,
         };
+        let decimals = session.decimals(Some(&payment.currency)).await?;
+        let target = PaymentTarget::Invoice(Box::new(invoice));
+        let request = self.terms.order(payment.payment_id, target, decimals)?;
         let client = session.connect().await?;
         // Whatever becomes of this command, the payment can be asked for.
         payment_file.write(payment.to_toml().as_bytes())?;
-        let target = PaymentTarget::Invoice(Box::new(invoice));
-        let request = self.terms.order(payment.payment_id, target);
         let (payment, commit) = (self.payment.display(), self.commit.display());
         let goes_on = format!(
             "the payment goes on without this command: ask for it with `stctrl buyer \
@@ -186,7 +187,7 @@ fn forget(payment: &Path) {
 
 impl Status {
     async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let id = self.which.read()?.payment_id;
+        let PaymentFile { payment_id: id, currency, .. } = self.which.read()?;
         let prepare = |path: &Option<PathBuf>, access| {
             path.as_deref().map(|path| OutputFile::prepare(path, access, self.force)).transpose()
         };
@@ -205,13 +206,16 @@ impl Status {
         {
             file.write(ReceiptFile((**receipt).clone()).to_toml().as_bytes())?;
         }
-        Ok(Answer::new(text_of(&report), json_of(&report)))
+        let decimals = session.decimals(Some(&currency)).await?;
+        Ok(Answer::new(text_of(&report, decimals), json_of(&report)))
     }
 }
 
-fn text_of(report: &PaymentReport) -> String {
+fn text_of(report: &PaymentReport, decimals: u8) -> String {
     match &report.status {
-        PaymentStatus::Succeeded { fee, .. } => format!("Payment successful!\nFees: {fee}"),
+        PaymentStatus::Succeeded { fee, .. } => {
+            format!("Payment successful!\nFees: {}", amount::show(fee, decimals))
+        }
         PaymentStatus::Failed(failure) => format!("state: failed\nreason: {failure}"),
         PaymentStatus::Routing
         | PaymentStatus::Requesting

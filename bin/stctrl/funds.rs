@@ -22,7 +22,12 @@ use serde_json::json;
 
 use super::{CurrencyChoice, Session};
 use crate::manners::{
-    Access, Answer, OutputFile, answer::say, daemon::signals, inputs, time::moment,
+    Access, Answer, OutputFile,
+    amount::{self, Amount},
+    answer::say,
+    daemon::signals,
+    inputs,
+    time::moment,
 };
 
 /// The commands of `stctrl funds`.
@@ -41,9 +46,9 @@ pub(super) enum Funds {
 /// What every payment may say.
 #[derive(Debug, Args)]
 pub(super) struct Terms {
-    /// The most that mediators may take, in credits.
+    /// The most that mediators may take.
     #[arg(long)]
-    max_fee: Option<Credits>,
+    max_fee: Option<Amount>,
     /// Seconds after which to give up, as long as nothing is paid.
     #[arg(long)]
     deadline: Option<u32>,
@@ -63,9 +68,9 @@ pub(super) struct SendFunds {
     /// Public key of the node to pay.
     #[arg(short, long, allow_hyphen_values = true)]
     dest: PublicKey,
-    /// How much is to arrive, in credits.
+    /// How much is to arrive.
     #[arg(short, long, allow_negative_numbers = true)]
-    amount: Credits,
+    amount: Amount,
     #[command(flatten)]
     currency: CurrencyChoice,
     /// Receipt file to write.
@@ -93,44 +98,58 @@ impl Funds {
     /// # Errors
     /// When a file is wrong or cannot be written, the node cannot be reached, or the payment fails.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let (target, receipt, terms) = match self {
+        let (invoice, send, receipt, terms) = match self {
             Self::SendFunds(SendFunds { dest, amount, currency, receipt, terms }) => {
-                let currency = currency.currency;
-                let target = PaymentTarget::Spontaneous { destination: dest, amount, currency };
-                (target, receipt, terms)
+                (None, Some((dest, amount, currency.currency)), receipt, terms)
             }
             Self::PayInvoice(PayInvoice { invoice, receipt, terms }) => {
                 let invoice: InvoiceFile = inputs::read(&invoice)?;
-                (PaymentTarget::Invoice(Box::new(invoice.0)), Some(receipt), terms)
+                (Some(invoice.0), None, Some(receipt), terms)
             }
         };
         // Nothing is paid when its receipt could not be kept.
         let force = terms.force;
         let prepare = |path: &Path| OutputFile::prepare(path, Access::Public, force);
         let receipt = receipt.as_deref().map(prepare).transpose()?;
-        let hold_until = match &target {
-            PaymentTarget::Invoice(invoice) => invoice.hold_until,
-            PaymentTarget::Spontaneous { .. } => None,
+        let hold_until = invoice.as_ref().and_then(|invoice| invoice.hold_until);
+        let currency = invoice.as_ref().map(|invoice| &invoice.currency);
+        let currency = currency.or(send.as_ref().and_then(|(_, _, currency)| currency.as_ref()));
+        let decimals = session.decimals(currency).await?;
+        let target = match (invoice, send) {
+            (Some(invoice), _) => PaymentTarget::Invoice(Box::new(invoice)),
+            (None, Some((destination, amount, currency))) => {
+                let amount = amount.credits(decimals)?;
+                PaymentTarget::Spontaneous { destination, amount, currency }
+            }
+            (None, None) => unreachable!("one of the two commands was given"),
         };
-        let report = pay(session, target, terms).await?;
+        let report = pay(session, target, terms, decimals).await?;
         if let (PaymentStatus::Committed, Some(until)) = (&report.status, hold_until) {
             return Ok(held(&report, until));
         }
-        finish(&report, receipt)
+        finish(&report, receipt, decimals)
     }
 }
 
 impl Terms {
-    /// The order of a payment with these terms.
-    pub(super) fn order(self, payment_id: PaymentId, target: PaymentTarget) -> PayRequest {
-        PayRequest {
+    /// The order of a payment with these terms, in a currency with so many digits behind the point.
+    ///
+    /// # Errors
+    /// When the most that mediators may take is no amount of that currency.
+    pub(super) fn order(
+        self,
+        payment_id: PaymentId,
+        target: PaymentTarget,
+        decimals: u8,
+    ) -> anyhow::Result<PayRequest> {
+        Ok(PayRequest {
             payment_id,
             target,
-            max_fee: self.max_fee,
+            max_fee: self.max_fee.map(|fee| fee.credits(decimals)).transpose()?,
             deadline_ms: self.deadline.map(|seconds| u64::from(seconds) * 1_000),
             note: self.note,
             max_parts: self.max_parts,
-        }
+        })
     }
 }
 
@@ -138,9 +157,10 @@ async fn pay(
     session: &Session,
     target: PaymentTarget,
     terms: Terms,
+    decimals: u8,
 ) -> anyhow::Result<PaymentReport> {
+    let request = terms.order(PaymentId::random(&mut SystemRng), target, decimals)?;
     let client = session.connect().await?;
-    let request = terms.order(PaymentId::random(&mut SystemRng), target);
     let id = request.payment_id;
     let stop = signals().context("cannot handle signals")?;
     let paying = async {
@@ -254,7 +274,11 @@ fn held(report: &PaymentReport, until: Timestamp) -> Answer {
 }
 
 /// Writes the receipt and says how the payment ended.
-fn finish(report: &PaymentReport, receipt_file: Option<OutputFile>) -> anyhow::Result<Answer> {
+fn finish(
+    report: &PaymentReport,
+    receipt_file: Option<OutputFile>,
+    decimals: u8,
+) -> anyhow::Result<Answer> {
     let (receipt, fee) = succeeded(report)?;
     let receipt = ReceiptFile(receipt.clone());
     if let Some(file) = receipt_file {
@@ -273,7 +297,8 @@ fn finish(report: &PaymentReport, receipt_file: Option<OutputFile>) -> anyhow::R
         "status": "succeeded",
         "receipt": receipt.to_line(),
     });
-    Ok(Answer::new(format!("Payment successful!\nFees: {fee}"), json))
+    let fees = amount::show(fee, decimals);
+    Ok(Answer::new(format!("Payment successful!\nFees: {fees}"), json))
 }
 
 const SEND_EXAMPLE: &str = "Example:
