@@ -10,9 +10,9 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, Attempt, Channel, FriendInfo, Inconsistent, IndexServer, InvoiceRow, LineRow,
-        Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings,
-        SpentKey, Stage, State,
+        Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoiceRow,
+        LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow,
+        Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -478,9 +478,12 @@ impl Generator {
             created_at: self.time(),
             deadline: self.time(),
             note: Text::cut("a note"),
+            max_parts: self.byte(9),
             exclude: self.list(|some| Edge { from: key(some.byte(9)), to: key(some.byte(9)) }),
-            attempt: self.maybe(|some| Attempt {
+            searching_since: self.time(),
+            attempts: self.list(|some| Attempt {
                 src_plain_lock: some.fixed().into(),
+                decision: some.pick(&[Decision::Open, Decision::Committed, Decision::Released]),
                 parts: some.list(Self::part),
             }),
             last_failure: self.maybe(Self::failure),
@@ -489,17 +492,19 @@ impl Generator {
     }
 
     fn part(&mut self) -> Part {
-        let response = Box::new(self.response());
         Part {
             route: self.list(|some| key(some.byte(9))),
             request_id: self.id(),
             amount: self.credits(),
             fee: self.credits(),
+            since: self.time(),
+            response: self.maybe(|some| Box::new(some.response())),
             state: self.pick(&[
                 PartState::Requested,
-                PartState::Responded(response),
+                PartState::Responded,
                 PartState::Cancelled,
                 PartState::Collected,
+                PartState::Lost,
             ]),
         }
     }
@@ -519,6 +524,7 @@ impl Generator {
         let phases = [
             Phase::Routing,
             Phase::Requesting,
+            Phase::Complete,
             Phase::Committed,
             Phase::Succeeded { receipt, fee: self.credits() },
             Phase::Failed(self.failure()),
@@ -541,6 +547,8 @@ impl Generator {
             },
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
+            PaymentFailure::NoCapacity { available: self.credits() },
+            PaymentFailure::NoAnswer { friend: key(self.byte(9)) },
         ];
         self.pick(&failures)
     }

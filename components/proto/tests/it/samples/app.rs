@@ -108,6 +108,7 @@ pub(crate) fn pay() -> PayRequest {
         max_fee: Some(Credits(3)),
         deadline_ms: None,
         note: text("breakfast"),
+        max_parts: None,
     }
 }
 
