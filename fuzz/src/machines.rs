@@ -116,7 +116,9 @@ fn client_message(choices: &mut Choices<'_>) -> ClientToRelay {
         3 => ClientToRelay::Accept { circuit },
         4 => ClientToRelay::Reject { circuit },
         5 => ClientToRelay::Data { circuit, bytes: vec![0; usize::from(choices.byte()) * 8 + 1] },
-        6 => ClientToRelay::Window { circuit, bytes: u32::from(choices.byte()) << choices.below(25) },
+        6 => {
+            ClientToRelay::Window { circuit, bytes: u32::from(choices.byte()) << choices.below(25) }
+        }
         _ => ClientToRelay::Close { circuit, reason: CloseReason::Closed },
     }
 }
@@ -144,7 +146,8 @@ pub fn directory(bytes: &[u8]) {
             }
             1 => {
                 let before = now;
-                now = Timestamp(now.0.saturating_sub(u64::from(choices.byte()) << choices.below(20)));
+                now =
+                    Timestamp(now.0.saturating_sub(u64::from(choices.byte()) << choices.below(20)));
                 directory.handle_clock_set(before, now);
             }
             2 => {
