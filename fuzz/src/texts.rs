@@ -29,6 +29,8 @@ fn write(file: &AnyFile) -> zeroize::Zeroizing<String> {
         AnyFile::Friend(file) => file.to_toml(),
         AnyFile::Invoice(file) => file.to_toml(),
         AnyFile::Receipt(file) => file.to_toml(),
+        AnyFile::Commit(file) => file.to_toml(),
+        AnyFile::Payment(file) => file.to_toml(),
     }
 }
 

@@ -70,7 +70,10 @@ round_trips! {
 /// the fuzzers to begin with.
 #[test]
 fn seeds_for_fuzzers() {
-    write_seeds::<offset_proto::app::AppToNode>("app_to_node", &support::packet(support::app_to_node()));
+    write_seeds::<offset_proto::app::AppToNode>(
+        "app_to_node",
+        &support::packet(support::app_to_node()),
+    );
     write_seeds::<ClientToRelay>("client_to_relay", &support::packet(support::client_to_relay()));
     write_seeds::<RelayToClient>("relay_to_client", &support::packet(support::relay_to_client()));
     write_seeds::<FriendMessage>("friend_message", &support::packet(support::friend_message()));
