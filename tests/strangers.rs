@@ -49,6 +49,14 @@ fn honest_clients_go_on_while_strangers_do_what_they_can() {
         sandbox.set(&format!("{daemon}_ALLOW_CORE_DUMPS"), "true");
     }
     let network = sandbox.network("line:3");
+    // An application that misbehaves uses up what it may send; the honest ones have keys of their own.
+    sandbox.run("stmgr gen-ident -o rude.ident").success();
+    let ticket = "--proutes --pbuyer --pseller --pconfig -o net/node0/trusted/rude.ticket";
+    sandbox.run(&format!("stmgr app-ticket -i rude.ident {ticket}")).success();
+    eventually("the node trusts it", || {
+        let ran = sandbox.run("stctrl -I rude.ident -T net/node0/node.ticket info public-key");
+        if ran.code == Some(0) { Ok(()) } else { Err(format!("{ran:?}")) }
+    });
     let processes = Processes::of(&network.status);
     let runtime = Runtime::new().unwrap();
     let _guard = runtime.enter();
@@ -136,7 +144,7 @@ fn ports(sandbox: &Sandbox) -> [Port; 4] {
             "node, for apps",
             Purpose::App,
             read::<NodeTicket>(sandbox, "net/node0/node.ticket").0,
-            Some("net/node0/app.ident"),
+            Some("rude.ident"),
         ),
         port(
             "relay",
