@@ -36,7 +36,7 @@ pub enum Access {
 /// # Errors
 /// When it cannot be read, is too long, or is not text.
 pub fn read_limited(path: &Path) -> anyhow::Result<(File, Zeroizing<String>)> {
-    read_opened(path, &OpenOptions::new().read(true))
+    read_opened(path, OpenOptions::new().read(true))
 }
 
 /// As [`read_limited`], for a file that holds a secret: the name must be the file's own, not that of

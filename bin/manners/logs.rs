@@ -24,11 +24,14 @@ pub fn start(daemon: bool) {
     }
 }
 
+/// A call in the code, by file and line.
+type Place = (Option<&'static str>, Option<u32>);
+
 /// The logger.
 struct Lines {
     inner: Logger,
-    /// By file and line. There are as many as the program has calls, whatever its peers do.
-    sites: Mutex<HashMap<(Option<&'static str>, Option<u32>), Site>>,
+    /// There are as many as the program has calls, whatever its peers do.
+    sites: Mutex<HashMap<Place, Site>>,
     started: Instant,
 }
 
