@@ -4,6 +4,7 @@ pub mod config;
 pub mod friends;
 pub mod funds;
 pub mod info;
+mod recover;
 mod repair;
 pub mod seller;
 pub mod servers;
