@@ -22,3 +22,17 @@ pub mod stnet;
 pub mod stnode;
 pub mod stregister;
 pub mod strelay;
+
+/// The command lines of all programs, as they parse them: for whatever has to know every command.
+#[must_use]
+pub fn command_lines() -> [clap::Command; 7] {
+    [
+        stctrl::command_line(),
+        stindex::command_line(),
+        stmgr::command_line(),
+        stnet::command_line(),
+        stnode::command_line(),
+        stregister::command_line(),
+        strelay::command_line(),
+    ]
+}

@@ -1,16 +1,18 @@
 //! From the command line to an exit code.
 
-use std::{error::Error as _, ffi::OsString, fmt, path::PathBuf, process::ExitCode};
+use std::{borrow::Cow, error::Error as _, ffi::OsString, fmt, path::PathBuf, process::ExitCode};
 
 use clap::{
     Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use offset_proto::printable;
 
 use crate::manners::{
     Answer,
     answer::say,
     config::{self, Refused},
+    logs,
 };
 
 /// Wrong usage that only shows after parsing; ends the program with exit code 2.
@@ -72,7 +74,7 @@ pub fn start<A: Arguments>(
         Err(Refused::Arguments(message)) => return refuse(&message),
         Err(Refused::File(error)) => return fail(&error),
     };
-    start_logs(A::DAEMON);
+    logs::start(A::DAEMON);
     let json = parsed.json();
     match run(parsed).and_then(|answer| Ok(answer.print(json)?)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,8 +98,13 @@ fn refuse(message: &clap::Error) -> ExitCode {
         say(&format!("error: {text}"));
         return ExitCode::from(WRONG_USAGE);
     }
-    // Help whose reader has gone, or an error that nobody reads: nothing to do about either.
-    let _ = message.print();
+    let plain = message.render().to_string();
+    if plain.lines().all(|line| matches!(printable(line), Cow::Borrowed(_))) {
+        // Help whose reader has gone, or an error that nobody reads: nothing to do about either.
+        let _ = message.print();
+    } else {
+        say(plain.lines().map(printable).collect::<Vec<_>>().join("\n").as_str());
+    }
     if message.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS }
 }
 
@@ -128,15 +135,9 @@ fn sentence(error: &anyhow::Error) -> String {
             text = format!("{text}: {part}");
         }
     }
-    // One line, whatever a library says.
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn start_logs(daemon: bool) {
-    let quiet = if daemon { "warn" } else { "off" };
-    let env = env_logger::Env::default().default_filter_or(quiet);
-    // A second logger in one process (tests) keeps the first.
-    let _ = env_logger::Builder::from_env(env).format_target(false).try_init();
+    // One line that no terminal acts on, whatever a library, a file or a peer says.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    printable(&text).into_owned()
 }
 
 const FAILED: u8 = 1;
@@ -154,5 +155,7 @@ mod tests {
         assert_eq!(sentence(&error), "cannot reach the node: refused; is it running?");
         let error = anyhow!("no such\nfile").context("cannot open x");
         assert_eq!(sentence(&error), "cannot open x: no such file");
+        let error = anyhow!("no \u{1b}[31mred\u{202e} text");
+        assert_eq!(sentence(&error), "no \\u{1b}[31mred\\u{202e} text");
     }
 }

@@ -1,8 +1,10 @@
 //! Files that users name: read with a limit, secrets only when nobody else can read them, and
 //! written whole or not at all.
 
+#[cfg(unix)]
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -34,11 +36,35 @@ pub enum Access {
 /// # Errors
 /// When it cannot be read, is too long, or is not text.
 pub fn read_limited(path: &Path) -> anyhow::Result<(File, Zeroizing<String>)> {
+    read_opened(path, OpenOptions::new().read(true))
+}
+
+/// As [`read_limited`], for a file that holds a secret: the name must be the file's own, not that of
+/// a symbolic link to it.
+///
+/// # Errors
+/// As [`read_limited`], and when it is a link.
+pub fn read_secret(path: &Path) -> anyhow::Result<(File, Zeroizing<String>)> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    }
+    read_opened(path, &options)
+}
+
+fn read_opened(path: &Path, how: &OpenOptions) -> anyhow::Result<(File, Zeroizing<String>)> {
     let shown = path.display();
-    let file = File::open(path).map_err(|error| {
-        let missing = error.kind() == io::ErrorKind::NotFound;
-        let advice = if missing { "check the name" } else { "check its permissions" };
-        anyhow!("cannot open {shown}: {error}; {advice}")
+    let file = how.open(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            anyhow!("cannot open {shown}: {error}; check the name")
+        } else if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+            anyhow!("{shown} leads elsewhere, and a secret is not read so; name the file itself")
+        } else {
+            anyhow!("cannot open {shown}: {error}; check its permissions")
+        }
     })?;
     let metadata = file.metadata().with_context(|| format!("cannot read {shown}"))?;
     if metadata.is_dir() {
@@ -80,19 +106,74 @@ fn read_text(from: impl io::Read, what: &str, advice: &str) -> anyhow::Result<Ze
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Refuses a file with a secret that others can read.
+/// Refuses a file with a secret that others can read, or that belongs to another user than this one
+/// or root: whoever wrote the secret knows it. Of a directory in which anybody can replace the file
+/// the log warns.
 ///
 /// # Errors
-/// Says which command makes it private.
+/// Says which command mends it.
 #[cfg(unix)]
 pub fn check_private(file: &File, path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = file.metadata().context("cannot read the file's mode")?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let shown = path.display();
-        bail!("{shown} holds a secret and others can read it; run: chmod 600 {shown}");
+    let metadata = file.metadata().context("cannot read the file's mode")?;
+    let (owner, myself) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    // What systemd passes it keeps private itself; the mode of the group then shows who may read.
+    let others = if is_credential(path) { 0o007 } else { 0o077 };
+    let trouble = private(metadata.permissions().mode(), owner, myself, others);
+    let shown = path.display();
+    match trouble {
+        Some(Trouble::Owner) => bail!(
+            "{shown} holds a secret and belongs to another user, number {owner}; if it is yours, \
+             run: chown {myself} {shown}"
+        ),
+        Some(Trouble::Mode) => {
+            bail!("{shown} holds a secret and others can read it; run: chmod 600 {shown}")
+        }
+        None => {}
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    if fs::metadata(directory).is_ok_and(|metadata| anybody_replaces(metadata.permissions().mode()))
+    {
+        let directory = directory.display();
+        log::warn!("anybody can replace the secret in {directory}; run: chmod 700 {directory}");
     }
     Ok(())
+}
+
+/// What is wrong with a file that holds a secret.
+#[cfg(unix)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Owner,
+    Mode,
+}
+
+/// What is wrong with a secret file of this mode and owner, for the user `myself`; `others` are the
+/// bits that it may not have.
+#[cfg(unix)]
+fn private(mode: u32, owner: u32, myself: u32, others: u32) -> Option<Trouble> {
+    if owner != myself && owner != 0 {
+        Some(Trouble::Owner)
+    } else if mode & others != 0 {
+        Some(Trouble::Mode)
+    } else {
+        None
+    }
+}
+
+/// Whether everybody may write there and take away what others wrote.
+#[cfg(unix)]
+const fn anybody_replaces(mode: u32) -> bool {
+    const WRITABLE: u32 = 0o002;
+    const STICKY: u32 = 0o1000;
+    mode & WRITABLE != 0 && mode & STICKY == 0
+}
+
+/// Whether the file is a credential that systemd passed to this service.
+#[cfg(unix)]
+fn is_credential(path: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+        .is_some_and(|directory| path.parent() == Some(Path::new(&directory)))
 }
 
 /// Without Unix modes, who may read a file follows from the directory it is in.
@@ -288,16 +369,42 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn secrets_are_private_and_refused_when_they_are_not() {
-        use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.ident");
         write(&path, Access::Secret, false, "secret").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let check = |path: &Path| check_private(&File::open(path).unwrap(), path);
         check(&path).unwrap();
+        let link = directory.path().join("link.ident");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let refused = read_secret(&link).unwrap_err().to_string();
+        assert!(refused.contains("link.ident leads elsewhere"), "{refused}");
+        assert_eq!(read_secret(&path).unwrap().1.as_str(), "secret");
+        assert_eq!(text(&link), "secret");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let refused = check(&path).unwrap_err().to_string();
         assert!(refused.contains(&format!("chmod 600 {}", path.display())), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_ones_own_or_roots_and_nobody_elses() {
+        for (mode, owner, myself, expected) in [
+            (0o100_600, 7, 7, None),
+            (0o100_400, 0, 7, None),
+            (0o100_600, 0, 0, None),
+            (0o100_600, 8, 7, Some(Trouble::Owner)),
+            // Root reads everything, but what a user made that user knows.
+            (0o100_600, 8, 0, Some(Trouble::Owner)),
+            (0o100_640, 7, 7, Some(Trouble::Mode)),
+            (0o100_604, 7, 7, Some(Trouble::Mode)),
+            (0o100_620, 7, 7, Some(Trouble::Mode)),
+        ] {
+            assert_eq!(private(mode, owner, myself, 0o077), expected, "{mode:o} {owner} {myself}");
+        }
+        assert!(anybody_replaces(0o777));
+        assert!(!anybody_replaces(0o1777));
+        assert!(!anybody_replaces(0o775));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use offset_crypto::{Identity, PublicKey, SealedSeed, Seed};
 use offset_proto::file::{FileError, IdentityFile, Kind, OffsetFile, PublicFile};
 
 use crate::manners::{
-    files::{INPUT, check_private, read_input, read_limited},
+    files::{INPUT, check_private, read_input, read_limited, read_secret},
     passphrase::{self, Passphrase},
 };
 
@@ -75,7 +75,7 @@ pub fn identity_file(path: &Path) -> anyhow::Result<IdentityFile> {
     if line(path).is_some() {
         bail!("a secret key is only read from a file; name the identity file");
     }
-    let (file, text) = read_limited(path)?;
+    let (file, text) = read_secret(path)?;
     let identity = IdentityFile::parse(&text)
         .map_err(|error| explain(&path.display().to_string(), &error, Kind::Identity))?;
     check_private(&file, path)?;

@@ -100,6 +100,11 @@ impl Arguments for StctrlArguments {
     }
 }
 
+/// Its commands and arguments.
+pub(crate) fn command_line() -> clap::Command {
+    <StctrlArguments as clap::CommandFactory>::command()
+}
+
 /// Runs the program with these arguments, the first of which is its name.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

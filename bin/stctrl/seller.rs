@@ -241,7 +241,7 @@ impl List {
                 state(report).to_owned(),
                 format!("{dest_payment} {currency}"),
                 moment(*created_at).to_string(),
-                description.to_string(),
+                description.brief().into_owned(),
             ]
         });
         Ok(Answer::new(draw(Header::Plain, titles, rows), json))

@@ -17,7 +17,7 @@ use crate::manners::{
     daemon::{self, Stopping},
     inputs,
     limits::take,
-    metrics,
+    metrics, protect,
 };
 
 /// An index server: keeps the graph of credit lines, shares it with the servers that it trusts, and
@@ -40,6 +40,9 @@ struct StindexArguments {
     /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
     #[arg(long, value_name = "ADDR", env = "STINDEX_METRICS")]
     metrics: Option<NetworkAddress>,
+    /// Let the system write core dumps, which hold the secret key, and let debuggers in.
+    #[arg(long, env = "STINDEX_ALLOW_CORE_DUMPS")]
+    allow_core_dumps: bool,
     /// File with settings: every option that has an environment variable, and [limits].
     #[arg(long, value_name = "FILE", env = "STINDEX_CONFIG")]
     config: Option<PathBuf>,
@@ -63,6 +66,11 @@ impl Arguments for StindexArguments {
     }
 }
 
+/// Its commands and arguments.
+pub(crate) fn command_line() -> clap::Command {
+    <StindexArguments as clap::CommandFactory>::command()
+}
+
 /// Runs the program with these arguments, the first of which is its name.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -70,6 +78,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: StindexArguments) -> anyhow::Result<Answer> {
+    protect::daemon(arguments.allow_core_dumps)?;
     let identity = Arc::new(inputs::identity(&arguments.idfile)?);
     let IndexLimits { limits, nodes, servers } = arguments.limits;
     let config = Config {

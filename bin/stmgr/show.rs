@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::manners::{
     Access, Answer, OutputFile,
-    files::{INPUT, check_private, read_input, read_limited},
+    files::{INPUT, check_private, read_input, read_limited, read_secret},
     inputs,
     qr::Qr,
 };
@@ -80,13 +80,16 @@ impl ShowArguments {
         if inputs::is_input(&self.file) {
             return AnyFile::parse(&read_input()?).map_err(|error| anyhow!("{INPUT}: {error}"));
         }
-        let (file, text) = read_limited(&self.file)?;
+        let (_, text) = read_limited(&self.file)?;
         let shown = self.file.display();
-        let parsed = AnyFile::parse(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
-        if parsed.kind().is_secret() {
-            check_private(&file, &self.file)?;
+        let parse = |text| AnyFile::parse(text).map_err(|error| anyhow!("{shown}: {error}"));
+        let parsed = parse(&text)?;
+        if !parsed.kind().is_secret() {
+            return Ok(parsed);
         }
-        Ok(parsed)
+        let (file, text) = read_secret(&self.file)?;
+        check_private(&file, &self.file)?;
+        parse(&text)
     }
 }
 

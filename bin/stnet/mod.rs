@@ -61,6 +61,11 @@ impl Arguments for StnetArguments {
     }
 }
 
+/// Its commands and arguments.
+pub(crate) fn command_line() -> clap::Command {
+    <StnetArguments as clap::CommandFactory>::command()
+}
+
 /// Runs the program with these arguments, the first of which is its name.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -17,7 +17,7 @@ use crate::manners::{
     daemon::{self, Stopping},
     inputs,
     limits::take,
-    metrics,
+    metrics, protect,
 };
 
 /// A node: keeps the lines with its friends and moves payments over them.
@@ -43,6 +43,9 @@ struct StnodeArguments {
     /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
     #[arg(long, value_name = "ADDR", env = "STNODE_METRICS")]
     metrics: Option<NetworkAddress>,
+    /// Let the system write core dumps, which hold the secret key, and let debuggers in.
+    #[arg(long, env = "STNODE_ALLOW_CORE_DUMPS")]
+    allow_core_dumps: bool,
     /// File with settings: every option that has an environment variable, and [limits].
     #[arg(long, value_name = "FILE", env = "STNODE_CONFIG")]
     config: Option<PathBuf>,
@@ -66,6 +69,11 @@ impl Arguments for StnodeArguments {
     }
 }
 
+/// Its commands and arguments.
+pub(crate) fn command_line() -> clap::Command {
+    <StnodeArguments as clap::CommandFactory>::command()
+}
+
 /// Runs the program with these arguments, the first of which is its name.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -73,6 +81,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
+    protect::daemon(arguments.allow_core_dumps)?;
     let identity = Arc::new(inputs::identity(&arguments.idfile)?);
     let NodeLimits { funder, apps } = arguments.limits;
     let recover = arguments.recover;

@@ -17,7 +17,7 @@ use crate::manners::{
     daemon::{self, Stopping},
     inputs,
     limits::take,
-    metrics,
+    metrics, protect,
 };
 
 /// A relay: passes encrypted circuits between nodes that cannot reach each other.
@@ -36,6 +36,9 @@ struct StrelayArguments {
     /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
     #[arg(long, value_name = "ADDR", env = "STRELAY_METRICS")]
     metrics: Option<NetworkAddress>,
+    /// Let the system write core dumps, which hold the secret key, and let debuggers in.
+    #[arg(long, env = "STRELAY_ALLOW_CORE_DUMPS")]
+    allow_core_dumps: bool,
     /// File with settings: every option that has an environment variable, and [limits].
     #[arg(long, value_name = "FILE", env = "STRELAY_CONFIG")]
     config: Option<PathBuf>,
@@ -59,6 +62,11 @@ impl Arguments for StrelayArguments {
     }
 }
 
+/// Its commands and arguments.
+pub(crate) fn command_line() -> clap::Command {
+    <StrelayArguments as clap::CommandFactory>::command()
+}
+
 /// Runs the program with these arguments, the first of which is its name.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -66,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: StrelayArguments) -> anyhow::Result<Answer> {
+    protect::daemon(arguments.allow_core_dumps)?;
     let identity = Arc::new(ChannelIdentity::new(&inputs::identity(&arguments.idfile)?));
     let allowed = (!arguments.allow.is_empty()).then(|| arguments.allow.into_iter().collect());
     let config = RelayConfig { allowed, ..arguments.limits };

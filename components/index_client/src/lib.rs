@@ -41,7 +41,7 @@ pub enum Error {
     #[error("too many route requests wait for an answer; try again in a moment")]
     Busy,
     /// The server did not look at the request.
-    #[error("the index server refused: {reason}")]
+    #[error("the index server refused: {}", reason.brief())]
     Refused {
         /// What it said.
         reason: Text,

@@ -44,7 +44,7 @@ pub enum Error {
     )]
     Refused,
     /// The other side ended the session and said why.
-    #[error("the other side ended the connection: {0}")]
+    #[error("the other side ended the connection: {}", .0.brief())]
     Bye(Text),
     /// The peer broke the protocol; the connection is closed.
     #[error("the other side broke the protocol: {0}")]

@@ -30,7 +30,7 @@ pub mod session;
 pub mod text;
 
 pub use crate::money::{Balance, Credits, Rate, Timestamp};
-pub use crate::text::{Currency, InvalidValue, Name, NetworkAddress, Text};
+pub use crate::text::{Currency, InvalidValue, Name, NetworkAddress, Text, printable};
 
 use offset_crypto::PublicKey;
 

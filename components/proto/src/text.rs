@@ -1,6 +1,6 @@
 //! Short texts with a form: currencies, names, network addresses, descriptions.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, ops::RangeInclusive, str::FromStr};
 
 /// A value that does not have the form it must have; the sentence says which form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum InvalidValue {
     #[error("not a currency: expected 1 to 16 of A-Z a-z 0-9 - _ . and no - in front")]
     Currency,
     /// See [`Name`].
-    #[error("not a name: expected 1 to 64 printable characters")]
+    #[error("not a name: expected 1 to 64 printable characters, no blank at either end")]
     Name,
     /// See [`NetworkAddress`].
     #[error("not an address: expected host:port, at most 256 bytes, IPv6 in brackets")]
@@ -75,7 +75,9 @@ checked_text!(
     Currency, Currency, is_currency
 );
 checked_text!(
-    /// What a user calls a friend, relay or index server: 1 to 64 printable Unicode characters.
+    /// What a user calls a friend, relay or index server: 1 to 64 printable Unicode characters, of
+    /// blanks the space alone, and none at either end: names that look alike in a table would be
+    /// taken for one another.
     Name, Name, is_name
 );
 checked_text!(
@@ -109,6 +111,34 @@ impl Text {
         }
         Self(cut.into())
     }
+
+    /// What of it goes into a log line, a cell of a table or an error: its first 128 bytes, and `...`
+    /// if there is more.
+    #[must_use]
+    pub fn brief(&self) -> Cow<'_, str> {
+        if self.0.len() <= BRIEF_BYTES {
+            return Cow::Borrowed(&self.0);
+        }
+        Cow::Owned(format!("{}...", &self.0[..self.0.floor_char_boundary(BRIEF_BYTES)]))
+    }
+}
+
+/// `text` in which control characters and invisible ones are shown by their numbers, as `\u{1b}`: a
+/// terminal does not act on it, and it is one line.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unprintable(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
 }
 
 impl NetworkAddress {
@@ -126,7 +156,10 @@ fn is_currency(text: &str) -> bool {
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.chars().count()) && !text.chars().any(is_unprintable)
+    let blank = |c: char| c.is_whitespace() && c != ' ';
+    (1..=64).contains(&text.chars().count())
+        && !text.chars().any(|c| is_unprintable(c) || blank(c))
+        && text.trim() == text
 }
 
 fn is_text(text: &str) -> bool {
@@ -137,12 +170,45 @@ fn is_address(text: &str) -> bool {
     text.len() <= 256 && split_address(text).is_some()
 }
 
-/// Control characters, and the invisible ones that reorder or hide what a terminal shows.
+/// Control characters, and whatever else of Unicode reorders, joins or hides what a terminal shows:
+/// format characters, fillers that look like nothing, and those of no meaning.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || INVISIBLE.iter().any(|range| range.contains(&c))
+        // The last two of each plane are no characters.
+        || u32::from(c) & 0xfffe == 0xfffe
 }
+
+/// Characters of the category Cf (format) and those that Unicode calls ignorable by default, in
+/// order. Left out are the variation selectors of the first plane: symbols in common use have them.
+const INVISIBLE: [RangeInclusive<char>; 26] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{600}'..='\u{605}',
+    '\u{61c}'..='\u{61c}',
+    '\u{6dd}'..='\u{6dd}',
+    '\u{70f}'..='\u{70f}',
+    '\u{890}'..='\u{891}',
+    '\u{8e2}'..='\u{8e2}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fdd0}'..='\u{fdef}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{110bd}'..='\u{110bd}',
+    '\u{110cd}'..='\u{110cd}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
 
 fn split_address(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
@@ -159,6 +225,8 @@ fn split_address(text: &str) -> Option<(&str, u16)> {
 
 /// The longest [`Text`], in bytes.
 const MAX_TEXT_BYTES: usize = 256;
+/// How much of a peer's text is shown beside other things, in bytes.
+const BRIEF_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -183,6 +251,64 @@ mod tests {
         {
             assert_eq!(bad.parse::<Name>(), Err(InvalidValue::Name), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_acts_on_or_does_not_show_is_a_name_or_a_text() {
+        for nasty in [
+            "\u{1b}[2J",
+            "\u{9b}31m",
+            "a\rb",
+            "a\nb",
+            "a\tb",
+            "\u{7}",
+            "\u{7f}",
+            "a\u{0}",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            "a\u{200b}b",
+            "a\u{200d}b",
+            "a\u{2028}b",
+            "a\u{feff}",
+            "a\u{ad}b",
+            "\u{3164}",
+            "\u{2800}",
+            "\u{ffa0}",
+            "a\u{34f}",
+            "a\u{e0041}",
+            "a\u{e01ef}",
+            "a\u{fffe}",
+            "a\u{10ffff}",
+            "a\u{fdd0}",
+            "a\u{1d173}",
+        ] {
+            assert_eq!(nasty.parse::<Name>(), Err(InvalidValue::Name), "{nasty:?}");
+            assert_eq!(nasty.parse::<Text>(), Err(InvalidValue::Text), "{nasty:?}");
+            let shown = printable(nasty);
+            assert!(shown.contains("\\u{"), "{shown}");
+            assert!(shown.parse::<Text>().is_ok(), "{shown}");
+            assert!(Text::cut(nasty).as_str().contains('?'));
+        }
+        for blank in [" ", "a ", " a", "a\u{a0}b", "a\u{3000}b", "a\u{2009}b"] {
+            assert_eq!(blank.parse::<Name>(), Err(InvalidValue::Name), "{blank:?}");
+            assert!(blank.parse::<Text>().is_ok(), "{blank:?}");
+        }
+        for good in ["Änne Böll", "Ελένη", "李小龍", "محمد", "O'Neil", "❤\u{fe0f}", "𝄞", "한국"]
+        {
+            assert!(good.parse::<Name>().is_ok(), "{good}");
+            assert_eq!(printable(good), good);
+        }
+        let sorted = INVISIBLE.windows(2).all(|pair| pair[0].end() < pair[1].start());
+        assert!(sorted);
+    }
+
+    #[test]
+    fn long_texts_are_shown_in_part() {
+        let text = |text: &str| text.parse::<Text>().expect("a text");
+        assert_eq!(text("short").brief(), "short");
+        assert_eq!(text(&"x".repeat(128)).brief(), "x".repeat(128));
+        assert_eq!(text(&"x".repeat(129)).brief(), format!("{}...", "x".repeat(128)));
+        assert_eq!(text(&"ä€".repeat(50)).brief(), format!("{}ä...", "ä€".repeat(25)));
     }
 
     #[test]

@@ -876,7 +876,7 @@ pub(crate) fn currency() -> impl Strategy<Value = Currency> + Clone {
 }
 
 fn name() -> impl Strategy<Value = Name> {
-    "[a-zA-Zäöüß ]{1,64}".prop_map(|text| text.parse().unwrap())
+    "[a-zA-Zäöüß]([a-zA-Zäöüß ]{0,62}[a-zA-Zäöüß])?".prop_map(|text| text.parse().unwrap())
 }
 
 pub(crate) fn text() -> impl Strategy<Value = Text> {
