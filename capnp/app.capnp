@@ -54,6 +54,7 @@ struct AppRequest {
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; not after it was committed
     invoiceStatus @11 :Data;         # [seller] by invoice id
+    clear @12 :ClearRequest;         # [buyer] answered as pay, when the payment to oneself has ended
   }
 }
 
@@ -145,6 +146,17 @@ struct PayRequest {
   note @8 :Text;                      # for the user's own books
 }
 
+struct ClearRequest {
+  # One payment to oneself along a cycle: it goes out to a friend that owes us and comes back from
+  # one whom we owe, so that both debts shrink. Answered with its PaymentReport, whose destination is
+  # the node itself, or with the error nothingToClear. Idempotent as PayRequest.
+  paymentId @0 :Data;             # random, chosen by the app
+  currency @1 :Text;              # absent: the node's default
+  friend @2 :Text;                # only cycles over this friend; absent: any
+  maxFee @3 :Common.UInt128;      # the most that mediators may take; absent: no limit but the next
+  maxFeePpm @4 :UInt32 = 10000;   # the most that they may take of each million that moves
+}
+
 struct CreateInvoice {
   currency @0 :Text;                  # absent: the node's default
   amount @1 :Common.UInt128;
@@ -180,6 +192,7 @@ enum ErrorCode {
   noConnection @6;        # no connection to an index server
   stopping @7;            # the node is stopping
   limitReached @8;        # the app's ticket limits what it may spend
+  nothingToClear @9;      # no two debts can be set off now
 }
 
 struct PaymentReport {

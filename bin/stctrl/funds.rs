@@ -30,6 +30,9 @@ pub(super) enum Funds {
     /// Pay an invoice and keep the receipt.
     #[command(after_help = INVOICE_EXAMPLE)]
     PayInvoice(PayInvoice),
+    /// Set off what friends owe you against what you owe others, along cycles.
+    #[command(after_help = REBALANCE_EXAMPLE)]
+    Rebalance(super::rebalance::Rebalance),
 }
 
 /// What every payment may say.

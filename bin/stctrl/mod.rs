@@ -4,6 +4,7 @@ pub mod config;
 pub mod friends;
 pub mod funds;
 pub mod info;
+mod rebalance;
 mod repair;
 pub mod servers;
 mod session;

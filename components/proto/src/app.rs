@@ -151,6 +151,10 @@ pub enum AppRequest {
         /// Which.
         invoice_id: InvoiceId,
     },
+    /// Sets off debts along one cycle, or asks again for a clearing of the same id and contents:
+    /// answered with [`AppReply::Payment`] when it has ended, or refused with
+    /// [`ErrorCode::NothingToClear`].
+    Clear(ClearRequest),
 }
 
 impl AppRequest {
@@ -161,10 +165,28 @@ impl AppRequest {
             Self::Report | Self::Subscribe => Permission::Read,
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } => Permission::Routes,
-            Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
+            Self::Pay(_) | Self::PaymentStatus { .. } | Self::Clear(_) => Permission::Buyer,
             Self::CreateInvoice(_) | Self::CancelInvoice { .. } | Self::InvoiceStatus { .. } => {
                 Permission::Seller
             }
+        }
+    }
+}
+
+impl AppRequest {
+    /// Whether the answer comes only when a payment has ended, which takes as long as it takes.
+    #[must_use]
+    pub const fn waits_for_payment(&self) -> bool {
+        match self {
+            Self::Pay(_) | Self::Clear(_) => true,
+            Self::Report
+            | Self::Subscribe
+            | Self::Config(_)
+            | Self::Routes { .. }
+            | Self::PaymentStatus { .. }
+            | Self::CreateInvoice(_)
+            | Self::CancelInvoice { .. }
+            | Self::InvoiceStatus { .. } => false,
         }
     }
 }
@@ -311,6 +333,28 @@ pub struct PayRequest {
     pub note: Text,
 }
 
+/// A payment to oneself along a cycle (protocol, section 7, clearing): out to a friend that owes us,
+/// back from one whom we owe. The id makes it idempotent, as that of [`PayRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClearRequest {
+    /// Chosen at random by the app.
+    pub payment_id: PaymentId,
+    /// `None`: the node's default.
+    pub currency: Option<Currency>,
+    /// Only cycles over the line with this friend, whichever of the two owes.
+    pub friend: Option<Name>,
+    /// The most that mediators may take; `None`: no limit but the share.
+    pub max_fee: Option<Credits>,
+    /// The most that mediators may take of each million that moves, at most a million.
+    pub max_fee_ppm: u32,
+}
+
+impl ClearRequest {
+    /// The share of what moves that mediators may take where the user says nothing: one percent, in
+    /// millionths.
+    pub const MAX_FEE_PPM: u32 = 10_000;
+}
+
 /// What a payment pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentTarget {
@@ -400,6 +444,8 @@ pub enum ErrorCode {
     Stopping,
     /// The app's ticket limits what it may spend.
     LimitReached,
+    /// No two debts can be set off now.
+    NothingToClear,
 }
 
 /// How a payment stands.
@@ -409,7 +455,7 @@ pub struct PaymentReport {
     pub payment_id: PaymentId,
     /// What it pays.
     pub invoice_id: InvoiceId,
-    /// To whom.
+    /// To whom; the node itself for a clearing.
     pub destination: PublicKey,
     /// In which currency.
     pub currency: Currency,

@@ -384,6 +384,7 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         9 => config().prop_map(AppRequest::Config),
         1 => routes,
         2 => pay().prop_map(AppRequest::Pay),
+        1 => clear().prop_map(AppRequest::Clear),
         1 => payment_id().prop_map(|payment_id| AppRequest::PaymentStatus { payment_id }),
         1 => create,
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
@@ -501,6 +502,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
         C::NoConnection,
         C::Stopping,
         C::LimitReached,
+        C::NothingToClear,
     ])
 }
 
@@ -724,6 +726,19 @@ pub(crate) fn address() -> impl Strategy<Value = NetworkAddress> {
 
 pub(crate) fn currency() -> impl Strategy<Value = Currency> + Clone {
     "[A-Za-z0-9_.][A-Za-z0-9_.-]{0,15}".prop_map(|text| text.parse().unwrap())
+}
+
+fn clear() -> impl Strategy<Value = ClearRequest> {
+    let options = (option::of(currency()), option::of(name()), option::of(credits()));
+    (payment_id(), options, any::<u32>()).prop_map(
+        |(payment_id, (currency, friend, max_fee), max_fee_ppm)| ClearRequest {
+            payment_id,
+            currency,
+            friend,
+            max_fee,
+            max_fee_ppm,
+        },
+    )
 }
 
 fn name() -> impl Strategy<Value = Name> {

@@ -24,7 +24,7 @@ use crate::{
 mirror!(
     ErrorCode, app_capnp::ErrorCode, schema_code, error_code,
     PermissionDenied NotFound AlreadyExists Invalid Refused Busy NoConnection Stopping
-    LimitReached
+    LimitReached NothingToClear
 );
 mirror!(
     InvoiceStatus, app_capnp::InvoiceStatus, schema_status, invoice_status,

@@ -3,7 +3,7 @@
 use offset_crypto::{InvoiceId, Nonce, PaymentId};
 use offset_proto::{
     Credits, Rate, Timestamp,
-    app::{AppRequest, ConfigRequest, CreateInvoice, PayRequest, PaymentTarget},
+    app::{AppRequest, ClearRequest, ConfigRequest, CreateInvoice, PayRequest, PaymentTarget},
     index::Edge,
     payment::Invoice,
 };
@@ -34,6 +34,13 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
         }),
         "cancelInvoice": AppRequest::CancelInvoice { .. } => AppRequest::CancelInvoice { invoice_id },
         "invoiceStatus": AppRequest::InvoiceStatus { .. } => AppRequest::InvoiceStatus { invoice_id },
+        "clear": AppRequest::Clear(_) => AppRequest::Clear(ClearRequest {
+            payment_id,
+            currency: Some(currency()),
+            friend: Some("bob".parse().unwrap()),
+            max_fee: Some(large()),
+            max_fee_ppm: ClearRequest::MAX_FEE_PPM,
+        }),
     })
 }
 
