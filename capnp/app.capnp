@@ -144,6 +144,7 @@ struct PayRequest {
     afterMs @7 :UInt64;
   }
   note @8 :Text;                      # for the user's own books
+  maxParts @9 :UInt8;                 # over how many routes at once, at most 16; 0: the usual 8
 }
 
 struct ClearRequest {
@@ -212,8 +213,10 @@ struct PaymentReport {
     }
     failed @11 :PaymentFailure;   # nothing is owed
     cancelled @12 :Void;      # committed, then all of it was cancelled back; nothing is owed
-    unknown @13 :Void;        # committed, and parts were lost: it may have been paid
+    unknown @13 :Void;        # parts were lost: it may have been paid
+    complete @14 :Void;       # all of it is reserved and answered; not committed yet
   }
+  parts @15 :UInt8;           # over how many routes it is reserved now
 }
 
 struct PaymentFailure {
@@ -230,6 +233,8 @@ struct PaymentFailure {
     }
     deadline @7 :Void;              # not complete before the deadline; taken back
     expired @8 :Void;               # the invoice's time is over
+    noCapacity @9 :Common.UInt128;  # all ways to the receiver together carry this much at most
+    noAnswer @10 :Data;             # what went out over this friend was not answered in time
   }
 }
 

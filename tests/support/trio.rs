@@ -192,6 +192,7 @@ impl Trio {
             max_fee: None,
             deadline_ms: Some(PAYMENT_DEADLINE_MS),
             note: Text::cut(""),
+            max_parts: None,
         };
         Order { from, to, amount, request, invoice }
     }
@@ -216,6 +217,7 @@ impl Trio {
             PaymentStatus::Failed(_) | PaymentStatus::Cancelled => {}
             PaymentStatus::Routing
             | PaymentStatus::Requesting
+            | PaymentStatus::Complete
             | PaymentStatus::Committed
             | PaymentStatus::Unknown => panic!("not an end: {report:?}"),
         }

@@ -92,6 +92,13 @@ pub enum Command {
     },
 }
 
+/// For what routes are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RoutesFor {
+    /// For a payment.
+    Payment(PaymentId),
+}
+
 /// Why no routes came for a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoutesError {
@@ -138,8 +145,8 @@ pub enum Effect {
     /// leave before its batch is durable: nobody is owed anything by it, and after a crash it is
     /// asked again.
     FindRoutes {
-        /// For which payment.
-        payment_id: PaymentId,
+        /// For what.
+        asker: RoutesFor,
         /// What to ask.
         query: RouteQuery,
     },

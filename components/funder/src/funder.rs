@@ -14,7 +14,10 @@ use offset_proto::{
 };
 
 use crate::{
-    api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, SessionId},
+    api::{
+        AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, RoutesFor, SessionId,
+    },
+    buyer::Asked,
     change::{Change, CorruptState},
     config::Config,
     credit::{Ends, MutualCredit},
@@ -46,8 +49,8 @@ pub struct Funder {
     pub(crate) waiters: BTreeMap<PaymentId, Vec<(AppId, AppRequestId)>>,
     /// Payments for which a way is to be found at the end of this step.
     pub(crate) starting: BTreeSet<PaymentId>,
-    /// Payments whose routes were asked for and not yet answered.
-    pub(crate) finding: BTreeSet<PaymentId>,
+    /// Payments whose routes were asked for and not yet answered, with what was asked.
+    pub(crate) finding: BTreeMap<PaymentId, Asked>,
     /// What ended in which batch, until that is durable.
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
@@ -146,7 +149,7 @@ impl Funder {
             next_queued: 0,
             waiters: BTreeMap::new(),
             starting: BTreeSet::new(),
-            finding: BTreeSet::new(),
+            finding: BTreeMap::new(),
             ended: VecDeque::new(),
             reported: BTreeMap::new(),
             observed: false,
@@ -241,10 +244,12 @@ impl Funder {
         &mut self,
         now: Timestamp,
         rng: &mut dyn Rng,
-        payment_id: PaymentId,
+        asker: RoutesFor,
         answer: Result<Vec<MultiRoute>, RoutesError>,
     ) {
-        self.routes_found(now, rng, payment_id, answer);
+        match asker {
+            RoutesFor::Payment(id) => self.routes_found(now, rng, id, answer),
+        }
         self.start_payments(now, rng);
         self.stepped();
     }
@@ -314,7 +319,7 @@ impl Funder {
         let changes = self.dirty.take_changes(&self.state, self.next_queued);
         for change in &changes {
             if let Change::Payment(id, row) = change
-                && row.phase.is_final()
+                && row.is_ended()
             {
                 self.ended.push_back((self.number, EndedRow::Payment(*id)));
             } else if let Change::Invoice(id, row) = change

@@ -288,7 +288,7 @@ impl Plot {
     fn answer_index(&mut self) {
         let asked: Vec<_> = self.lab.effects.drain(..).collect();
         for effect in asked {
-            let Effect::FindRoutes { payment_id, query } = effect else { continue };
+            let Effect::FindRoutes { asker, query } = effect else { continue };
             let over = self.friend();
             let mut keys = vec![query.source, self.lab.puppets[over].key(), query.destination];
             keys.dedup();
@@ -301,7 +301,7 @@ impl Plot {
                 _ => Ok(vec![multi]),
             };
             let (now, rng) = (self.lab.now, &mut self.lab.rng);
-            self.lab.funder.handle_routes(now, rng, payment_id, answer);
+            self.lab.funder.handle_routes(now, rng, asker, answer);
         }
         self.lab.pump();
         self.lab.effects.retain(|effect| matches!(effect, Effect::FindRoutes { .. }));
@@ -363,12 +363,15 @@ impl Plot {
 
 /// What a payment of the node's own may have cost.
 fn most_paid(row: &PaymentRow) -> i128 {
-    let fee = row.attempt.iter().flat_map(|attempt| &attempt.parts).map(|part| part.fee.0);
-    let whole = row.amount.0 + fee.sum::<u128>();
+    let whole = row.amount.0 + row.fees().0;
     match row.phase {
         Phase::Committed | Phase::Succeeded { .. } | Phase::Unknown => {
             i128::try_from(whole).unwrap()
         }
-        Phase::Routing | Phase::Requesting | Phase::Failed(_) | Phase::Cancelled => 0,
+        Phase::Routing
+        | Phase::Requesting
+        | Phase::Complete
+        | Phase::Failed(_)
+        | Phase::Cancelled => 0,
     }
 }

@@ -246,9 +246,9 @@ impl Core {
 
     fn handle_found(&mut self, found: Found) {
         match found {
-            Found::ForPayment(payment_id, answer) => {
+            Found::ForFunder(asker, answer) => {
                 let now = self.clock.now();
-                self.funder.handle_routes(now, &mut SystemRng, payment_id, answer);
+                self.funder.handle_routes(now, &mut SystemRng, asker, answer);
             }
             Found::Cycles(payment_id, answer) => {
                 let now = self.clock.now();

@@ -331,6 +331,8 @@ pub struct PayRequest {
     pub deadline_ms: Option<u64>,
     /// For the user's own books.
     pub note: Text,
+    /// Over how many routes at once, 1 to [`crate::index::MAX_PARTS`]; `None`: 8.
+    pub max_parts: Option<u8>,
 }
 
 /// A payment to oneself along a cycle (protocol, section 7, clearing): out to a friend that owes us,
@@ -465,6 +467,8 @@ pub struct PaymentReport {
     pub created_at: Timestamp,
     /// Where it is.
     pub status: PaymentStatus,
+    /// Over how many routes it is reserved now.
+    pub parts: u8,
 }
 
 /// Where a payment is.
@@ -474,6 +478,8 @@ pub enum PaymentStatus {
     Routing,
     /// Reserving along the routes.
     Requesting,
+    /// All of it is reserved and answered; not committed yet.
+    Complete,
     /// Committed: it cannot be taken back.
     Committed,
     /// Paid.
@@ -487,7 +493,7 @@ pub enum PaymentStatus {
     Failed(PaymentFailure),
     /// Committed, then all of it was cancelled back by the seller; nothing is owed.
     Cancelled,
-    /// Committed, and parts were lost with a friendship: it may have been paid.
+    /// Parts were lost with a friendship: it may have been paid, and may still turn out as paid.
     Unknown,
 }
 
@@ -498,6 +504,15 @@ pub enum PaymentFailure {
     #[error("your own lines have no room for this payment: {available} could be sent at most")]
     NoRoom {
         /// The most that our lines could push out now.
+        available: Credits,
+    },
+    /// All ways to the receiver together carry less.
+    #[error(
+        "the ways to the receiver carry {available} at most now: pay less, or ask the receiver to \
+         let its friends send it more"
+    )]
+    NoCapacity {
+        /// The most that would have found a way.
         available: Credits,
     },
     /// No friend with this currency is online.
@@ -524,6 +539,15 @@ pub enum PaymentFailure {
         reason: CancelReason,
         /// Who gave it, as far as it can be known.
         reporter: Option<PublicKey>,
+    },
+    /// A part was not answered in time.
+    #[error(
+        "what went out over friend {friend} was not answered in time, and no other way was found; \
+         it was taken back, but stays frozen there until that side answers"
+    )]
+    NoAnswer {
+        /// The first node of its route.
+        friend: PublicKey,
     },
     /// The deadline passed before the payment was complete.
     #[error("the payment did not complete before its deadline, and was taken back")]

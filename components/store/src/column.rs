@@ -209,7 +209,7 @@ macro_rules! json_columns {
 
 json_columns! {
     Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge>
-    Attempt Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
+    Vec<Attempt> Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
     Box<Inconsistent> Box<Agreement>
 }
 
@@ -294,6 +294,17 @@ impl Column for u32 {
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
         let number = value.as_i64().map_err(|_| "expected a number")?;
+        Self::try_from(number).map_err(|_| format!("{number} is out of range"))
+    }
+}
+
+impl Column for u8 {
+    fn write(&self, out: &mut Values) {
+        u32::from(*self).write(out);
+    }
+
+    fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
+        let number = u32::from_column(value)?;
         Self::try_from(number).map_err(|_| format!("{number} is out of range"))
     }
 }

@@ -566,6 +566,7 @@ pub(crate) mod payment {
         1,
         &[
             "payment_id",
+            "ended",
             "phase",
             "receipt",
             "fee",
@@ -582,13 +583,15 @@ pub(crate) mod payment {
             "created_at",
             "deadline",
             "note",
+            "max_parts",
             "exclude",
-            "attempt",
+            "searching_since",
+            "attempts",
             "last_failure",
         ],
     );
     /// The rows that are part of the state, in the words of the table's partial index.
-    pub(crate) const NOT_ENDED: &str = "phase IN ('routing', 'requesting', 'committed')";
+    pub(crate) const NOT_ENDED: &str = "ended = 0";
 
     pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         let PaymentRow {
@@ -604,12 +607,14 @@ pub(crate) mod payment {
             created_at,
             deadline,
             note,
+            max_parts,
             exclude,
-            attempt,
+            searching_since,
+            attempts,
             last_failure,
             phase,
         } = row;
-        write_phase(Values::default().put(id), phase)
+        write_phase(Values::default().put(id).put(&row.is_ended()), phase)
             .put(app)
             .put(contents)
             .put(invoice_id)
@@ -622,13 +627,16 @@ pub(crate) mod payment {
             .put(created_at)
             .put(deadline)
             .put(note)
+            .put(max_parts)
             .put(exclude)
-            .put(attempt)
+            .put(searching_since)
+            .put(attempts)
             .put(last_failure)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
         let id = row.take()?;
+        let ended: bool = row.take()?;
         let phase = read_phase(row)?;
         let payment = PaymentRow {
             phase,
@@ -644,10 +652,15 @@ pub(crate) mod payment {
             created_at: row.take()?,
             deadline: row.take()?,
             note: row.take()?,
+            max_parts: row.take()?,
             exclude: row.take()?,
-            attempt: row.take()?,
+            searching_since: row.take()?,
+            attempts: row.take()?,
             last_failure: row.take()?,
         };
+        if ended != payment.is_ended() {
+            return Err("whether it has ended does not fit its phase and parts".to_owned());
+        }
         Ok((id, payment))
     }
 
@@ -655,6 +668,7 @@ pub(crate) mod payment {
         let (word, paid, failure) = match phase {
             Phase::Routing => ("routing", None, None),
             Phase::Requesting => ("requesting", None, None),
+            Phase::Complete => ("complete", None, None),
             Phase::Committed => ("committed", None, None),
             Phase::Succeeded { receipt, fee } => ("succeeded", Some((receipt, fee)), None),
             Phase::Failed(failure) => ("failed", None, Some(failure)),
@@ -675,6 +689,7 @@ pub(crate) mod payment {
         Ok(match (word.as_str(), receipt, fee, failure) {
             ("routing", None, None, None) => Phase::Routing,
             ("requesting", None, None, None) => Phase::Requesting,
+            ("complete", None, None, None) => Phase::Complete,
             ("committed", None, None, None) => Phase::Committed,
             ("succeeded", Some(receipt), Some(fee), None) => Phase::Succeeded { receipt, fee },
             ("failed", None, None, Some(failure)) => Phase::Failed(failure),

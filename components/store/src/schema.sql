@@ -163,6 +163,8 @@ CREATE TABLE sets (
 -- Payments of this node, ended ones included.
 CREATE TABLE payments (
     payment_id TEXT PRIMARY KEY,
+    -- It has its answer, and nothing of it is pending.
+    ended INTEGER NOT NULL,
     phase TEXT NOT NULL,
     receipt TEXT,
     fee TEXT,
@@ -179,13 +181,15 @@ CREATE TABLE payments (
     created_at INTEGER NOT NULL,
     deadline INTEGER NOT NULL,
     note TEXT NOT NULL,
+    max_parts INTEGER NOT NULL,
     exclude TEXT NOT NULL,
-    attempt TEXT,
+    searching_since INTEGER NOT NULL,
+    attempts TEXT NOT NULL,
     last_failure TEXT,
     row_check TEXT NOT NULL
 ) STRICT;
 CREATE INDEX payments_not_ended ON payments (payment_id)
-    WHERE phase IN ('routing', 'requesting', 'committed');
+    WHERE ended = 0;
 
 -- What each app spent lately, by the hour in which its payments were ordered.
 CREATE TABLE spent (

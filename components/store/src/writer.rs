@@ -233,7 +233,7 @@ impl<S: Store, F> Worker<S, F> {
 /// Whether a change takes something out of the state that the database keeps.
 fn is_end(change: &Change) -> bool {
     match change {
-        Change::Payment(_, row) => row.phase.is_final(),
+        Change::Payment(_, row) => row.is_ended(),
         Change::Invoice(_, row) => row.is_final(),
         Change::Settings(_)
         | Change::Relay(..)

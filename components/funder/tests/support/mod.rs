@@ -207,6 +207,7 @@ impl Net {
             max_fee: None,
             deadline_ms: None,
             note: "".parse().unwrap(),
+            max_parts: None,
         }
     }
 
@@ -324,7 +325,7 @@ impl Net {
         for change in changes {
             it.disk.apply(key, change).unwrap();
             if let Change::Payment(id, row) = change
-                && row.phase.is_final()
+                && row.is_ended()
             {
                 it.archive.insert(*id, row.clone());
             }
@@ -346,10 +347,10 @@ impl Net {
                     self.disconnect(node, to);
                 }
             }
-            Effect::FindRoutes { payment_id, query } => {
+            Effect::FindRoutes { asker, query } => {
                 let answer = self.find(&query);
                 let (now, rng) = (self.now, &mut self.rng);
-                self.nodes[node].funder.handle_routes(now, rng, payment_id, answer);
+                self.nodes[node].funder.handle_routes(now, rng, asker, answer);
             }
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);
@@ -357,7 +358,10 @@ impl Net {
             Effect::Payment(report) => {
                 let ended = !matches!(
                     report.status,
-                    PaymentStatus::Routing | PaymentStatus::Requesting | PaymentStatus::Committed
+                    PaymentStatus::Routing
+                        | PaymentStatus::Requesting
+                        | PaymentStatus::Complete
+                        | PaymentStatus::Committed
                 );
                 if ended {
                     self.nodes[node].ended_payments.insert(report.payment_id, *report);

@@ -309,6 +309,7 @@ impl Node {
                 PaymentStatus::Failed(_) => None,
                 other @ (PaymentStatus::Routing
                 | PaymentStatus::Requesting
+                | PaymentStatus::Complete
                 | PaymentStatus::Committed
                 | PaymentStatus::Cancelled
                 | PaymentStatus::Unknown) => panic!("{other:?}"),
@@ -325,6 +326,7 @@ pub(crate) fn order(invoice: &Invoice) -> PayRequest {
         max_fee: None,
         deadline_ms: None,
         note: Text::cut(""),
+        max_parts: None,
     }
 }
 

@@ -402,13 +402,15 @@ fn pay() -> impl Strategy<Value = PayRequest> {
         });
     let invoice = invoice().prop_map(|invoice| PaymentTarget::Invoice(Box::new(invoice)));
     let target = prop_oneof![invoice, spontaneous];
-    (payment_id(), target, option::of(credits()), option::of(any::<u64>()), text()).prop_map(
-        |(payment_id, target, max_fee, deadline_ms, note)| PayRequest {
+    let parts = option::of(1_u8..=16);
+    (payment_id(), target, option::of(credits()), option::of(any::<u64>()), text(), parts).prop_map(
+        |(payment_id, target, max_fee, deadline_ms, note, max_parts)| PayRequest {
             payment_id,
             target,
             max_fee,
             deadline_ms,
             note,
+            max_parts,
         },
     )
 }
@@ -518,6 +520,8 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
             .prop_map(|(reason, reporter)| F::Refused { reason, reporter }),
         Just(F::Deadline),
         Just(F::Expired),
+        credits().prop_map(|available| F::NoCapacity { available }),
+        key().prop_map(|friend| F::NoAnswer { friend }),
     ];
     let status = prop_oneof![
         Just(PaymentStatus::Routing),
@@ -530,20 +534,24 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
         failure.prop_map(PaymentStatus::Failed),
         Just(PaymentStatus::Cancelled),
         Just(PaymentStatus::Unknown),
+        Just(PaymentStatus::Complete),
     ];
-    (payment_id(), invoice_id(), key(), currency(), credits(), any::<u64>(), status).prop_map(
-        |(payment_id, invoice_id, destination, currency, amount, created_at, status)| {
-            PaymentReport {
-                payment_id,
-                invoice_id,
-                destination,
-                currency,
-                amount,
-                created_at: Timestamp(created_at),
-                status,
-            }
-        },
-    )
+    let parts = any::<u8>();
+    (payment_id(), invoice_id(), key(), currency(), credits(), any::<u64>(), status, parts)
+        .prop_map(
+            |(payment_id, invoice_id, destination, currency, amount, created_at, status, parts)| {
+                PaymentReport {
+                    payment_id,
+                    invoice_id,
+                    destination,
+                    currency,
+                    amount,
+                    created_at: Timestamp(created_at),
+                    status,
+                    parts,
+                }
+            },
+        )
 }
 
 fn invoice_report() -> impl Strategy<Value = InvoiceReport> {

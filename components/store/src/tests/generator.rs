@@ -8,9 +8,9 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, Attempt, Channel, FriendInfo, Inconsistent, IndexServer, InvoiceRow, LineRow,
-        Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings,
-        SpentKey, Stage, State,
+        Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoiceRow,
+        LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow,
+        Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -405,9 +405,12 @@ impl Generator {
             created_at: self.time(),
             deadline: self.time(),
             note: Text::cut("a note"),
+            max_parts: self.byte(9),
             exclude: self.list(|some| Edge { from: key(some.byte(9)), to: key(some.byte(9)) }),
-            attempt: self.maybe(|some| Attempt {
+            searching_since: self.time(),
+            attempts: self.list(|some| Attempt {
                 src_plain_lock: some.fixed().into(),
+                decision: some.pick(&[Decision::Open, Decision::Committed, Decision::Released]),
                 parts: some.list(Self::part),
             }),
             last_failure: self.maybe(Self::failure),
@@ -416,17 +419,19 @@ impl Generator {
     }
 
     fn part(&mut self) -> Part {
-        let response = Box::new(self.response());
         Part {
             route: self.list(|some| key(some.byte(9))),
             request_id: self.id(),
             amount: self.credits(),
             fee: self.credits(),
+            since: self.time(),
+            response: self.maybe(|some| Box::new(some.response())),
             state: self.pick(&[
                 PartState::Requested,
-                PartState::Responded(response),
+                PartState::Responded,
                 PartState::Cancelled,
                 PartState::Collected,
+                PartState::Lost,
             ]),
         }
     }
@@ -446,6 +451,7 @@ impl Generator {
         let phases = [
             Phase::Routing,
             Phase::Requesting,
+            Phase::Complete,
             Phase::Committed,
             Phase::Succeeded { receipt, fee: self.credits() },
             Phase::Failed(self.failure()),
@@ -468,6 +474,8 @@ impl Generator {
             },
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
+            PaymentFailure::NoCapacity { available: self.credits() },
+            PaymentFailure::NoAnswer { friend: key(self.byte(9)) },
         ];
         self.pick(&failures)
     }

@@ -152,6 +152,7 @@ fn set_payment(value: &PaymentReport, mut report: payment_report::Builder<'_>) {
     report.set_currency(value.currency.as_str());
     set_credits(value.amount, report.reborrow().init_amount());
     report.set_created_at(value.created_at.0);
+    report.set_parts(value.parts);
     let mut status = report.init_status();
     match &value.status {
         PaymentStatus::Routing => status.set_routing(()),
@@ -165,6 +166,7 @@ fn set_payment(value: &PaymentReport, mut report: payment_report::Builder<'_>) {
         PaymentStatus::Failed(failure) => set_failure(failure, status.init_failed()),
         PaymentStatus::Cancelled => status.set_cancelled(()),
         PaymentStatus::Unknown => status.set_unknown(()),
+        PaymentStatus::Complete => status.set_complete(()),
     }
 }
 
@@ -181,6 +183,7 @@ fn payment_of(report: payment_report::Reader<'_>) -> Decoded<PaymentReport> {
         Which::Failed(value) => PaymentStatus::Failed(failure(value?)?),
         Which::Cancelled(()) => PaymentStatus::Cancelled,
         Which::Unknown(()) => PaymentStatus::Unknown,
+        Which::Complete(()) => PaymentStatus::Complete,
     };
     Ok(PaymentReport {
         payment_id: fixed("paymentId", report.get_payment_id())?,
@@ -190,6 +193,7 @@ fn payment_of(report: payment_report::Reader<'_>) -> Decoded<PaymentReport> {
         amount: credits(report.get_amount()?),
         created_at: Timestamp(report.get_created_at()),
         status,
+        parts: report.get_parts(),
     })
 }
 
@@ -209,6 +213,10 @@ fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>
         }
         PaymentFailure::Deadline => failure.set_deadline(()),
         PaymentFailure::Expired => failure.set_expired(()),
+        PaymentFailure::NoCapacity { available } => {
+            set_credits(*available, failure.init_no_capacity());
+        }
+        PaymentFailure::NoAnswer { friend } => failure.set_no_answer(friend.as_bytes()),
     }
 }
 
@@ -229,6 +237,10 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
         }
         Which::Deadline(()) => PaymentFailure::Deadline,
         Which::Expired(()) => PaymentFailure::Expired,
+        Which::NoCapacity(available) => {
+            PaymentFailure::NoCapacity { available: credits(available?) }
+        }
+        Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
     })
 }
 

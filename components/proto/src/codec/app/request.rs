@@ -326,6 +326,7 @@ fn set_pay(value: &PayRequest, mut pay: pay_request::Builder<'_>) {
         Some(ms) => deadline.set_after_ms(ms),
     }
     pay.set_note(value.note.as_str());
+    pay.set_max_parts(value.max_parts.unwrap_or(0));
 }
 
 fn pay_of(pay: pay_request::Reader<'_>) -> Decoded<PayRequest> {
@@ -347,6 +348,7 @@ fn pay_of(pay: pay_request::Reader<'_>) -> Decoded<PayRequest> {
             deadline::Which::AfterMs(ms) => Some(ms),
         },
         note: parse("note", pay.get_note())?,
+        max_parts: Some(pay.get_max_parts()).filter(|parts| *parts != 0),
     })
 }
 

@@ -115,6 +115,7 @@ pub(crate) fn pay() -> PayRequest {
         max_fee: Some(Credits(3)),
         deadline_ms: None,
         note: text("breakfast"),
+        max_parts: None,
     }
 }
 
