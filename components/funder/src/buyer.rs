@@ -122,6 +122,7 @@ impl Funder {
             app: None,
             contents: offset_crypto::hash(&contents.into_bytes()),
             invoice_id,
+            clearing: false,
             spontaneous,
             destination,
             currency,
@@ -194,6 +195,7 @@ impl Funder {
         self.timers.remove(&(row.deadline, Timer::Payment(id)));
         self.finding.remove(&id);
         self.dirty.mark(Key::Payment(id));
+        self.clearing_failed(id);
         for (app, request_id) in self.waiters.remove(&id).unwrap_or_default() {
             self.reply(app, request_id, Ok(AppReply::Payment(Box::new(report.clone()))));
         }

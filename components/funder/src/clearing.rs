@@ -236,7 +236,8 @@ impl Funder {
             let owe = numbers.balance.mirrored().room_above(Credits::ZERO);
             // What is frozen may still move, and is not promised twice.
             let queued = self.queued(friend, &terms.currency).sum;
-            let left = |debt: Credits, frozen: Credits| debt.checked_sub(frozen).unwrap_or_default();
+            let left =
+                |debt: Credits, frozen: Credits| debt.checked_sub(frozen).unwrap_or_default();
             let owed = left(left(owed, numbers.pending_debt[Side::Local]), queued);
             let owe = left(owe, numbers.pending_debt[Side::Remote]);
             let room = self.own_room(friend, &terms.currency).unwrap_or_default();
@@ -268,9 +269,10 @@ impl Funder {
 
     /// What other clearings under way are to bring back over a line is not promised twice.
     fn leave_promised(&self, last: &mut Vec<CycleEnd>, terms: &Terms) {
-        let under_way = self.state.payments.values().filter(|row| {
-            row.clearing && row.currency == terms.currency && !row.phase.is_final()
-        });
+        let under_way =
+            self.state.payments.values().filter(|row| {
+                row.clearing && row.currency == terms.currency && !row.phase.is_final()
+            });
         for part in under_way.flat_map(PaymentRow::standing) {
             let Some([friend, _]) = part.route.last_chunk() else { continue };
             if let Some(end) = last.iter_mut().find(|end| end.friend == *friend) {
@@ -326,22 +328,31 @@ impl Funder {
         };
         let invoice = self.internal_invoice(now, rng, terms, route.amount);
         let invoice_id = invoice.id();
+        let deadline = now.plus_ms(self.config.payment_deadline_ms).min(invoice.expires_at);
         let mut row = PaymentRow {
-            clearing: true,
+            app: None,
+            contents: terms.contents,
             invoice_id,
+            clearing: true,
             spontaneous: false,
             destination: self.local,
             currency: terms.currency.clone(),
             amount: route.amount,
             expires_at: Some(invoice.expires_at),
             max_fee: Some(terms.max_fee(route.amount)),
+            created_at: now,
+            deadline,
+            note: Text::cut(""),
             max_parts: 1,
-            ..PaymentRow::new(now, terms.contents)
+            exclude: Vec::new(),
+            searching_since: now,
+            attempts: Vec::new(),
+            last_failure: None,
+            phase: Phase::Routing,
         };
-        row.deadline = now.plus_ms(self.config.payment_deadline_ms).min(invoice.expires_at);
         self.allow_spending(now, &mut row, asked.payer.as_ref())?;
         self.timers.insert((invoice.expires_at.plus_ms(1), Timer::Invoice(invoice_id)));
-        let open = InvoiceRow { clears: Some(id), ..InvoiceRow::new(invoice) };
+        let open = InvoiceRow { invoice, status: InvoiceStatus::Open, clears: Some(id) };
         self.state.invoices.insert(invoice_id, open);
         self.dirty.mark(Key::Invoice(invoice_id));
         self.timers.insert((row.deadline, Timer::Payment(id)));
@@ -362,8 +373,7 @@ impl Funder {
         route: &Route,
     ) -> bool {
         let [origin, rest @ ..] = route.keys.as_slice() else { return false };
-        let ([first, .., last, end], Some(frozen)) =
-            (rest, route.amount.checked_add(route.fee))
+        let ([first, .., last, end], Some(frozen)) = (rest, route.amount.checked_add(route.fee))
         else {
             return false;
         };

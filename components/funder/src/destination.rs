@@ -328,7 +328,7 @@ impl Funder {
         }
     }
 
-    fn invoice_moved(&mut self, id: InvoiceId, status: InvoiceStatus) {
+    pub(crate) fn invoice_moved(&mut self, id: InvoiceId, status: InvoiceStatus) {
         if let Some(row) = self.state.invoices.get_mut(&id) {
             row.status = status;
             let report = InvoiceReport { invoice: row.invoice.clone(), status };
@@ -341,7 +341,9 @@ impl Funder {
                 self.timers.remove(&(row.invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
             }
             self.dirty.mark(Key::Invoice(id));
-            self.effects.push(Effect::Invoice(Box::new(report)));
+            if row.clears.is_none() {
+                self.effects.push(Effect::Invoice(Box::new(report)));
+            }
         }
     }
 
@@ -374,7 +376,8 @@ impl Funder {
         invoice.check().map_err(|wrong| app_error(ErrorCode::Invalid, &wrong.to_string()))?;
         let id = invoice.id();
         self.timers.insert((invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
-        let row = InvoiceRow { invoice: invoice.clone(), status: InvoiceStatus::Open };
+        let row =
+            InvoiceRow { invoice: invoice.clone(), status: InvoiceStatus::Open, clears: None };
         self.state.invoices.insert(id, row);
         self.dirty.mark(Key::Invoice(id));
         let status = InvoiceStatus::Open;

@@ -36,6 +36,7 @@ pub mod api;
 mod buyer;
 mod change;
 mod channel;
+mod clearing;
 mod config;
 mod configure;
 pub mod credit;

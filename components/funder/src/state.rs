@@ -276,6 +276,8 @@ pub struct InvoiceRow {
     pub invoice: Invoice,
     /// Where it is.
     pub status: InvoiceStatus,
+    /// The clearing that it belongs to, if it is an internal one: nobody is shown it.
+    pub clears: Option<PaymentId>,
 }
 
 impl InvoiceRow {
@@ -337,6 +339,8 @@ pub struct PaymentRow {
     pub contents: HashResult,
     /// What is paid.
     pub invoice_id: InvoiceId,
+    /// Whether it is a payment to ourselves along a cycle.
+    pub clearing: bool,
     /// Whether the destination's node does not know the invoice.
     pub spontaneous: bool,
     /// To whom.

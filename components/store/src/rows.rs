@@ -446,6 +446,7 @@ pub(crate) mod invoice {
         &[
             "invoice_id",
             "status",
+            "clears",
             "registered",
             "currency",
             "dest_public_key",
@@ -461,7 +462,7 @@ pub(crate) mod invoice {
     pub(crate) const NOT_ENDED: &str = "status IN ('open', 'committed')";
 
     pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
-        let InvoiceRow { invoice, status } = row;
+        let InvoiceRow { invoice, status, clears } = row;
         let Invoice {
             registered,
             currency,
@@ -476,6 +477,7 @@ pub(crate) mod invoice {
         Values::default()
             .put(id)
             .put(status)
+            .put(clears)
             .put(registered)
             .put(currency)
             .put(dest_public_key)
@@ -488,7 +490,7 @@ pub(crate) mod invoice {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
-        let (id, status) = (row.take()?, row.take()?);
+        let (id, status, clears) = (row.take()?, row.take()?, row.take()?);
         let invoice = Invoice {
             registered: row.take()?,
             currency: row.take()?,
@@ -503,7 +505,7 @@ pub(crate) mod invoice {
         if invoice.id() != id {
             return Err("its terms do not give its id".to_owned());
         }
-        Ok((id, InvoiceRow { invoice, status }))
+        Ok((id, InvoiceRow { invoice, status, clears }))
     }
 }
 
@@ -574,6 +576,7 @@ pub(crate) mod payment {
             "app",
             "contents",
             "invoice_id",
+            "clearing",
             "spontaneous",
             "destination",
             "currency",
@@ -598,6 +601,7 @@ pub(crate) mod payment {
             app,
             contents,
             invoice_id,
+            clearing,
             spontaneous,
             destination,
             currency,
@@ -618,6 +622,7 @@ pub(crate) mod payment {
             .put(app)
             .put(contents)
             .put(invoice_id)
+            .put(clearing)
             .put(spontaneous)
             .put(destination)
             .put(currency)
@@ -643,6 +648,7 @@ pub(crate) mod payment {
             app: row.take()?,
             contents: row.take()?,
             invoice_id: row.take()?,
+            clearing: row.take()?,
             spontaneous: row.take()?,
             destination: row.take()?,
             currency: row.take()?,

@@ -369,7 +369,7 @@ impl Generator {
             InvoiceStatus::Cancelled,
             InvoiceStatus::Expired,
         ]);
-        InvoiceRow { invoice, status }
+        InvoiceRow { invoice, status, clears: self.maybe(|some| PaymentId::from_bytes([some.byte(4); 16])) }
     }
 
     fn set_key(&mut self) -> SetKey {
@@ -396,6 +396,7 @@ impl Generator {
             app: self.maybe(|some| key(some.byte(9))),
             contents: self.fixed().into(),
             invoice_id: self.fixed().into(),
+            clearing: self.coin(),
             spontaneous: self.coin(),
             destination: key(self.byte(9)),
             currency: self.currency(),
