@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
-use offset_proto::{Credits, Currency, Name, ServerAddress};
+use offset_proto::{Credits, Currency, Name, ServerAddress, history::HistoryEntry};
 
 use crate::{
     credit::Ends,
@@ -49,6 +49,8 @@ pub enum Change {
     Spent(SpentKey, Option<Credits>),
     /// Something can be paid no more; see [`State::settled`].
     Settled(HashResult),
+    /// A new entry of the books. The store keeps it; it is no part of the state.
+    Entry(Box<HistoryEntry>),
 }
 
 /// A change that does not fit the state it is applied to.
@@ -113,6 +115,7 @@ impl State {
             Change::Settled(id) => {
                 self.settled.insert(*id);
             }
+            Change::Entry(entry) => self.last_entry = entry.sequence,
         }
         Ok(())
     }

@@ -320,6 +320,7 @@ impl MutualCredit {
             src_plain_lock: None,
             link: Link::None,
             closing: false,
+            passed_on: None,
             since: ctx.now,
         };
         self.store(ctx.ends, sender, request.request_id, row);

@@ -5,6 +5,7 @@ use offset_crypto::{PublicKey, RequestId};
 use offset_proto::{
     Balance, Rate, Timestamp,
     friend::{CancelReason, FriendOp},
+    history::Adjustment,
 };
 
 use crate::{
@@ -69,6 +70,7 @@ impl Funder {
         channel.relays_sent = None;
         channel.reset = Some(Box::new(agreement));
         self.dirty.mark(Key::Channel(key));
+        self.book_adjustments(now, key, Adjustment::Reset);
         self.dirty.own_relays = true;
         self.availability_changed(key);
         self.dirty.touch(key);

@@ -17,6 +17,7 @@ use crate::{
     api::{
         AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, RoutesFor, SessionId,
     },
+    books::Books,
     buyer::Asked,
     change::{Change, CorruptState},
     clearing::Clearings,
@@ -43,6 +44,7 @@ pub struct Funder {
     /// Requests that wait in a queue, by the friend and id they will have.
     pub(crate) queued_requests: BTreeMap<(PublicKey, RequestId), u64>,
     pub(crate) guard: Guard,
+    pub(crate) books: Books,
     /// Outgoing requests whose incoming side ended with a friendship.
     pub(crate) exposed: BTreeSet<Place>,
     pub(crate) next_queued: u64,
@@ -148,6 +150,7 @@ impl Funder {
             timers: BTreeSet::new(),
             queued_requests: BTreeMap::new(),
             guard: Guard::default(),
+            books: Books::default(),
             exposed: BTreeSet::new(),
             next_queued: 0,
             waiters: BTreeMap::new(),
@@ -337,7 +340,8 @@ impl Funder {
         self.stepped();
         self.notify();
         self.number = BatchNumber(self.number.0 + 1);
-        let changes = self.dirty.take_changes(&self.state, self.next_queued);
+        let mut changes = self.dirty.take_changes(&self.state, self.next_queued);
+        changes.extend(self.books.take());
         for change in &changes {
             if let Change::Payment(id, row) = change
                 && row.is_ended()

@@ -29,10 +29,12 @@
 //! - **M8 one end**: a request is collected or cancelled, once. A mediator cancels upstream only what
 //!   never went into a token downstream or was cancelled to it from there, and infers no end from
 //!   time, restarts or anything else.
+//! - **books**: every change of a balance is an entry in the same batch.
 //! - **T1**: nothing leaves before what it follows from is durable (the shell's duty, by batches).
 //! - **T2, T3**: a token is applied whole or not at all, and never are two signed for one counter.
 
 pub mod api;
+mod books;
 mod buyer;
 mod change;
 mod channel;

@@ -40,6 +40,7 @@ impl Funder {
             self.rebuild_friend(key);
         }
         self.dirty.set_first_queued(self.next_queued);
+        self.rebuild_books();
         for (key, set) in &self.state.sets {
             let at = set.since.plus_ms(self.config.set_patience_ms);
             self.timers.insert((at, Timer::Set(*key)));
@@ -107,6 +108,7 @@ impl Funder {
 
     /// Panics when an invariant does not hold: a mistake of this code, never of a peer.
     pub fn check_invariants(&self) {
+        self.check_books();
         for (key, friend) in &self.state.friends {
             let ends = self.ends(*key);
             for (currency, line) in &friend.lines {

@@ -204,7 +204,11 @@ impl Funder {
                 self.guard.remove(at, friend);
                 let upstream = Place { friend, currency: at.currency.clone(), id };
                 if self.pending(&upstream, Side::Remote).is_some_and(|row| !row.closing) {
-                    self.annotate(&upstream, Side::Remote, |row| row.closing = true);
+                    let passed_on = row.request.frozen();
+                    self.annotate(&upstream, Side::Remote, |row| {
+                        row.closing = true;
+                        row.passed_on = passed_on;
+                    });
                     let collect = Collect { request_id: id, ..collect.clone() };
                     self.enqueue(now, &upstream, FriendOp::Collect(collect), Link::None);
                 }

@@ -38,6 +38,9 @@ pub struct State {
     /// What can be paid no more: what was collected here, see [`settled_id`], and our own
     /// registered invoices that have ended, see [`ended_id`].
     pub settled: std::collections::BTreeSet<HashResult>,
+    /// The sequence number of the last entry of the books, 0 when there is none. The entries
+    /// themselves are kept by the store alone.
+    pub last_entry: u64,
 }
 
 /// Settings of the whole node.
@@ -237,6 +240,9 @@ pub struct Pending {
     /// Whether its end is known: we queued its collect or cancel, or the friend proved that it
     /// collected a request of ours.
     pub closing: bool,
+    /// For a request that was passed on: what the next friend has collected of us for it. The rest
+    /// is our fee.
+    pub passed_on: Option<Credits>,
     /// When it became pending here.
     pub since: Timestamp,
 }

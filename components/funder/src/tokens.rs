@@ -214,7 +214,7 @@ impl Funder {
                 }
                 self.op_applied(&at, Side::Local, &row.op);
                 match applied {
-                    Applied::Ended(ended) => self.ended_by_us(&at, &ended, &row.op),
+                    Applied::Ended(ended) => self.ended_by_us(now, &at, &ended, &row.op),
                     Applied::Changed if matches!(row.op, FriendOp::Response(_)) => {
                         self.response_sent(now, &at);
                     }
@@ -371,6 +371,7 @@ impl Funder {
             FriendOp::Release(_) => self.release_received(now, &at),
             FriendOp::Collect(collect) => {
                 if let Some(row) = ended {
+                    self.book_sent(now, &at, &row);
                     self.collect_received(now, &at, &row, &collect);
                 }
             }
@@ -401,6 +402,7 @@ impl Funder {
     /// back.
     fn terms_applied(&mut self, now: Timestamp, key: PublicKey, currency: &Currency) {
         self.line_changed(key, currency);
+        self.book_terms(now, key, currency);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
@@ -441,9 +443,12 @@ impl Funder {
     }
 
     /// A request whose link says where it belongs ended by our own collect or cancel.
-    fn ended_by_us(&mut self, at: &Place, row: &Pending, op: &FriendOp) {
-        if row.link == Link::Destination && matches!(op, FriendOp::Collect(_)) {
-            self.part_collected(at, row);
+    fn ended_by_us(&mut self, now: Timestamp, at: &Place, row: &Pending, op: &FriendOp) {
+        if matches!(op, FriendOp::Collect(_)) {
+            self.book_received(now, at, row);
+            if row.link == Link::Destination {
+                self.part_collected(at, row);
+            }
         }
     }
 

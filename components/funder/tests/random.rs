@@ -247,6 +247,7 @@ fn check(net: &Net, count: usize, payments: &BTreeMap<PaymentId, (usize, usize, 
     for (node, expected) in expected.iter().enumerate() {
         let extra = net.total(node) - expected;
         assert!(0 <= extra, "node {node} lost {extra}");
+        assert_eq!(net.nodes[node].books.fees(), extra, "fees in the books of {node}");
         earned += extra;
     }
     assert_eq!(earned, fees);

@@ -17,6 +17,7 @@ pub mod canonical;
 mod codec;
 pub mod file;
 pub mod friend;
+pub mod history;
 pub mod index;
 pub mod money;
 pub mod payment;

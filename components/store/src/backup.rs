@@ -98,7 +98,8 @@ pub fn check_free(path: &Path) -> Result<(), Error> {
 }
 
 /// Reads all of a database and changes nothing: the file as SQLite sees it, every row against its
-/// checksum, sums that are stored twice, and whether the rows belong together.
+/// checksum, sums that are stored twice, the books from their first entry on, and whether the rows
+/// belong together.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
@@ -117,7 +118,9 @@ pub fn verify(path: &Path) -> Result<Contents, Error> {
         })?;
         rows.insert(table.name(), count);
     }
-    let state = SqliteStore::of_reader(db, path, public_key).load()?;
+    let store = SqliteStore::of_reader(db, path, public_key);
+    let state = store.load()?;
+    store.check_books()?;
     Ok(Contents { public_key, schema_version: SCHEMA_VERSION, state, rows })
 }
 

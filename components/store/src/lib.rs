@@ -28,9 +28,11 @@
 //!   committed and loaded give the same rows.
 //! - *Whole or refused*: every row carries a checksum, sums are recomputed, and a database that is
 //!   not as it was written is not opened.
+//! - *Books agree*: the last entry of every line in the books has the line's balance.
 //! - *One process, one identity*: the database is locked and belongs to one key.
 
 pub mod backup;
+mod books;
 mod column;
 mod error;
 mod json;

@@ -3,6 +3,8 @@
 //! Each table has a `write` that gives a row's values in the order of its columns and a `read` that
 //! takes them in the same order and checks what can be checked within the row.
 
+pub(crate) mod history;
+
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_funder::{
     Side, Sided,
@@ -47,6 +49,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&payment::TABLE, |row| payment::read(row).map(drop)),
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
+    (&history::TABLE, |row| history::read(row).map(drop)),
 ];
 
 pub(crate) mod node {
@@ -323,6 +326,7 @@ pub(crate) mod pending {
             "src_plain_lock",
             "link",
             "closing",
+            "passed_on",
             "since",
         ],
     );
@@ -336,8 +340,17 @@ pub(crate) mod pending {
 
     /// `key` without the request id, which is the row's own.
     pub(crate) fn write(key: Values, row: &Pending) -> Values {
-        let Pending { request, stage, released, response, src_plain_lock, link, closing, since } =
-            row;
+        let Pending {
+            request,
+            stage,
+            released,
+            response,
+            src_plain_lock,
+            link,
+            closing,
+            passed_on,
+            since,
+        } = row;
         let Request {
             request_id,
             src_hashed_lock,
@@ -364,6 +377,7 @@ pub(crate) mod pending {
             .put(src_plain_lock)
             .put(link)
             .put(closing)
+            .put(passed_on)
             .put(since)
     }
 
@@ -389,6 +403,7 @@ pub(crate) mod pending {
             src_plain_lock: row.take()?,
             link: row.take()?,
             closing: row.take()?,
+            passed_on: row.take()?,
             since: row.take()?,
         };
         check(&pending)?;

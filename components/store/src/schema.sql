@@ -110,6 +110,7 @@ CREATE TABLE pending (
     src_plain_lock TEXT,
     link TEXT NOT NULL,
     closing INTEGER NOT NULL,
+    passed_on TEXT,
     since INTEGER NOT NULL,
     row_check TEXT NOT NULL,
     PRIMARY KEY (friend, currency, sender, request_id),
@@ -210,3 +211,24 @@ CREATE TABLE settled (
     id TEXT PRIMARY KEY,
     row_check TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- The books: one row for every change of a balance. What a row tells besides depends on its kind.
+CREATE TABLE history (
+    sequence INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    friend TEXT NOT NULL,
+    friend_name TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    delta TEXT NOT NULL,
+    balance TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    payment_id TEXT,
+    invoice_id TEXT,
+    other_node TEXT,
+    forward_id TEXT,
+    amount TEXT,
+    fee TEXT,
+    words TEXT,
+    row_check TEXT NOT NULL
+) STRICT;
+CREATE INDEX history_of_line ON history (friend, currency, sequence);

@@ -17,7 +17,7 @@ use offset_proto::Credits;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig, types::FromSql};
 
 use crate::{
-    Error, Reader, Store,
+    Error, Reader, Store, books,
     column::{Reading, Values},
     lock::Lock,
     reader, rows,
@@ -105,6 +105,15 @@ impl SqliteStore {
     pub fn reader(&self) -> Result<Reader, Error> {
         let db = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         Ok(Reader::new(db, self.path.clone()))
+    }
+
+    /// Checks every entry of the books. What is loaded is checked on loading, with the last entry of
+    /// every line; this is for a copy that nobody has started from yet.
+    ///
+    /// # Errors
+    /// What cannot be read, is not as it was written, or does not add up.
+    pub fn check_books(&self) -> Result<(), Error> {
+        books::check_all(&self.db, &self.path)
     }
 
     /// A database that others may have, for loading it once. Nothing is ever written.
@@ -237,6 +246,7 @@ impl Store for SqliteStore {
         self.load_friends(&mut state)?;
         self.load_payments(&mut state)?;
         check_debts(&state).map_err(|error| self.corrupt(error))?;
+        books::check_last(&self.db, &self.path, &mut state)?;
         snapshot.commit().map_err(sqlite)?;
         Ok(state)
     }
@@ -328,6 +338,7 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         }
         Change::Spent(key, None) => rows::spent::TABLE.delete(db, rows::spent::key(key)),
         Change::Settled(id) => rows::settled::TABLE.put(db, rows::settled::write(id)),
+        Change::Entry(entry) => rows::history::TABLE.put(db, rows::history::write(entry)),
     }
 }
 

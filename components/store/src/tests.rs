@@ -12,6 +12,10 @@ use std::path::PathBuf;
 
 use offset_crypto::{Identity, PublicKey, Seed};
 use offset_funder::{Change, Side, state::State};
+use offset_proto::{
+    Balance, Currency, Timestamp,
+    history::{HistoryEntry, HistoryEvent},
+};
 use tempfile::TempDir;
 
 use crate::{Error, SqliteStore, init};
@@ -47,6 +51,24 @@ fn open(path: &std::path::Path) -> SqliteStore {
     }
 }
 
+/// Stands for the number of the last entry of the books, all that a state knows of them.
+fn last_entry(sequence: u64) -> Change {
+    let (time, friend_name) = (Timestamp(0), "any".parse().unwrap());
+    let (friend, currency) = (node(), Currency::fallback());
+    let (delta, balance) = (Balance::ZERO, Balance::ZERO);
+    let event = HistoryEvent::Opened;
+    Change::Entry(Box::new(HistoryEntry {
+        sequence,
+        time,
+        friend,
+        friend_name,
+        currency,
+        delta,
+        balance,
+        event,
+    }))
+}
+
 /// The rows of a state, in order: what can be compared.
 fn rows_of(state: &State) -> Vec<Change> {
     let mut rows = vec![Change::Settings(state.settings.clone())];
@@ -77,5 +99,6 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
+    rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));
     rows
 }

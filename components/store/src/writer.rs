@@ -246,6 +246,7 @@ fn is_end(change: &Change) -> bool {
         | Change::Queued(..)
         | Change::Set(..)
         | Change::Spent(..)
-        | Change::Settled(_) => false,
+        | Change::Settled(_)
+        | Change::Entry(_) => false,
     }
 }

@@ -21,7 +21,7 @@ use offset_proto::{
     },
 };
 
-use crate::support::{credit, name, puppet::Puppet, rows};
+use crate::support::{books::Books, credit, name, puppet::Puppet, rows};
 
 pub struct Lab {
     pub identity: Arc<Identity>,
@@ -37,6 +37,8 @@ pub struct Lab {
     /// Ended invoices and payments as the disk keeps them.
     pub invoice_archive: BTreeMap<InvoiceId, InvoiceRow>,
     pub archive: BTreeMap<PaymentId, PaymentRow>,
+    /// The books as the disk keeps them.
+    pub books: Books,
     /// How invoices that have ended were last reported.
     pub ended_invoices: BTreeMap<InvoiceId, InvoiceStatus>,
     next_request: u64,
@@ -74,6 +76,7 @@ impl Lab {
             replies: BTreeMap::new(),
             invoice_archive: BTreeMap::new(),
             archive: BTreeMap::new(),
+            books: Books::default(),
             ended_invoices: BTreeMap::new(),
             next_request: 1,
             next_session: 1,
@@ -300,6 +303,7 @@ impl Lab {
         let key = self.key();
         for change in changes {
             self.disk.apply(key, change).unwrap();
+            self.books.write(change);
             match change {
                 Change::Payment(id, row) if row.is_ended() => {
                     drop(self.archive.insert(*id, row.clone()));
@@ -310,6 +314,7 @@ impl Lab {
                 _ => {}
             }
         }
+        self.books.check(&self.disk);
     }
 
     fn perform(&mut self, effect: Effect) {

@@ -8,6 +8,7 @@
     reason = "each test binary uses another part of the harness"
 )]
 
+pub mod books;
 pub mod lab;
 pub mod puppet;
 
@@ -45,6 +46,8 @@ pub struct Node {
     pub invoices: BTreeMap<InvoiceId, InvoiceReport>,
     /// Ended payments as the disk keeps them.
     pub archive: BTreeMap<PaymentId, offset_funder::state::PaymentRow>,
+    /// The books as the disk keeps them.
+    pub books: books::Books,
     lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
@@ -92,6 +95,7 @@ impl Net {
                 ended_payments: BTreeMap::new(),
                 invoices: BTreeMap::new(),
                 archive: BTreeMap::new(),
+                books: books::Books::default(),
                 lines: BTreeMap::new(),
             }
         });
@@ -324,12 +328,14 @@ impl Net {
         let it = &mut self.nodes[node];
         for change in changes {
             it.disk.apply(key, change).unwrap();
+            it.books.write(change);
             if let Change::Payment(id, row) = change
                 && row.is_ended()
             {
                 it.archive.insert(*id, row.clone());
             }
         }
+        it.books.check(&it.disk);
     }
 
     fn perform(&mut self, node: usize, effect: Effect) {
@@ -537,7 +543,7 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     let mut rows = BTreeSet::new();
     rows.insert(format!("{:?} {:?} {:?}", state.settings, state.relays, state.index_servers));
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
-    rows.insert(format!("{:?} {:?}", state.settled, state.spent));
+    rows.insert(format!("{:?} {:?} {}", state.settled, state.spent, state.last_entry));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
         for (currency, line) in &friend.lines {

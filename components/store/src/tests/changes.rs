@@ -45,6 +45,7 @@ proptest! {
             let loaded = store.load().unwrap();
             prop_assert_eq!(rows_of(&loaded), rows_of(&state));
             prop_assert_eq!(roots(&loaded), roots(&state));
+            store.check_books().unwrap();
             for (id, row) in &payments {
                 prop_assert_eq!(store.payment(id).unwrap(), Some(row.clone()));
             }

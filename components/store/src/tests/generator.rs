@@ -1,5 +1,7 @@
 //! Random changes that fit a state, with every kind of row, value and ending.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use offset_crypto::{
     HashResult, HashedLock, InvoiceId, Nonce, PaymentId, PlainLock, PublicKey, RequestId, Rng as _,
     SeededRng, Signature,
@@ -20,12 +22,13 @@ use offset_proto::{
         Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, FriendOp, MoveToken,
         MoveTokenBody, Proposal, Release, Request, Response,
     },
+    history::{Adjustment, HistoryEntry, HistoryEvent},
     index::Edge,
     payment::{Invoice, Receipt},
     reset::{AcceptReset, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
-use super::key;
+use super::{key, node};
 
 pub(super) struct Generator(pub(super) SeededRng);
 
@@ -73,7 +76,76 @@ impl Generator {
                 *id = row.invoice.id();
             }
         }
+        self.book(state, &mut changes);
         changes
+    }
+
+    /// An entry for every balance that the changes change, as the funder makes them.
+    fn book(&mut self, state: &State, changes: &mut Vec<Change>) {
+        let balances = |state: &State| {
+            let mut balances = BTreeMap::new();
+            for (key, friend) in &state.friends {
+                for (currency, line) in &friend.lines {
+                    if let Some(credit) = &line.credit {
+                        balances.insert((*key, currency.clone()), credit.numbers().balance);
+                    }
+                }
+            }
+            balances
+        };
+        let before = balances(state);
+        let mut changed = state.clone();
+        changes.iter().for_each(|change| changed.apply(node(), change).unwrap());
+        let after = balances(&changed);
+        let mut sequence = state.last_entry;
+        for line in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+            let (mut was, is) = (before.get(line).copied(), after.get(line).copied());
+            while was != is {
+                let (from, to) = (was.unwrap_or_default(), is.unwrap_or_default());
+                // From one end to the other in two steps.
+                let delta = to.checked_add_balance(from.mirrored()).unwrap_or(from.mirrored());
+                let balance = from.checked_add_balance(delta).unwrap();
+                sequence += 1;
+                changes.push(Change::Entry(Box::new(HistoryEntry {
+                    sequence,
+                    time: self.time(),
+                    friend: line.0,
+                    friend_name: self.name(),
+                    currency: line.1.clone(),
+                    delta,
+                    balance,
+                    event: self.event(),
+                })));
+                was = if balance == to { is } else { Some(balance) };
+            }
+        }
+    }
+
+    fn event(&mut self) -> HistoryEvent {
+        let (payment_id, other) = (PaymentId::from_bytes([self.byte(9); 16]), key(self.byte(9)));
+        let (invoice_id, forward_id) = (self.fixed().into(), self.id());
+        let (amount, fee) = (self.credits(), self.credits());
+        let words = self.pick(&[Text::cut(""), Text::cut("=1+1; \"soup\"")]);
+        let events = [
+            HistoryEvent::Opened,
+            HistoryEvent::Paid {
+                payment_id,
+                invoice_id,
+                destination: other,
+                amount,
+                fee,
+                note: words.clone(),
+            },
+            HistoryEvent::Received { invoice_id, description: words },
+            HistoryEvent::ForwardedOut { from: self.maybe(|_| other), forward_id },
+            HistoryEvent::ForwardedIn { to: self.maybe(|_| other), forward_id, fee },
+            HistoryEvent::Cleared { payment_id, fee },
+            HistoryEvent::Adjusted(Adjustment::WrittenOff),
+            HistoryEvent::Adjusted(Adjustment::Reset),
+            HistoryEvent::Adjusted(Adjustment::Recovered),
+            HistoryEvent::Closed,
+        ];
+        self.pick(&events)
     }
 
     fn of_friend(&mut self, kind: u64, state: &State, key: PublicKey, changes: &mut Vec<Change>) {
@@ -268,6 +340,7 @@ impl Generator {
             src_plain_lock: (stage == Stage::Committed).then_some(lock),
             link: self.link(),
             closing: self.coin(),
+            passed_on: self.maybe(Self::credits),
             since: self.time(),
         }
     }

@@ -35,6 +35,7 @@ fn filled(path: &Path) {
             && !state.payments.is_empty()
             && !state.spent.is_empty()
             && !state.settled.is_empty()
+            && 0 < state.last_entry
     };
     while !full(&state) {
         let batch = generator.batch(&state);
@@ -114,6 +115,7 @@ fn every_changed_row_is_found() {
         ("sets", "since", "77"),
         ("payments", "deadline", "77"),
         ("spent", "hour", "hour + 77"),
+        ("history", "time", "77"),
         ("settled", "row_check", "'AAAAAAAAAAAAAAAA'"),
         ("node", "row_check", "'AAAAAAAAAAAAAAAA'"),
     ] {
@@ -180,6 +182,18 @@ fn rows_that_make_no_sense_are_refused() {
         ("UPDATE queued SET op = '{\"kind\": \"gift\"}', row_check = ''", "no operation \"gift\""),
         ("UPDATE queued SET link = '{\"kind\": \"gift\"}', row_check = ''", "no link \"gift\""),
         ("UPDATE settings SET accepts_spontaneous = 2, row_check = ''", "expected 0 or 1"),
+        ("DELETE FROM history", "have no entry"),
+        ("DELETE FROM history WHERE balance <> '0'", "the books of currency"),
+        (
+            "UPDATE lines SET balance = '77', row_check = '' WHERE balance IS NOT NULL",
+            "and its balance is 77",
+        ),
+        (
+            "INSERT INTO history SELECT 1 << 40, time, friend, friend_name, 'x', '1', '1', 'opened', \
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, '' FROM history LIMIT 1",
+            "the line is gone",
+        ),
+        ("UPDATE history SET kind = 'paid', fee = NULL, row_check = ''", "does not fit what it"),
         ("DELETE FROM node", "not the database of an Offset node"),
     ] {
         let text = refusal(&path, sql).to_string();
