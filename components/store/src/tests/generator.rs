@@ -442,7 +442,11 @@ impl Generator {
             InvoiceStatus::Cancelled,
             InvoiceStatus::Expired,
         ]);
-        InvoiceRow { invoice, status, clears: self.maybe(|some| PaymentId::from_bytes([some.byte(4); 16])) }
+        InvoiceRow {
+            invoice,
+            status,
+            clears: self.maybe(|some| PaymentId::from_bytes([some.byte(4); 16])),
+        }
     }
 
     fn set_key(&mut self) -> SetKey {
