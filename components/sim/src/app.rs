@@ -50,7 +50,10 @@ impl Order {
 
 pub(crate) const fn is_final(status: &PaymentStatus) -> bool {
     match status {
-        PaymentStatus::Routing | PaymentStatus::Requesting | PaymentStatus::Committed => false,
+        PaymentStatus::Routing
+        | PaymentStatus::Requesting
+        | PaymentStatus::Complete
+        | PaymentStatus::Committed => false,
         PaymentStatus::Succeeded { .. }
         | PaymentStatus::Failed(_)
         | PaymentStatus::Cancelled
@@ -144,7 +147,8 @@ impl World {
         let deadline_ms =
             if self.draw.coin() { Some(self.draw.between(100, 20_000)) } else { None };
         let note = "".parse().expect("a text");
-        let request = PayRequest { payment_id, target, max_fee, deadline_ms, note };
+        let request =
+            PayRequest { payment_id, target, max_fee, deadline_ms, note, max_parts: None };
         let order = Order { request: request.clone(), seller, amount, status: None };
         self.nodes[buyer].app.orders.insert(payment_id, order);
         self.ask_to_pay(buyer, request);

@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, PaymentId, PublicKey};
+use offset_crypto::{Identity, PublicKey};
 use offset_funder::{
     Change, Config, Funder,
-    api::{AppId, Batch, BatchNumber, Command, Contact, Effect, RoutesError, SessionId},
+    api::{AppId, Batch, BatchNumber, Command, Contact, Effect, RoutesError, RoutesFor, SessionId},
 };
 use offset_index_client::reporter::Reporter;
 use offset_proto::{
@@ -57,7 +57,7 @@ pub(crate) struct Process {
     index_servers: Vec<ServerAddress>,
     index: Option<(usize, WireId)>,
     reporter: Reporter,
-    queries: BTreeMap<RouteRequestId, PaymentId>,
+    queries: BTreeMap<RouteRequestId, RoutesFor>,
     next_query: u64,
     /// For which a timer is scheduled.
     timer: Option<u64>,
@@ -289,14 +289,14 @@ impl World {
                     self.end_session(node, friend);
                 }
             }
-            Effect::FindRoutes { payment_id, query } => {
+            Effect::FindRoutes { asker, query } => {
                 let Some(process) = self.nodes[node].process.as_mut() else { return };
                 match process.index {
-                    None => self.routes(node, payment_id, Err(RoutesError::NotConnected)),
+                    None => self.routes(node, asker, Err(RoutesError::NotConnected)),
                     Some((_, wire)) => {
                         let request_id = RouteRequestId(process.next_query);
                         process.next_query += 1;
-                        process.queries.insert(request_id, payment_id);
+                        process.queries.insert(request_id, asker);
                         let message = ClientToIndex::RequestRoutes { request_id, query };
                         self.transmit(Site::Node(node), wire, Packet::ToIndex(message));
                     }
@@ -339,12 +339,12 @@ impl World {
     pub(crate) fn routes(
         &mut self,
         node: usize,
-        payment: PaymentId,
+        asker: RoutesFor,
         answer: Result<Vec<offset_proto::index::MultiRoute>, RoutesError>,
     ) {
         let now = self.clock(node);
         if let Some(process) = self.nodes[node].process.as_mut() {
-            process.funder.handle_routes(now, &mut self.draw.0, payment, answer);
+            process.funder.handle_routes(now, &mut self.draw.0, asker, answer);
             let boot = self.nodes[node].boot;
             // Handled with what else is there, not inside of what asked.
             self.schedule(self.now, Event::Flush { node, boot });
@@ -399,15 +399,15 @@ impl World {
             }
             IndexToClient::SnapshotWanted => process.reporter.handle_snapshot_wanted(),
             IndexToClient::Routes { request_id, multi_routes, .. } => {
-                if let Some(payment) = process.queries.remove(&request_id) {
-                    self.routes(node, payment, Ok(multi_routes));
+                if let Some(asker) = process.queries.remove(&request_id) {
+                    self.routes(node, asker, Ok(multi_routes));
                 }
             }
             // None are asked for.
             IndexToClient::Cycles { .. } => {}
             IndexToClient::Refused { request_id, .. } => {
-                if let Some(payment) = process.queries.remove(&request_id) {
-                    self.routes(node, payment, Err(RoutesError::NoAnswer));
+                if let Some(asker) = process.queries.remove(&request_id) {
+                    self.routes(node, asker, Err(RoutesError::NoAnswer));
                 }
             }
         }
@@ -420,8 +420,8 @@ impl World {
         if process.index.is_some_and(|(_, current)| current == wire) {
             process.index = None;
             process.reporter.handle_disconnected();
-            for (_, payment) in std::mem::take(&mut process.queries) {
-                self.routes(node, payment, Err(RoutesError::NoAnswer));
+            for (_, asker) in std::mem::take(&mut process.queries) {
+                self.routes(node, asker, Err(RoutesError::NoAnswer));
             }
             return;
         }
