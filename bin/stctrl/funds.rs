@@ -91,6 +91,7 @@ impl Funds {
     /// When a file is wrong or cannot be written, the node cannot be reached, or the payment fails.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let (target, receipt, terms) = match self {
+            Self::Rebalance(rebalance) => return rebalance.run(session).await,
             Self::SendFunds(SendFunds { dest, amount, currency, receipt, terms }) => {
                 let currency = currency.currency;
                 let target = PaymentTarget::Spontaneous { destination: dest, amount, currency };
@@ -246,7 +247,16 @@ const SEND_EXAMPLE: &str = "Example:
 const INVOICE_EXAMPLE: &str = "Example:
   stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt";
 
+const REBALANCE_EXAMPLE: &str =
+    "Goes out to friends that owe you and comes back from friends whom \
+you owe, as long as there are such cycles with room, so that both debts shrink.
+
+Examples:
+  stctrl funds rebalance
+  stctrl funds rebalance -n bob --max-fee 0.5%";
+
 const EXAMPLES: &str = "\
 Examples:
   stctrl funds send-funds --amount 50 --dest bUoWZEEInqjDdw8TOBlpY0zpHF7hjLMAX_DdPrTI9y8
-  stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt --max-fee 2";
+  stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt --max-fee 2
+  stctrl funds rebalance --max-fee 0.5%";

@@ -302,6 +302,16 @@ impl World {
                     }
                 }
             }
+            // No application of a simulation clears.
+            Effect::FindCycles { payment_id, .. } => {
+                let now = self.clock(node);
+                if let Some(process) = self.nodes[node].process.as_mut() {
+                    let answer = Err(RoutesError::NotConnected);
+                    process.funder.handle_cycles(now, &mut self.draw.0, payment_id, answer);
+                    let boot = self.nodes[node].boot;
+                    self.schedule(self.now, Event::Flush { node, boot });
+                }
+            }
             Effect::Reply { request_id, result, .. } => {
                 if let Ok(AppReply::Payment(report)) = &result {
                     self.nodes[node].app.payment_reported(report);
