@@ -30,6 +30,7 @@ use offset_proto::{
 use crate::{
     api::{AppId, Effect, Payer, RoutesError},
     buyer::report,
+    configure::unknown,
     destination::app_error,
     dirty::Key,
     funder::{Funder, Place, Timer},
@@ -154,8 +155,8 @@ impl Funder {
             None => None,
             Some(name) => {
                 let known = self.state.friend_named(&name).map(|(key, _)| *key);
-                let unknown = || app_error(ErrorCode::NotFound, "there is no such friend");
-                Some(known.ok_or_else(unknown)?)
+                let names = || self.state.friends.values().map(|friend| &friend.info.name);
+                Some(known.ok_or_else(|| unknown("friend", &name, names()))?)
             }
         };
         if MILLION < max_fee_ppm {
@@ -261,7 +262,7 @@ impl Funder {
             }
         }
         for side in [&mut ends.first, &mut ends.last] {
-            side.sort_by(|a, b| b.most.cmp(&a.most));
+            side.sort_by_key(|end| std::cmp::Reverse(end.most));
             side.truncate(MAX_CYCLE_ENDS);
         }
         ends
