@@ -14,10 +14,12 @@ pub mod daemon;
 pub mod files;
 pub mod inputs;
 pub mod limits;
+pub mod metrics;
 pub mod names;
 pub mod passphrase;
 pub mod qr;
 pub mod table;
+pub mod time;
 
 pub use crate::manners::{
     answer::Answer,

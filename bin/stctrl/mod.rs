@@ -6,6 +6,7 @@ pub mod funds;
 pub mod info;
 mod rebalance;
 mod repair;
+pub mod seller;
 pub mod servers;
 mod session;
 mod status;
@@ -62,6 +63,9 @@ enum Group {
     /// Pay.
     #[command(subcommand)]
     Funds(funds::Funds),
+    /// Sell: make invoices and take commits.
+    #[command(subcommand)]
+    Seller(seller::Seller),
 }
 
 /// A friend, by the user's name for it.
@@ -119,6 +123,7 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         Group::Info(command) => command.run(&session).await,
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
+        Group::Seller(command) => command.run(&session).await,
     }
 }
 

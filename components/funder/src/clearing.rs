@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use offset_crypto::{HashResult, Nonce, PaymentId, PublicKey, RequestId, Rng};
 use offset_proto::{
     Credits, Currency, Text, Timestamp,
-    app::{AppError, AppReply, AppRequestId, ClearRequest, ErrorCode, InvoiceStatus},
+    app::{AppError, AppReply, AppRequestId, ClearRequest, ErrorCode},
     canonical::Writer,
     friend::MAX_ROUTE_KEYS,
     index::{
@@ -35,7 +35,7 @@ use crate::{
     dirty::Key,
     funder::{Funder, Place, Timer},
     side::Side,
-    state::{InvoiceRow, PaymentRow, Phase},
+    state::{InvoicePhase, InvoiceRow, PaymentRow, Phase},
 };
 
 /// What is known of clearings only while we run.
@@ -353,7 +353,8 @@ impl Funder {
         };
         self.allow_spending(now, &mut row, asked.payer.as_ref())?;
         self.timers.insert((invoice.expires_at.plus_ms(1), Timer::Invoice(invoice_id)));
-        let open = InvoiceRow { invoice, status: InvoiceStatus::Open, clears: Some(id) };
+        let phase = InvoicePhase::Open;
+        let open = InvoiceRow { invoice, clears: Some(id), phase, accepted: None };
         self.state.invoices.insert(invoice_id, open);
         self.dirty.mark(Key::Invoice(invoice_id));
         self.timers.insert((row.deadline, Timer::Payment(id)));
@@ -431,9 +432,9 @@ impl Funder {
         }
         self.clearings.avoid(row.deadline.plus_ms(AVOID_MS), &row.exclude);
         let invoice_id = row.invoice_id;
-        let open = |invoice: &InvoiceRow| invoice.status == InvoiceStatus::Open;
+        let open = |invoice: &InvoiceRow| invoice.phase == InvoicePhase::Open;
         if self.state.invoices.get(&invoice_id).is_some_and(open) {
-            self.invoice_moved(invoice_id, InvoiceStatus::Cancelled);
+            self.invoice_moved(invoice_id, InvoicePhase::Cancelled);
         }
     }
 }

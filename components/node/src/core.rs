@@ -20,20 +20,27 @@ use offset_crypto::{InvoiceId, PaymentId, SystemRng};
 use offset_funder::{
     Funder,
     api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, Payer},
-    state::{InvoiceRow, PaymentRow},
+    state::{InvoicePhase, InvoiceRow, PaymentRow},
 };
-use offset_proto::app::{AppRequest, AppRequestId};
+use offset_proto::{
+    app::{
+        AppReply, AppRequest, AppRequestId, InvoiceCursor, InvoicePage, InvoiceReport,
+        InvoiceStatus, MAX_INVOICE_PAGE,
+    },
+    friend::FriendMessage,
+};
 use offset_store::{Rejected, Writer};
 use tokio::{
     sync::mpsc,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 
 use crate::{
-    Error,
+    Error, Metrics,
     config::Clock,
     input::Input,
     limits,
+    metrics::Depths,
     outside::{Found, Outside},
 };
 
@@ -50,12 +57,14 @@ pub(crate) struct Core {
     pub(crate) outside: Outside,
     /// Batches that are not durable yet, oldest first.
     pub(crate) waiting: VecDeque<Waiting>,
+    pub(crate) metrics: Metrics,
 }
 
 /// A batch that waits for the disk, with the batches without changes that came after it.
 pub(crate) struct Waiting {
     last: BatchNumber,
     effects: Vec<Effect>,
+    since: Instant,
 }
 
 /// What the loop has to do next.
@@ -65,6 +74,7 @@ enum Next {
     IndexStatus,
     Timeout,
     Durable(Option<Durable>),
+    Look,
     Shutdown,
 }
 
@@ -91,6 +101,7 @@ impl Core {
                 Next::IndexStatus => self.outside.index_status_changed(),
                 Next::Timeout => {}
                 Next::Durable(durable) => self.handle_durable(durable)?,
+                Next::Look => self.look(),
                 Next::Shutdown => break,
             }
             self.flush().await?;
@@ -135,6 +146,7 @@ impl Core {
             Some(found) = self.outside.searches.next(), if ready => Next::Found(found),
             // Without the sender, the index client has stopped.
             Ok(()) = self.outside.index_status.changed() => Next::IndexStatus,
+            () = self.metrics.asked() => Next::Look,
             () = sleep(timeout.unwrap_or_default()), if ready && timeout.is_some() => Next::Timeout,
         }
     }
@@ -166,6 +178,9 @@ impl Core {
             Input::FriendMessage(friend, session, message, _permit) => {
                 if self.outside.is_current(&friend, session) {
                     log::trace!("from {friend:?}: {message:?}");
+                    if matches!(*message, FriendMessage::MoveToken(_)) {
+                        self.metrics.counts().tokens_received.raise();
+                    }
                     self.funder.handle_message(now, &mut SystemRng, friend, session, *message);
                 }
             }
@@ -218,12 +233,29 @@ impl Core {
             AppRequest::PaymentStatus { payment_id } => {
                 Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }
             }
-            AppRequest::CreateInvoice(terms) => Command::CreateInvoice(terms),
+            AppRequest::CreateInvoice(create) => {
+                let known = self.funder.invoice_by_nonce(&create.nonce).is_some();
+                let ended =
+                    if known { None } else { self.writer.invoice_by_nonce(&create.nonce)? };
+                Command::CreateInvoice { create: Box::new(create), ended: ended.map(Box::new) }
+            }
             AppRequest::CancelInvoice { invoice_id } => {
                 Command::CancelInvoice { invoice_id, ended: self.ended_invoice(&invoice_id)? }
             }
             AppRequest::InvoiceStatus { invoice_id } => {
                 Command::InvoiceStatus { invoice_id, ended: self.ended_invoice(&invoice_id)? }
+            }
+            AppRequest::CommitInvoice(commit) => {
+                let ended = self.ended_invoice(&commit.invoice_id)?;
+                Command::CommitInvoice { commit, ended }
+            }
+            AppRequest::CollectInvoice { invoice_id } => {
+                Command::CollectInvoice { invoice_id, ended: self.ended_invoice(&invoice_id)? }
+            }
+            AppRequest::Invoices { status, after } => {
+                let page = self.invoice_page(status, after)?;
+                self.outside.apps.reply(app, id, Ok(AppReply::Invoices(page)));
+                return Ok(());
             }
         };
         self.funder.handle_command(self.clock.now(), &mut SystemRng, app, id, command);
@@ -242,6 +274,32 @@ impl Core {
             return Ok(None);
         }
         Ok(self.writer.invoice(id)?.map(Box::new))
+    }
+
+    /// A page of the database, as the funder knows its invoices now.
+    fn invoice_page(
+        &self,
+        status: Option<InvoiceStatus>,
+        after: Option<InvoiceCursor>,
+    ) -> Result<InvoicePage, Error> {
+        let phase = status.map(|status| match status {
+            InvoiceStatus::Open | InvoiceStatus::Requested | InvoiceStatus::Complete => {
+                InvoicePhase::Open
+            }
+            InvoiceStatus::Committed => InvoicePhase::Committed,
+            InvoiceStatus::Collected => InvoicePhase::Collected,
+            InvoiceStatus::Cancelled => InvoicePhase::Cancelled,
+            InvoiceStatus::Expired => InvoicePhase::Expired,
+        });
+        let rows = self.writer.invoices(phase, after, MAX_INVOICE_PAGE)?;
+        let next = rows.last().filter(|_| rows.len() == MAX_INVOICE_PAGE);
+        let next = next.map(|row| InvoiceCursor {
+            created_at: row.invoice.created_at,
+            invoice_id: row.invoice.id(),
+        });
+        let reports = rows.iter().map(|row| self.funder.invoice_report(row));
+        let wanted = |report: &InvoiceReport| status.is_none_or(|status| report.status == status);
+        Ok(InvoicePage { invoices: reports.filter(wanted).collect(), next })
     }
 
     fn handle_found(&mut self, found: Found) {
@@ -283,8 +341,11 @@ impl Core {
             self.outside.perform(question);
         }
         if !changes.is_empty() {
+            self.metrics.counts().batch(&changes);
             match self.writer.submit((), changes) {
-                Ok(()) => self.waiting.push_back(Waiting { last: number, effects }),
+                Ok(()) => {
+                    self.waiting.push_back(Waiting { last: number, effects, since: Instant::now() })
+                }
                 Err(Rejected::Full(_)) => {
                     unreachable!("the writer takes as many batches as may wait")
                 }
@@ -311,10 +372,22 @@ impl Core {
 
     pub(crate) fn handle_durable(&mut self, durable: Option<Durable>) -> Result<(), Error> {
         durable.ok_or(Error::WriterGone)??;
-        if let Some(Waiting { last, effects }) = self.waiting.pop_front() {
+        if let Some(Waiting { last, effects, since }) = self.waiting.pop_front() {
+            self.metrics.counts().commits.observe(since.elapsed());
             self.perform(last, effects);
         }
         Ok(())
+    }
+
+    /// Shows what is counted of the state.
+    fn look(&self) {
+        let depths = Depths {
+            sessions: self.outside.sessions.len(),
+            apps: self.outside.apps.count(),
+            inputs: self.inputs.len(),
+            batches: self.waiting.len(),
+        };
+        self.metrics.look(self.funder.state(), &depths);
     }
 
     fn perform(&mut self, number: BatchNumber, effects: Vec<Effect>) {

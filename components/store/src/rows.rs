@@ -460,7 +460,8 @@ pub(crate) mod invoice {
         1,
         &[
             "invoice_id",
-            "status",
+            "phase",
+            "accepted",
             "clears",
             "registered",
             "currency",
@@ -473,11 +474,11 @@ pub(crate) mod invoice {
             "nonce",
         ],
     );
-    /// The rows that are part of the state, in the words of the table's partial index.
-    pub(crate) const NOT_ENDED: &str = "status IN ('open', 'committed')";
+    /// The rows that are part of the state.
+    pub(crate) const NOT_ENDED: &str = "phase IN ('open', 'committed')";
 
     pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
-        let InvoiceRow { invoice, status, clears } = row;
+        let InvoiceRow { invoice, phase, accepted, clears } = row;
         let Invoice {
             registered,
             currency,
@@ -491,7 +492,8 @@ pub(crate) mod invoice {
         } = invoice;
         Values::default()
             .put(id)
-            .put(status)
+            .put(phase)
+            .put(accepted)
             .put(clears)
             .put(registered)
             .put(currency)
@@ -505,7 +507,7 @@ pub(crate) mod invoice {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
-        let (id, status, clears) = (row.take()?, row.take()?, row.take()?);
+        let (id, phase, accepted, clears) = (row.take()?, row.take()?, row.take()?, row.take()?);
         let invoice = Invoice {
             registered: row.take()?,
             currency: row.take()?,
@@ -520,7 +522,7 @@ pub(crate) mod invoice {
         if invoice.id() != id {
             return Err("its terms do not give its id".to_owned());
         }
-        Ok((id, InvoiceRow { invoice, status, clears }))
+        Ok((id, InvoiceRow { invoice, phase, accepted, clears }))
     }
 }
 
@@ -540,6 +542,7 @@ pub(crate) mod set {
             "parts",
             "src_plain_lock",
             "accepted",
+            "held",
         ],
     );
 
@@ -549,7 +552,8 @@ pub(crate) mod set {
     }
 
     pub(crate) fn write(set: &SetKey, row: &SetRow) -> Values {
-        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted } = row;
+        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted, held } =
+            row;
         key(set)
             .put(currency)
             .put(total)
@@ -558,6 +562,7 @@ pub(crate) mod set {
             .put(parts)
             .put(src_plain_lock)
             .put(accepted)
+            .put(held)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
@@ -570,6 +575,7 @@ pub(crate) mod set {
             parts: row.take()?,
             src_plain_lock: row.take()?,
             accepted: row.take()?,
+            held: row.take()?,
         };
         Ok((key, set))
     }
