@@ -11,7 +11,10 @@ use offset_app::{AppClient, Error};
 use offset_crypto::{PaymentId, PublicKey, SystemRng};
 use offset_proto::{
     Credits, Text,
-    app::{AppEvent, PayRequest, PaymentReport, PaymentStatus, PaymentTarget},
+    app::{
+        AppEvent, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
+        PaymentTarget,
+    },
     file::{InvoiceFile, OffsetFile as _, PublicFile as _, ReceiptFile},
     payment::Receipt,
 };
@@ -167,7 +170,9 @@ async fn pay_with_progress(
             event = events.next() => event,
         };
         match event {
-            Ok(AppEvent::Payment(report)) if report.payment_id == payment_id => {
+            Ok(AppEvent::Journal(JournalEvent {
+                entry: JournalEntry::Payment(report), ..
+            })) if report.payment_id == payment_id => {
                 let step = step(&report);
                 if step != shown {
                     say(&step);

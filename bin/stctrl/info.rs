@@ -214,6 +214,9 @@ mod tests {
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: friends.into_iter().enumerate().map(friend).collect(),
+            more_friends: false,
+            decimals: Default::default(),
+            last_event: 0,
         }
     }
 

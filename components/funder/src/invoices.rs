@@ -13,13 +13,15 @@
 use offset_crypto::{InvoiceId, Nonce};
 use offset_proto::{
     Timestamp,
-    app::{AppError, AppReply, CreateInvoice, ErrorCode, Hold, InvoiceReport, InvoiceStatus},
+    app::{
+        AppError, AppReply, CreateInvoice, ErrorCode, Hold, InvoiceReport, InvoiceStatus,
+        JournalEntry,
+    },
     friend::CancelReason,
     payment::{Commit, Invoice},
 };
 
 use crate::{
-    api::Effect,
     destination::{Hindrance, app_error},
     dirty::Key,
     funder::{Funder, Timer},
@@ -297,7 +299,7 @@ impl Funder {
         // The invoice of a clearing is nobody's business.
         if let Some(row) = self.state.invoices.get(&id).filter(|row| row.clears.is_none()) {
             let report = self.invoice_report(row);
-            self.effects.push(Effect::Invoice(Box::new(report)));
+            self.journal(JournalEntry::Invoice(Box::new(report)));
         }
     }
 
