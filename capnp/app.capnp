@@ -139,6 +139,11 @@ struct ConfigRequest {
       friend @34 :Text;
       resetToken @35 :Data;                    # of the terms that the user was shown
     }
+    removeFriend :group {
+      # Ends a friendship: refused while anybody owes, waits while anything is pending.
+      friend @36 :Text;
+      forfeit @37 :Bool;                       # at once, whatever is owed or pending
+    }
   }
 }
 

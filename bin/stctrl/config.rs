@@ -9,7 +9,11 @@ use offset_proto::{
     file::{FriendFile, IndexTicket, RelayTicket},
 };
 
-use super::{CurrencyChoice, FriendName, Session, friends::PPM_PER_PERCENT, repair::ResetFriend};
+use super::{
+    CurrencyChoice, FriendName, Session,
+    friends::PPM_PER_PERCENT,
+    repair::{RemoveFriend, ResetFriend},
+};
 use crate::manners::{
     Answer,
     amount::{Amount, SignedAmount},
@@ -24,6 +28,8 @@ pub(super) enum Config {
     Change(Change),
     /// Accept a friend's terms to begin a channel again that is inconsistent.
     ResetFriend(ResetFriend),
+    /// End a friendship.
+    RemoveFriend(RemoveFriend),
 }
 
 /// Commands that only ask the node for a change. Asking for what is already so changes nothing and
@@ -233,6 +239,7 @@ impl Config {
                 Ok(Answer::silent())
             }
             Self::ResetFriend(command) => command.run(session).await,
+            Self::RemoveFriend(command) => command.run(session).await,
         }
     }
 }
@@ -360,7 +367,9 @@ Examples:
   stctrl config enable-friend -n bob
   stctrl config set-friend-max-debt -n bob -m 200
   stctrl config open-friend -n bob
-  stctrl config set-friend-rate -n bob --percent 0.5 --add 1";
+  stctrl config set-friend-rate -n bob --percent 0.5 --add 1
+  stctrl config remove-friend -n bob
+  stctrl config reset-friend -n charli";
 
 #[cfg(test)]
 mod tests {

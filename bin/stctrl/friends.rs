@@ -54,7 +54,8 @@ pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
             }
         }
         FriendStanding::Removing => text.push_str(
-            "\nremoving: the friend goes once nothing is pending and nobody owes anything",
+            "\nremoving: the friend goes once it is connected and nothing is pending; enable-friend \
+             takes that back",
         ),
         FriendStanding::RemovedByFriend => text.push_str(
             "\nremoved by the friend: nothing new passes; `stctrl config remove-friend` ends it \

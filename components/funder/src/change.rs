@@ -13,8 +13,8 @@ use crate::{
     credit::Ends,
     side::Side,
     state::{
-        Channel, Friend, FriendInfo, IndexServer, InvoiceRow, JournalRow, Line, LineRow,
-        PaymentRow, Pending, QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
+        ArchivedFriend, Channel, Friend, FriendInfo, IndexServer, InvoiceRow, JournalRow, Line,
+        LineRow, PaymentRow, Pending, QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
     },
 };
 
@@ -29,6 +29,10 @@ pub enum Change {
     IndexServer(Name, Option<IndexServer>),
     /// A new friend, with its channel.
     NewFriend(PublicKey, FriendInfo, Channel),
+    /// A friend is gone, with everything that belongs to it.
+    RemovedFriend(PublicKey),
+    /// A friend that was removed; `None`: it was added again.
+    Archived(PublicKey, Option<Box<ArchivedFriend>>),
     /// A friend's information.
     Friend(PublicKey, FriendInfo),
     /// A friend's channel.
@@ -87,6 +91,8 @@ impl State {
                     Friend { info, channel, lines: Default::default(), queue: Default::default() };
                 self.friends.insert(*key, friend);
             }
+            Change::RemovedFriend(key) => drop(self.friends.remove(key)),
+            Change::Archived(key, row) => put(&mut self.archive, key, row.as_deref()),
             Change::Friend(key, info) => self.friend_mut(key)?.info = info.clone(),
             Change::Channel(key, channel) => self.friend_mut(key)?.channel = channel.clone(),
             Change::Line(key, currency, row) => {

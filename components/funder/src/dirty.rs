@@ -20,6 +20,9 @@ pub(crate) enum Key {
     Settings,
     Relay(Name),
     IndexServer(Name),
+    /// Before the friend that the same key may be again.
+    RemovedFriend(PublicKey),
+    Archived(PublicKey),
     NewFriend(PublicKey),
     Friend(PublicKey),
     Channel(PublicKey),
@@ -56,7 +59,7 @@ impl Dirty {
     /// A row changed.
     pub(crate) fn mark(&mut self, key: Key) {
         match &key {
-            Key::NewFriend(friend) | Key::Friend(friend) => {
+            Key::NewFriend(friend) | Key::RemovedFriend(friend) | Key::Friend(friend) => {
                 self.friends.insert(*friend);
                 self.contacts.insert(*friend);
             }
@@ -67,7 +70,8 @@ impl Dirty {
             Key::Relay(_) => self.own_relays = true,
             Key::IndexServer(_) => self.index_servers = true,
             Key::Settings => self.settings = true,
-            Key::Channel(_)
+            Key::Archived(_)
+            | Key::Channel(_)
             | Key::Pending(..)
             | Key::Queued(..)
             | Key::Invoice(_)
@@ -121,6 +125,11 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             let row = state.index_servers.get(&name).cloned();
             Change::IndexServer(name, row)
         }
+        Key::RemovedFriend(key) => Change::RemovedFriend(key),
+        Key::Archived(key) => {
+            let row = state.archive.get(&key).cloned().map(Box::new);
+            Change::Archived(key, row)
+        }
         Key::NewFriend(key) => {
             let row = friend(&key)?;
             Change::NewFriend(key, row.info.clone(), row.channel.clone())
@@ -132,6 +141,7 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             Change::Line(key, currency, row)
         }
         Key::Pending(key, currency, sender, id) => {
+            friend(&key)?;
             let row = state.pending(&key, &currency, sender, &id).cloned();
             Change::Pending(key, currency, sender, id, row)
         }

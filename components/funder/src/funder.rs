@@ -232,7 +232,7 @@ impl Funder {
                 Some(Ok(AppReply::Report(Box::new(report))))
             }
             Command::Events { after, ended } => Some(self.events_after(after, &ended)),
-            Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
+            Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
                 self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
             }
@@ -351,6 +351,7 @@ impl Funder {
             }
             for friend in touched {
                 self.flush(now, friend);
+                self.finish_removal(now, friend);
             }
         }
         self.stepped();
@@ -414,6 +415,11 @@ impl Funder {
                 .get(key)
                 .and_then(|live| live.session.as_ref())
                 .is_some_and(|session| session.standing == Standing::Agreed)
+    }
+
+    /// Whether new requests may pass to and from a friend.
+    pub(crate) fn is_serving(&self, key: &PublicKey) -> bool {
+        self.is_online(key) && self.friend(key).is_some_and(|friend| !friend.info.removing)
     }
 
     /// Changes what only we know of a pending request.

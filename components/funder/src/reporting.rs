@@ -119,6 +119,7 @@ impl Funder {
                     proven: proven(friend),
                 }))
             }
+            None if friend.info.removing => FriendStanding::Removing,
             None if channel.removed_by_friend => FriendStanding::RemovedByFriend,
             None => FriendStanding::Consistent,
         }
@@ -225,7 +226,7 @@ impl Funder {
     /// What index servers are to know: lines of friends who are online, in active currencies; a
     /// direction whose requests are closed has capacity 0 (protocol, section 9).
     fn index_line(&self, friend: &PublicKey, currency: &Currency) -> Option<IndexLine> {
-        let line = self.friend(friend)?.lines.get(currency).filter(|_| self.is_online(friend))?;
+        let line = self.friend(friend)?.lines.get(currency).filter(|_| self.is_serving(friend))?;
         let numbers = line.credit.as_ref()?.numbers();
         let capacity = |side: Side| {
             if numbers.requests_open[!side] { numbers.room(side) } else { Credits::ZERO }

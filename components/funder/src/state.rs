@@ -11,7 +11,7 @@ use offset_proto::{
     friend::{FriendOp, MoveToken, Proposal, Request, Response},
     index::Edge,
     payment::{Invoice, Receipt},
-    reset::{AcceptReset, ResetTerms},
+    reset::{AcceptReset, ResetBalance, ResetTerms},
 };
 
 use crate::{credit::MutualCredit, credit::Numbers, side::Side};
@@ -27,6 +27,8 @@ pub struct State {
     pub index_servers: BTreeMap<Name, IndexServer>,
     /// Friends by key.
     pub friends: BTreeMap<PublicKey, Friend>,
+    /// Friends that were removed, by key.
+    pub archive: BTreeMap<PublicKey, ArchivedFriend>,
     /// Our own registered invoices that have not ended.
     pub invoices: BTreeMap<InvoiceId, InvoiceRow>,
     /// What arrived for invoices, by invoice and buyer's lock.
@@ -96,6 +98,8 @@ pub struct FriendInfo {
     pub name: Name,
     /// Whether we communicate with the friend.
     pub enabled: bool,
+    /// Whether the friend is to be removed once nothing is pending and nobody owes anything.
+    pub removing: bool,
     /// Where the friend listens: the newest list known.
     pub relays: Vec<ServerAddress>,
     /// The list before it, tried until a session stands.
@@ -151,6 +155,20 @@ pub struct Agreement {
     pub terms: ResetTerms,
     /// The other side's word.
     pub acceptance: AcceptReset,
+}
+
+/// What is kept of a friendship that is over, so that no token is ever signed twice if it begins
+/// again (protocol, section 8, *Removal*).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedFriend {
+    /// The user's name for the friend, last.
+    pub name: Name,
+    /// When it was removed.
+    pub removed_at: Timestamp,
+    /// What was given up: the balances other than 0, as we saw them.
+    pub balances: Vec<ResetBalance>,
+    /// Where the token channel stood.
+    pub channel: Channel,
 }
 
 /// One currency with one friend.

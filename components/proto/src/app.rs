@@ -364,6 +364,13 @@ pub enum ConfigRequest {
         /// Of the terms that the user was shown.
         reset_token: HashResult,
     },
+    /// Ends a friendship: refused while anybody owes, waits while anything is pending.
+    RemoveFriend {
+        /// Which friend.
+        friend: Name,
+        /// At once, whatever is owed or pending.
+        forfeit: bool,
+    },
 }
 
 /// A payment to make. The id makes it idempotent: the same id with the same contents is the same

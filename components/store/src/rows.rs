@@ -10,8 +10,8 @@ use offset_funder::{
     Side, Sided,
     credit::Numbers,
     state::{
-        Channel, FriendInfo, IndexServer, InvoiceRow, JournalRow, LineRow, PaymentRow, Pending,
-        Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
+        ArchivedFriend, Channel, FriendInfo, IndexServer, InvoiceRow, JournalRow, LineRow,
+        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
@@ -42,6 +42,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&index_server::TABLE, |row| index_server::read(row).map(drop)),
     (&friend::TABLE, |row| friend::read(row).map(drop)),
     (&channel::TABLE, |row| channel::read(row).map(drop)),
+    (&archived::TABLE, |row| archived::read(row).map(drop)),
     (&line::TABLE, |row| line::read(row).map(drop)),
     (&pending::TABLE, |row| pending::read(row).map(drop)),
     (&queued::TABLE, |row| queued::read(row).map(drop)),
@@ -147,12 +148,21 @@ pub(crate) mod index_server {
 pub(crate) mod friend {
     use super::*;
 
-    pub(crate) static TABLE: Table =
-        Table::new("friends", 1, &["public_key", "name", "enabled", "relays", "previous_relays"]);
+    pub(crate) static TABLE: Table = Table::new(
+        "friends",
+        1,
+        &["public_key", "name", "enabled", "removing", "relays", "previous_relays"],
+    );
 
     pub(crate) fn write(key: &PublicKey, row: &FriendInfo) -> Values {
-        let FriendInfo { name, enabled, relays, previous_relays } = row;
-        Values::default().put(key).put(name).put(enabled).put(relays).put(previous_relays)
+        let FriendInfo { name, enabled, removing, relays, previous_relays } = row;
+        Values::default()
+            .put(key)
+            .put(name)
+            .put(enabled)
+            .put(removing)
+            .put(relays)
+            .put(previous_relays)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, FriendInfo)> {
@@ -160,6 +170,7 @@ pub(crate) mod friend {
         let info = FriendInfo {
             name: row.take()?,
             enabled: row.take()?,
+            removing: row.take()?,
             relays: row.take()?,
             previous_relays: row.take()?,
         };
@@ -191,6 +202,11 @@ pub(crate) mod channel {
     );
 
     pub(crate) fn write(key: &PublicKey, row: &Channel) -> Values {
+        write_columns(Values::default().put(key), row)
+    }
+
+    /// All columns but the key.
+    pub(crate) fn write_columns(values: Values, row: &Channel) -> Values {
         let Channel {
             inconsistent,
             highest_epoch,
@@ -204,8 +220,7 @@ pub(crate) mod channel {
             relays_sent,
             relays_confirmed,
         } = row;
-        Values::default()
-            .put(key)
+        values
             .put(inconsistent)
             .put(highest_epoch)
             .put(removed_by_friend)
@@ -221,8 +236,12 @@ pub(crate) mod channel {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Channel)> {
-        let key = row.take()?;
-        let channel = Channel {
+        Ok((row.take()?, read_columns(row)?))
+    }
+
+    /// All columns but the key.
+    pub(crate) fn read_columns(row: &mut Reading<'_>) -> Read<Channel> {
+        Ok(Channel {
             inconsistent: row.take()?,
             highest_epoch: row.take()?,
             removed_by_friend: row.take()?,
@@ -234,8 +253,51 @@ pub(crate) mod channel {
             last_sent: row.take()?,
             relays_sent: row.take()?,
             relays_confirmed: row.take()?,
+        })
+    }
+}
+
+pub(crate) mod archived {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "archive",
+        1,
+        &[
+            "public_key",
+            "name",
+            "removed_at",
+            "balances",
+            "inconsistent",
+            "highest_epoch",
+            "removed_by_friend",
+            "reset",
+            "epoch",
+            "counter",
+            "token_id",
+            "last_token",
+            "previous_token",
+            "last_sent",
+            "relays_sent",
+            "relays_confirmed",
+        ],
+    );
+
+    pub(crate) fn write(key: &PublicKey, row: &ArchivedFriend) -> Values {
+        let ArchivedFriend { name, removed_at, balances, channel } = row;
+        let values = Values::default().put(key).put(name).put(removed_at).put(balances);
+        channel::write_columns(values, channel)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, ArchivedFriend)> {
+        let key = row.take()?;
+        let archived = ArchivedFriend {
+            name: row.take()?,
+            removed_at: row.take()?,
+            balances: row.take()?,
+            channel: channel::read_columns(row)?,
         };
-        Ok((key, channel))
+        Ok((key, archived))
     }
 }
 

@@ -187,6 +187,9 @@ impl SqliteStore {
         if let Some(key) = infos.keys().next() {
             return Err(self.damaged(format!("friend {key} has no token channel")));
         }
+        each(db, &rows::archived::TABLE, rows::archived::read, |(key, row)| {
+            self.apply(state, &Change::Archived(key, Some(Box::new(row))))
+        })?;
         each(db, &rows::line::TABLE, rows::line::read, |(key, currency, row)| {
             self.apply(state, &Change::Line(key, currency, Some(row)))
         })?;
@@ -305,6 +308,11 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
             rows::friend::TABLE.put(db, rows::friend::write(key, info))?;
             rows::channel::TABLE.put(db, rows::channel::write(key, channel))
         }
+        Change::RemovedFriend(key) => rows::friend::TABLE.delete(db, Values::default().put(key)),
+        Change::Archived(key, Some(row)) => {
+            rows::archived::TABLE.put(db, rows::archived::write(key, row))
+        }
+        Change::Archived(key, None) => rows::archived::TABLE.delete(db, Values::default().put(key)),
         Change::Friend(key, info) => rows::friend::TABLE.put(db, rows::friend::write(key, info)),
         Change::Channel(key, row) => rows::channel::TABLE.put(db, rows::channel::write(key, row)),
         Change::Line(key, currency, row) => {

@@ -79,6 +79,9 @@ fn rows_of(state: &State) -> Vec<Change> {
     for (name, row) in &state.index_servers {
         rows.push(Change::IndexServer(name.clone(), Some(row.clone())));
     }
+    for (key, row) in &state.archive {
+        rows.push(Change::Archived(*key, Some(Box::new(row.clone()))));
+    }
     for (key, friend) in &state.friends {
         rows.push(Change::NewFriend(*key, friend.info.clone(), friend.channel.clone()));
         for (currency, line) in &friend.lines {

@@ -269,6 +269,8 @@ fn is_end(change: &Change) -> bool {
         | Change::Relay(..)
         | Change::IndexServer(..)
         | Change::NewFriend(..)
+        | Change::RemovedFriend(_)
+        | Change::Archived(..)
         | Change::Friend(..)
         | Change::Channel(..)
         | Change::Line(..)

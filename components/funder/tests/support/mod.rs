@@ -581,6 +581,7 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
     rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.journal));
     rows.insert(format!("{}", state.last_entry));
+    rows.insert(format!("{:?}", state.archive));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
         for (currency, line) in &friend.lines {

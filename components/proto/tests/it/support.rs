@@ -480,6 +480,7 @@ fn config() -> BoxedStrategy<ConfigRequest> {
         (default(), 0..=MAX_DECIMALS)
             .prop_map(|(currency, decimals)| C::SetDecimals { currency, decimals }),
         (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
+        (name(), any::<bool>()).prop_map(|(friend, forfeit)| C::RemoveFriend { friend, forfeit }),
     ]
     .boxed()
 }

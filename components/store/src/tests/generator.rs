@@ -10,9 +10,9 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoicePhase,
-        InvoiceRow, JournalRow, LineRow, Link, Part, PartState, PaymentRow, Pending, Phase,
-        QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage, State,
+        Agreement, ArchivedFriend, Attempt, Channel, Decision, FriendInfo, Inconsistent,
+        IndexServer, InvoicePhase, InvoiceRow, JournalRow, LineRow, Link, Part, PartState,
+        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -158,7 +158,14 @@ impl Generator {
 
     fn of_friend(&mut self, kind: u64, state: &State, key: PublicKey, changes: &mut Vec<Change>) {
         match kind {
-            8 => changes.push(Change::Friend(key, self.info(&key))),
+            8 => changes.push(match self.below(3) {
+                0 => Change::RemovedFriend(key),
+                1 => {
+                    let row = self.maybe(Self::archived);
+                    Change::Archived(key, row.map(Box::new))
+                }
+                _ => Change::Friend(key, self.info(&key)),
+            }),
             9 => changes.push(Change::Channel(key, self.channel())),
             10 => {
                 let op = self.maybe(|some| QueuedOp {
@@ -234,8 +241,19 @@ impl Generator {
         FriendInfo {
             name: format!("friend ünd {key}").parse().unwrap(),
             enabled: self.coin(),
+            removing: self.coin(),
             relays: self.list(Self::server),
             previous_relays: self.list(Self::server),
+        }
+    }
+
+    fn archived(&mut self) -> ArchivedFriend {
+        ArchivedFriend {
+            name: self.name(),
+            removed_at: self.time(),
+            balances: self
+                .list(|some| ResetBalance { currency: some.currency(), balance: some.balance() }),
+            channel: self.channel(),
         }
     }
 

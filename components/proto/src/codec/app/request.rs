@@ -247,6 +247,11 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             reset.set_friend(friend.as_str());
             reset.set_reset_token(reset_token.as_bytes());
         }
+        ConfigRequest::RemoveFriend { friend, forfeit } => {
+            let mut remove = config.init_remove_friend();
+            remove.set_friend(friend.as_str());
+            remove.set_forfeit(*forfeit);
+        }
     }
 }
 
@@ -276,6 +281,10 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
         Which::ResetFriend(reset) => ConfigRequest::ResetFriend {
             friend: parse("friend", reset.get_friend())?,
             reset_token: fixed("resetToken", reset.get_reset_token())?,
+        },
+        Which::RemoveFriend(remove) => ConfigRequest::RemoveFriend {
+            friend: parse("friend", remove.get_friend())?,
+            forfeit: remove.get_forfeit(),
         },
         Which::AddFriend(add) => ConfigRequest::AddFriend {
             name: parse("name", add.get_name())?,

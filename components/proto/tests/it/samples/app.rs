@@ -116,6 +116,10 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
             friend: friend(),
             reset_token: HashResult::from_bytes([0x24; 32]),
         },
+        "removeFriend": C::RemoveFriend { .. } => C::RemoveFriend {
+            friend: friend(),
+            forfeit: true,
+        },
         "setDecimals": C::SetDecimals { .. } => C::SetDecimals { currency: Some(currency()), decimals: 2 },
         "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
     })
