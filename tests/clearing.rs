@@ -5,6 +5,11 @@
 
 mod support;
 
+use offset_proto::{
+    Credits,
+    file::{OffsetFile as _, ReceiptFile},
+    payment::ResponseTerms,
+};
 use serde_json::Value;
 use support::{Sandbox, eventually};
 
@@ -22,6 +27,24 @@ fn json(sandbox: &Sandbox, line: &str) -> Value {
 fn balance(sandbox: &mut Sandbox, node: usize) -> i64 {
     as_node(sandbox, node);
     sandbox.run("stctrl info balance").success().trim().parse().unwrap()
+}
+
+/// The receipt is of the clearing that it came with, and signed by the node that paid itself.
+fn check_receipt(clearing: &Value, node: &str) {
+    let receipt = ReceiptFile::parse(clearing["receipt"].as_str().unwrap()).unwrap().0;
+    assert_eq!(receipt.invoice_id.to_string(), clearing["invoice_id"]);
+    assert_eq!((receipt.is_complete, receipt.total_dest_payment), (true, Credits(40)));
+    let terms = ResponseTerms {
+        response_hash: receipt.response_hash,
+        src_hashed_lock: receipt.src_plain_lock.hashed(),
+        dest_hashed_lock: receipt.dest_plain_lock.hashed(),
+        is_complete: true,
+        dest_payment: receipt.dest_payment,
+        total_dest_payment: receipt.total_dest_payment,
+        invoice_id: receipt.invoice_id,
+        currency: &receipt.currency,
+    };
+    assert!(terms.verify(&node.parse().unwrap(), &receipt.signature));
 }
 
 #[test]
@@ -48,6 +71,9 @@ fn debts_shrink_along_a_cycle_and_an_emptied_line_can_go() {
     assert_eq!(cleared["fees"], "0");
     assert_eq!(cleared["cleared"].as_array().unwrap().len(), 1);
     assert!(cleared["reason"].as_str().unwrap().contains("it is at zero"), "{cleared}");
+    check_receipt(&cleared["cleared"][0], &keys[0]);
+    let list = json(&sandbox, "stctrl seller list");
+    assert_eq!(list["invoices"], serde_json::json!([]), "an internal invoice is shown: {list}");
     let after: Vec<i64> = (0..4).map(|node| balance(&mut sandbox, node)).collect();
     assert_eq!(after, before, "nobody lost or earned anything");
 

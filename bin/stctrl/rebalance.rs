@@ -4,16 +4,23 @@ use std::str::FromStr;
 
 use anyhow::bail;
 use clap::Args;
-use offset_app::{AppClient, Error};
+use offset_app::Error;
 use offset_crypto::{PaymentId, SystemRng};
 use offset_proto::{
     Credits, Name,
     app::{ClearRequest, ErrorCode, PaymentReport, PaymentStatus},
+    file::{PublicFile as _, ReceiptFile},
+    payment::Receipt,
 };
 use serde_json::json;
 
 use super::{CurrencyChoice, Session, config::parse_percent};
-use crate::manners::{Answer, answer::say, daemon::signals};
+use crate::manners::{
+    Answer,
+    amount::{Amount, show},
+    answer::say,
+    daemon::signals,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Rebalance {
@@ -22,17 +29,17 @@ pub(super) struct Rebalance {
     /// Only what empties the line with this friend.
     #[arg(short = 'n', long = "name")]
     friend: Option<Name>,
-    /// The most that mediators may take: credits in all, or a share of what moves with a percent
+    /// The most that mediators may take: an amount in all, or a share of what moves with a percent
     /// sign.
     #[arg(long, default_value = "1%")]
     max_fee: MaxFee,
 }
 
 /// A bound on fees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum MaxFee {
     /// All of them together.
-    Credits(Credits),
+    Amount(Amount),
     /// Of each million that moves.
     Ppm(u32),
 }
@@ -42,8 +49,8 @@ impl FromStr for MaxFee {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(percent) = text.strip_suffix('%') else {
-            let credits = text.parse().map(Self::Credits);
-            return credits.map_err(|_| {
+            let amount = text.parse().map(Self::Amount);
+            return amount.map_err(|_| {
                 "give a number of credits (5) or a share of what moves (0.5%)".to_owned()
             });
         };
@@ -52,6 +59,13 @@ impl FromStr for MaxFee {
             format!("'{text}' is not a share: give 0% to 100% with at most four decimals")
         })
     }
+}
+
+/// A bound on fees in the smallest unit.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Credits(Credits),
+    Ppm(u32),
 }
 
 /// What was cleared so far.
@@ -63,6 +77,10 @@ struct Done {
 }
 
 impl Done {
+    fn total(&self) -> Credits {
+        sum(self.cleared.iter().map(|(report, _)| report.amount))
+    }
+
     fn fees(&self) -> Credits {
         sum(self.cleared.iter().map(|(_, fee)| *fee))
     }
@@ -74,19 +92,23 @@ impl Rebalance {
     /// # Errors
     /// When the node cannot be reached or refuses, or how a clearing ended is not known.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
+        let decimals = session.decimals(self.currency.currency.as_ref()).await?;
+        let limit = match &self.max_fee {
+            MaxFee::Amount(amount) => Limit::Credits(amount.credits(decimals)?),
+            MaxFee::Ppm(ppm) => Limit::Ppm(*ppm),
+        };
         let client = session.connect().await?;
         let mut done = Done::default();
         let mut stop = std::pin::pin!(signals()?);
         let mut failures = 0;
         while done.cleared.len() < MAX_CYCLES {
-            let request = self.next_request(&done);
+            let request = self.next_request(&done, limit);
             let id = request.payment_id;
             let result = tokio::select! {
                 result = client.clear(request) => result,
                 () = stop.as_mut() => bail!(
                     "stopped waiting; clearing {id} goes on without this command. Cleared before: \
-                     {} in {} cycles", sum(done.cleared.iter().map(|(report, _)| report.amount)),
-                    done.cleared.len()
+                     {} in {} cycles", show(done.total(), decimals), done.cleared.len()
                 ),
             };
             match cleared(result)? {
@@ -111,15 +133,16 @@ impl Rebalance {
         if done.reason.is_empty() {
             done.reason = format!("{MAX_CYCLES} cycles at a time; there may be more");
         }
-        self.finish(client, done).await
+        client.close().await;
+        Ok(finish(&done, decimals))
     }
 
-    fn next_request(&self, done: &Done) -> ClearRequest {
-        let (max_fee, max_fee_ppm) = match self.max_fee {
-            MaxFee::Credits(most) => {
+    fn next_request(&self, done: &Done, limit: Limit) -> ClearRequest {
+        let (max_fee, max_fee_ppm) = match limit {
+            Limit::Credits(most) => {
                 (Some(most.checked_sub(done.fees()).unwrap_or_default()), 1_000_000)
             }
-            MaxFee::Ppm(ppm) => (None, ppm),
+            Limit::Ppm(ppm) => (None, ppm),
         };
         ClearRequest {
             payment_id: PaymentId::random(&mut SystemRng),
@@ -129,42 +152,54 @@ impl Rebalance {
             max_fee_ppm,
         }
     }
+}
 
-    async fn finish(&self, client: AppClient, done: Done) -> anyhow::Result<Answer> {
-        client.close().await;
-        let total = sum(done.cleared.iter().map(|(report, _)| report.amount));
-        let fees = done.fees();
-        let mut lines: Vec<String> = done
-            .cleared
-            .iter()
-            .map(|(report, fee)| {
-                format!("Cleared {} {} (fees: {fee})", report.amount, report.currency)
-            })
-            .collect();
-        lines.push(match done.cleared.len() {
-            0 => format!("Nothing was cleared: {}.", done.reason),
-            _ => format!("Total: {total}\nFees: {fees}\nNo more: {}.", done.reason),
-        });
-        let cleared: Vec<_> = done
-            .cleared
-            .iter()
-            .map(|(report, fee)| {
-                json!({
-                    "payment_id": report.payment_id.to_string(),
-                    "invoice_id": report.invoice_id.to_string(),
-                    "currency": report.currency.as_str(),
-                    "amount": report.amount.to_string(),
-                    "fee": fee.to_string(),
-                })
-            })
-            .collect();
-        let json = json!({
-            "cleared": cleared,
-            "total": total.to_string(),
-            "fees": fees.to_string(),
-            "reason": done.reason,
-        });
-        Ok(Answer::new(lines.join("\n"), json))
+fn finish(done: &Done, decimals: u8) -> Answer {
+    let (total, fees) = (done.total(), done.fees());
+    let line = |(report, fee): &(PaymentReport, Credits)| {
+        let (amount, fee) = (show(report.amount, decimals), show(fee, decimals));
+        format!("Cleared {amount} {} (fees: {fee})", report.currency)
+    };
+    let mut lines: Vec<String> = done.cleared.iter().map(line).collect();
+    lines.push(if done.cleared.is_empty() {
+        format!("Nothing was cleared: {}.", done.reason)
+    } else {
+        let (total, fees) = (show(total, decimals), show(fees, decimals));
+        format!("Total: {total}\nFees: {fees}\nNo more: {}.", done.reason)
+    });
+    let one = |(report, fee): &(PaymentReport, Credits)| {
+        json!({
+            "payment_id": report.payment_id.to_string(),
+            "invoice_id": report.invoice_id.to_string(),
+            "currency": report.currency.as_str(),
+            "amount": report.amount.to_string(),
+            "fee": fee.to_string(),
+            "receipt": receipt_of(report),
+        })
+    };
+    let json = json!({
+        "cleared": done.cleared.iter().map(one).collect::<Vec<_>>(),
+        "total": total.to_string(),
+        "fees": fees.to_string(),
+        "reason": done.reason,
+    });
+    Answer::new(lines.join("\n"), json)
+}
+
+/// That of a clearing that was paid, as one line.
+fn receipt_of(report: &PaymentReport) -> Option<String> {
+    match &report.status {
+        PaymentStatus::Succeeded { receipt, .. } => {
+            let receipt = Receipt::clone(receipt);
+            Some(ReceiptFile(receipt).to_line())
+        }
+        PaymentStatus::Routing
+        | PaymentStatus::Requesting
+        | PaymentStatus::Complete
+        | PaymentStatus::Committed
+        | PaymentStatus::Failed(_)
+        | PaymentStatus::Cancelled
+        | PaymentStatus::Unknown => None,
     }
 }
 
@@ -217,12 +252,14 @@ mod tests {
 
     #[test]
     fn a_fee_limit_is_credits_or_a_share() {
-        assert_eq!("5".parse(), Ok(MaxFee::Credits(Credits(5))));
+        for amount in ["5", "1.5"] {
+            assert_eq!(amount.parse(), Ok(MaxFee::Amount(amount.parse().unwrap())));
+        }
         for (text, ppm) in [("0%", 0), ("1%", 10_000), ("0.5%", 5_000), ("0.0001%", 1)] {
             assert_eq!(text.parse(), Ok(MaxFee::Ppm(ppm)), "{text}");
         }
         assert_eq!("100.0%".parse(), Ok(MaxFee::Ppm(1_000_000)));
-        for bad in ["", "-1", "1.5", "%", "100.0001%", "0.00001%", "-1%", "+1%"] {
+        for bad in ["", "-1", "5x", "%", "100.0001%", "0.00001%", "-1%", "+1%"] {
             assert!(bad.parse::<MaxFee>().is_err(), "{bad}");
         }
     }
