@@ -54,7 +54,7 @@ struct AppRequest {
       destination @5 :Data;
       exclude @6 :List(Common.Edge);     # at most 64
     }
-    pay @7 :PayRequest;              # [buyer] answered when the payment has ended
+    pay @7 :PayRequest;              # [buyer] answered when the payment has ended, or is held
     paymentStatus @8 :Data;          # [buyer] by payment id, answered at once
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; once committed only while it is held
@@ -72,7 +72,10 @@ struct AppRequest {
       }
     }
     events @19 :UInt64;               # what the journal says after this number, a page of it
-    clear @20 :ClearRequest;         # [buyer] answered as pay, when the payment to oneself has ended
+    payByCommit @20 :PayRequest;     # [buyer] the commit is not sent; answered once it can be handed out
+    paymentCommit @21 :Data;         # [buyer] by payment id: the commit to hand to the seller
+    cancelPayment @22 :Data;         # [buyer] by payment id; not after it was committed
+    clear @23 :ClearRequest;         # [buyer] answered as pay, when the payment to oneself has ended
   }
 }
 
@@ -144,6 +147,14 @@ struct ConfigRequest {
       friend @36 :Text;
       forfeit @37 :Bool;                       # at once, whatever is owed or pending
     }
+    recoverFriend :group {
+      # Installs the state that the friend proves (see FriendReport.recovery).
+      friend @38 :Text;
+      token @39 :Data;                        # the token of the state that the owner looked at
+    }
+    endRecovery @40 :Bool;
+    # The node waits for nobody any more. Requests that may have been paid while nobody can say so
+    # are cancelled if this is true; if there are such and it is false, it is refused.
   }
 }
 
@@ -222,6 +233,7 @@ struct AppReply {
       last @7 :UInt64;                   # the newest number; more follows while it is above upTo
     }
     invoices @8 :InvoicePage;
+    commit @9 :Payment.Commit;
   }
 }
 
@@ -282,6 +294,7 @@ struct PaymentFailure {
     deadline @7 :Void;              # not complete before the deadline; taken back
     expired @8 :Void;               # the invoice's time is over
     noCapacity @9 :Common.UInt128;  # all ways to the receiver together carry this much at most
+    takenBack @11 :Void;            # the buyer took it back
     noAnswer @10 :Data;             # what went out over this friend was not answered in time
   }
 }

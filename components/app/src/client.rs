@@ -253,6 +253,32 @@ impl AppClient {
         payment_of(self.request(AppRequest::Pay(payment)).await?)
     }
 
+    /// Reserves a payment and waits until its commit can be handed to the seller, which is not sent:
+    /// see [`AppClient::payment_commit`]; or until it has failed.
+    ///
+    /// # Errors
+    /// As [`AppClient::pay`].
+    pub async fn pay_by_commit(&self, payment: PayRequest) -> Result<PaymentReport, Error> {
+        payment_of(self.request(AppRequest::PayByCommit(payment)).await?)
+    }
+
+    /// The commit of a payment that was made for it. Whoever has it can hand it to the seller.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn payment_commit(&self, payment_id: PaymentId) -> Result<Commit, Error> {
+        let reply = self.request(AppRequest::PaymentCommit { payment_id }).await?;
+        if let AppReply::Commit(commit) = reply { Ok(*commit) } else { Err(unexpected(&reply)) }
+    }
+
+    /// Takes back a payment that is not committed.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn cancel_payment(&self, payment_id: PaymentId) -> Result<(), Error> {
+        done(self.request(AppRequest::CancelPayment { payment_id }).await?)
+    }
+
     /// How a payment stands.
     ///
     /// # Errors
@@ -471,6 +497,7 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Invoice(_) => "an invoice",
         AppReply::Events(_) => "events",
         AppReply::Invoices(_) => "a list of invoices",
+        AppReply::Commit(_) => "a commit",
     };
     Error::Protocol(format!("it answered {kind}, which was not asked for"))
 }

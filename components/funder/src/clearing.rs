@@ -345,6 +345,8 @@ impl Funder {
             deadline,
             note: Text::cut(""),
             max_parts: 1,
+            hold_seconds: 0,
+            by_commit: false,
             exclude: Vec::new(),
             searching_since: now,
             attempts: Vec::new(),

@@ -143,8 +143,23 @@ pub enum AppRequest {
         exclude: Vec<Edge>,
     },
     /// Pays, or asks again for a payment of the same id and contents: answered with
-    /// [`AppReply::Payment`] when the payment has ended.
+    /// [`AppReply::Payment`] when the payment has ended, or when it is committed to an invoice whose
+    /// seller may hold it.
     Pay(PayRequest),
+    /// As [`AppRequest::Pay`], but the commit is not sent: answered with [`AppReply::Payment`] when
+    /// the payment is committed and [`AppRequest::PaymentCommit`] gives what the seller is to be
+    /// handed, or when it has failed.
+    PayByCommit(PayRequest),
+    /// The commit of a payment that was made for it: answered with [`AppReply::Commit`].
+    PaymentCommit {
+        /// Which.
+        payment_id: PaymentId,
+    },
+    /// Takes back a payment that was not committed: answered with [`AppReply::Done`].
+    CancelPayment {
+        /// Which.
+        payment_id: PaymentId,
+    },
     /// How a payment stands: answered with [`AppReply::Payment`] at once.
     PaymentStatus {
         /// Which.
@@ -200,7 +215,12 @@ impl AppRequest {
             Self::Report { .. } | Self::Subscribe | Self::Events { .. } => Permission::Read,
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } => Permission::Routes,
-            Self::Pay(_) | Self::PaymentStatus { .. } | Self::Clear(_) => Permission::Buyer,
+            Self::Pay(_)
+            | Self::PayByCommit(_)
+            | Self::PaymentCommit { .. }
+            | Self::CancelPayment { .. }
+            | Self::PaymentStatus { .. }
+            | Self::Clear(_) => Permission::Buyer,
             Self::CreateInvoice(_)
             | Self::CancelInvoice { .. }
             | Self::InvoiceStatus { .. }
@@ -216,12 +236,14 @@ impl AppRequest {
     #[must_use]
     pub const fn waits_for_payment(&self) -> bool {
         match self {
-            Self::Pay(_) | Self::Clear(_) => true,
+            Self::Pay(_) | Self::PayByCommit(_) | Self::Clear(_) => true,
             Self::Report { .. }
             | Self::Subscribe
             | Self::Config(_)
             | Self::Routes { .. }
             | Self::PaymentStatus { .. }
+            | Self::PaymentCommit { .. }
+            | Self::CancelPayment { .. }
             | Self::CreateInvoice(_)
             | Self::CancelInvoice { .. }
             | Self::InvoiceStatus { .. }
@@ -371,6 +393,20 @@ pub enum ConfigRequest {
         /// At once, whatever is owed or pending.
         forfeit: bool,
     },
+    /// Takes the state that a friend proves for ours.
+    RecoverFriend {
+        /// Which friend.
+        friend: Name,
+        /// The token of the state that the owner looked at, see
+        /// [`crate::report::FriendRecovery::Proven`].
+        token: HashResult,
+    },
+    /// Waits for nobody any more after a recovery.
+    EndRecovery {
+        /// Cancels requests that may have been paid while nobody can say so; without it, such
+        /// requests keep the recovery from ending.
+        cancel_unknown: bool,
+    },
 }
 
 /// A payment to make. The id makes it idempotent: the same id with the same contents is the same
@@ -499,6 +535,8 @@ pub enum AppReply {
     Events(EventPage),
     /// See [`AppRequest::Invoices`].
     Invoices(InvoicePage),
+    /// See [`AppRequest::PaymentCommit`].
+    Commit(Box<Commit>),
 }
 
 /// Why a request was not carried out.
@@ -637,6 +675,9 @@ pub enum PaymentFailure {
         /// The first node of its route.
         friend: PublicKey,
     },
+    /// The buyer took it back.
+    #[error("the payment was taken back before it was committed")]
+    TakenBack,
     /// The deadline passed before the payment was complete.
     #[error("the payment did not complete before its deadline, and was taken back")]
     Deadline,

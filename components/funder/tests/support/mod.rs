@@ -18,7 +18,9 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
+use offset_crypto::{
+    HashResult, Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng,
+};
 use offset_funder::{
     Change, Config, Funder, Side,
     api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
@@ -31,9 +33,10 @@ use offset_proto::{
         InvoiceReport, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
         PaymentTarget,
     },
-    friend::FriendMessage,
+    friend::{FriendMessage, FriendOp},
     index::{IndexLine, MultiRoute, Route, RouteQuery},
     payment::Invoice,
+    report::FriendRecovery,
 };
 
 pub const APP: AppId = AppId(1);
@@ -50,7 +53,7 @@ pub struct Node {
     pub archive: BTreeMap<PaymentId, offset_funder::state::PaymentRow>,
     /// The books as the disk keeps them.
     pub books: books::Books,
-    lines: BTreeMap<(PublicKey, Currency), IndexLine>,
+    pub lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
 pub struct Net {
@@ -66,8 +69,12 @@ pub struct Net {
     pub config: Config,
     /// How many tokens were delivered.
     pub tokens: usize,
+    /// The operations that arrived: from whom, at whom, and which.
+    pub trace: Vec<(usize, usize, &'static str)>,
     /// Whether the index server answers.
     pub index_up: bool,
+    /// The token that was applied for each counter, by signer, receiver, epoch and counter (T3).
+    applied: BTreeMap<(usize, usize, u64, u64), HashResult>,
 }
 
 pub fn name(text: &str) -> Name {
@@ -111,7 +118,9 @@ impl Net {
             next_request: 1,
             config,
             tokens: 0,
+            trace: Vec::new(),
             index_up: true,
+            applied: BTreeMap::new(),
         }
     }
 
@@ -322,6 +331,32 @@ impl Net {
         it.funder = Funder::new(it.identity.clone(), disk, config, now).unwrap();
     }
 
+    /// Stops a node and starts it from an older copy of its disk; `at_once` as `--recover` does.
+    pub fn restore(&mut self, node: usize, copy: &State, at_once: bool) {
+        self.nodes[node].disk = copy.clone();
+        self.nodes[node].books.restore(copy);
+        self.crash(node, false);
+        if at_once {
+            let now = self.now;
+            self.nodes[node].funder.begin_recovery(now);
+        }
+    }
+
+    /// The owner accepts every state that friends of a node prove.
+    pub fn recover_all(&mut self, node: usize) -> usize {
+        let Ok(AppReply::Report(report)) = self.ask(node, Command::Report) else {
+            panic!("no report");
+        };
+        let mut recovered = 0;
+        for friend in report.friends {
+            if let FriendRecovery::Proven { token, .. } = friend.recovery {
+                self.config(node, ConfigRequest::RecoverFriend { friend: friend.name, token });
+                recovered += 1;
+            }
+        }
+        recovered
+    }
+
     /// Time passes at every node.
     pub fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
@@ -356,6 +391,14 @@ impl Net {
 
     fn write(&mut self, node: usize, changes: &[Change]) {
         let key = self.key(node);
+        for change in changes {
+            if let Change::Received(from, Some(token)) = change {
+                let (epoch, counter) = (token.body.epoch, token.body.counter);
+                let from = self.index_of(*from);
+                let known = self.applied.entry((from, node, epoch, counter)).or_insert(token.id());
+                assert_eq!(*known, token.id(), "{from} sent {node} two tokens for one counter");
+            }
+        }
         let it = &mut self.nodes[node];
         for change in changes {
             it.disk.apply(key, change).unwrap();
@@ -479,7 +522,11 @@ impl Net {
         let Some(session) = self.sessions.get(&pair).copied() else {
             return false;
         };
-        self.tokens += usize::from(matches!(message, FriendMessage::MoveToken(_)));
+        if let FriendMessage::MoveToken(token) = &message {
+            self.tokens += 1;
+            let ops = token.body.currency_ops.iter().flat_map(|ops| &ops.ops);
+            self.trace.extend(ops.map(|op| (from, to, word(op))));
+        }
         let (now, rng, friend) = (self.now, &mut self.rng, self.nodes[from].identity.public_key());
         self.nodes[to].funder.handle_message(now, rng, friend, session, message);
         true
@@ -503,6 +550,23 @@ impl Net {
             }
             for (from, to) in self.busy_links() {
                 busy |= self.deliver(from, to);
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the network does not come to rest");
+    }
+
+    /// As [`Net::settle`], with nothing delivered over one link.
+    pub fn settle_but(&mut self, held: (usize, usize)) {
+        for _ in 0..100_000 {
+            let mut busy = false;
+            for node in 0..self.nodes.len() {
+                busy |= self.flush(node);
+            }
+            for (from, to) in self.busy_links() {
+                busy |= (from, to) != held && self.deliver(from, to);
             }
             if !busy {
                 return;
@@ -582,8 +646,11 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.journal));
     rows.insert(format!("{}", state.last_entry));
     rows.insert(format!("{:?}", state.archive));
+    rows.insert(format!("{:?}", state.recovery));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
+        rows.insert(format!("{key:?} {:?} {:?}", friend.received, friend.before_sent));
+        rows.insert(format!("{key:?} {:?}", friend.recovery));
         for (currency, line) in &friend.lines {
             rows.insert(format!("{key:?} {currency} {:?}", line.row()));
             for side in Side::BOTH {
@@ -609,5 +676,17 @@ pub fn seeds(usual: u64) -> std::ops::Range<u64> {
     match number("OFFSET_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("OFFSET_SEEDS").unwrap_or(usual),
+    }
+}
+
+/// What the seeds call an operation.
+pub const fn word(op: &FriendOp) -> &'static str {
+    match op {
+        FriendOp::Request(_) => "request",
+        FriendOp::Response(_) => "response",
+        FriendOp::Commit(_) => "commit",
+        FriendOp::Collect(_) => "collect",
+        FriendOp::Cancel(_) => "cancel",
+        FriendOp::Release(_) => "release",
     }
 }

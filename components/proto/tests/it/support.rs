@@ -9,6 +9,7 @@ use offset_proto::{
     friend::*,
     index::*,
     payment::{Invoice, Receipt},
+    proof::*,
     relay::*,
     report::*,
     reset::*,
@@ -108,8 +109,44 @@ pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
             FriendMessage::AcceptReset(AcceptReset { reset_token, signature })
         }),
         1 => any::<u64>().prop_map(|epoch| FriendMessage::Removed { epoch }),
+        1 => any::<u32>().prop_map(|page| FriendMessage::RequestStateProof { page }),
+        1 => proof_page().prop_map(FriendMessage::StateProof),
     ]
     .boxed()
+}
+
+fn proof_page() -> impl Strategy<Value = ProofPage> {
+    (any::<u32>(), 0..=64u32 << 20, vec(any::<u8>(), 0..2_000))
+        .prop_map(|(page, total_bytes, bytes)| ProofPage { page, total_bytes, bytes })
+}
+
+pub(crate) fn state_proof() -> impl Strategy<Value = StateProof> {
+    let pending =
+        (any::<bool>(), request(), any::<bool>(), option::of(response()), option::of(lock()))
+            .prop_map(|(sent_by_high, request, released, response, src_plain_lock)| PendingState {
+                sent_by_high,
+                request,
+                released,
+                response,
+                src_plain_lock,
+            });
+    let open = (any::<bool>(), any::<bool>()).prop_map(|(low, high)| [low, high]);
+    let most = (limit(), limit()).prop_map(|(low, high)| [low, high]);
+    let active = (balance(), most, open, vec(pending, 0..4)).prop_map(
+        |(balance, max_debt, requests_open, pending)| {
+            LineState::Active(ActiveState { balance, max_debt, requests_open, pending })
+        },
+    );
+    let proposed =
+        (option::of(proposal()), proposal(), any::<bool>()).prop_map(|(one, other, swapped)| {
+            let (low, high) = if swapped { (Some(other), one) } else { (one, Some(other)) };
+            LineState::Proposed { low, high }
+        });
+    let state = btree_map(currency(), prop_oneof![active, proposed], 0..4).prop_map(|state| {
+        state.into_iter().map(|(currency, line)| CurrencyState { currency, line }).collect()
+    });
+    (move_token(), state, option::of(move_token()))
+        .prop_map(|(your_token, state, my_token)| StateProof { your_token, state, my_token })
 }
 
 fn inconsistency() -> impl Strategy<Value = Inconsistency> {
@@ -400,6 +437,9 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         1 => routes,
         2 => pay().prop_map(AppRequest::Pay),
         1 => clear().prop_map(AppRequest::Clear),
+        1 => pay().prop_map(AppRequest::PayByCommit),
+        1 => payment_id().prop_map(|payment_id| AppRequest::PaymentCommit { payment_id }),
+        1 => payment_id().prop_map(|payment_id| AppRequest::CancelPayment { payment_id }),
         1 => payment_id().prop_map(|payment_id| AppRequest::PaymentStatus { payment_id }),
         1 => create,
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
@@ -481,6 +521,8 @@ fn config() -> BoxedStrategy<ConfigRequest> {
             .prop_map(|(currency, decimals)| C::SetDecimals { currency, decimals }),
         (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
         (name(), any::<bool>()).prop_map(|(friend, forfeit)| C::RemoveFriend { friend, forfeit }),
+        (name(), hash()).prop_map(|(friend, token)| C::RecoverFriend { friend, token }),
+        any::<bool>().prop_map(|cancel_unknown| C::EndRecovery { cancel_unknown }),
     ]
     .boxed()
 }
@@ -495,6 +537,7 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         (vec(journal_event(), 0..4), any::<u64>(), any::<u64>())
             .prop_map(|(events, up_to, last)| AppReply::Events(EventPage { events, up_to, last })),
         invoice_page().prop_map(AppReply::Invoices),
+        commit().prop_map(|commit| AppReply::Commit(Box::new(commit))),
     ];
     let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
     let result = prop_oneof![3 => reply.prop_map(Ok), 1 => error.prop_map(Err)];
@@ -555,6 +598,7 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
         Just(F::Deadline),
         Just(F::Expired),
         credits().prop_map(|available| F::NoCapacity { available }),
+        Just(F::TakenBack),
         key().prop_map(|friend| F::NoAnswer { friend }),
     ];
     let status = prop_oneof![
@@ -698,6 +742,7 @@ fn report() -> impl Strategy<Value = NodeReport> {
                 more_friends,
                 decimals,
                 last_event,
+                recovering: more_friends,
             }
         },
     )
@@ -713,6 +758,7 @@ fn mutation() -> BoxedStrategy<ReportMutation> {
         vec(server_report(), 0..3).prop_map(M::SetIndexServers),
         friend_report().prop_map(M::SetFriend),
         key().prop_map(M::RemoveFriend),
+        any::<bool>().prop_map(M::SetRecovering),
     ]
     .boxed()
 }
@@ -726,7 +772,11 @@ fn server_report() -> impl Strategy<Value = ServerReport> {
 fn friend_report() -> impl Strategy<Value = FriendReport> {
     let flags = (any::<bool>(), any::<bool>());
     let currencies = vec(currency_report(), 0..4);
-    (name(), key(), vec(server(), 0..3), flags, text(), currencies, standing()).prop_map(
+    let proven = (hash(), vec(currency_report(), 0..4))
+        .prop_map(|(token, currencies)| FriendRecovery::Proven { token, currencies });
+    let recovery = prop_oneof![Just(FriendRecovery::None), Just(FriendRecovery::Waiting), proven];
+    let standing = (standing(), recovery);
+    (name(), key(), vec(server(), 0..3), flags, text(), currencies, standing).prop_map(
         |(name, public_key, relays, flags, last_error, currencies, standing)| FriendReport {
             name,
             public_key,
@@ -735,7 +785,8 @@ fn friend_report() -> impl Strategy<Value = FriendReport> {
             online: flags.1,
             last_error,
             currencies,
-            standing,
+            standing: standing.0,
+            recovery: standing.1,
         },
     )
 }

@@ -14,7 +14,7 @@ use crate::{
         friend::{cancel_reason, schema_reason},
         index::{multi_route_words, multi_routes, set_multi_route},
         key, list, mirror, parse,
-        payment::{receipt, set_receipt},
+        payment::{commit, receipt, set_commit, set_receipt},
         report::{
             friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
             set_mutation, set_report,
@@ -40,7 +40,7 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Done => 0,
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
-            AppReply::Payment(_) | AppReply::Invoice(_) => 120,
+            AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Commit(_) => 120,
             AppReply::Events(page) => 8 + 120 * page.events.len(),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
@@ -112,6 +112,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
             events.set_last(page.last);
         }
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
+        AppReply::Commit(commit) => set_commit(commit, reply.init_commit()),
     }
 }
 
@@ -129,6 +130,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
             last: events.get_last(),
         }),
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
+        Which::Commit(value) => AppReply::Commit(Box::new(commit(value?)?)),
     })
 }
 
@@ -261,6 +263,7 @@ fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>
         PaymentFailure::NoCapacity { available } => {
             set_credits(*available, failure.init_no_capacity());
         }
+        PaymentFailure::TakenBack => failure.set_taken_back(()),
         PaymentFailure::NoAnswer { friend } => failure.set_no_answer(friend.as_bytes()),
     }
 }
@@ -285,6 +288,7 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
         Which::NoCapacity(available) => {
             PaymentFailure::NoCapacity { available: credits(available?) }
         }
+        Which::TakenBack(()) => PaymentFailure::TakenBack,
         Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
     })
 }

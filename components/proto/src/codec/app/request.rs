@@ -36,6 +36,9 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::Config(_)
         | AppRequest::Pay(_)
         | AppRequest::Clear(_)
+        | AppRequest::PayByCommit(_)
+        | AppRequest::PaymentCommit { .. }
+        | AppRequest::CancelPayment { .. }
         | AppRequest::PaymentStatus { .. }
         | AppRequest::CreateInvoice(_)
         | AppRequest::CancelInvoice { .. }
@@ -87,6 +90,13 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
             set_list(routes.init_exclude(count(exclude.len())), exclude, set_edge);
         }
         AppRequest::Pay(pay) => set_pay(pay, request.init_pay()),
+        AppRequest::PayByCommit(pay) => set_pay(pay, request.init_pay_by_commit()),
+        AppRequest::PaymentCommit { payment_id } => {
+            request.set_payment_commit(payment_id.as_bytes());
+        }
+        AppRequest::CancelPayment { payment_id } => {
+            request.set_cancel_payment(payment_id.as_bytes());
+        }
         AppRequest::PaymentStatus { payment_id } => {
             request.set_payment_status(payment_id.as_bytes());
         }
@@ -129,6 +139,13 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
             exclude: list("exclude", routes.get_exclude()?, MAX_EXCLUDED_EDGES, edge_of)?,
         },
         Which::Pay(pay) => AppRequest::Pay(pay_of(pay?)?),
+        Which::PayByCommit(pay) => AppRequest::PayByCommit(pay_of(pay?)?),
+        Which::PaymentCommit(id) => {
+            AppRequest::PaymentCommit { payment_id: fixed("paymentCommit", id)? }
+        }
+        Which::CancelPayment(id) => {
+            AppRequest::CancelPayment { payment_id: fixed("cancelPayment", id)? }
+        }
         Which::PaymentStatus(id) => {
             AppRequest::PaymentStatus { payment_id: fixed("paymentStatus", id)? }
         }
@@ -181,6 +198,12 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             set.set_decimals(*decimals);
         }
         ConfigRequest::SetSpontaneous { accept } => config.set_set_spontaneous(*accept),
+        ConfigRequest::RecoverFriend { friend, token } => {
+            let mut recover = config.init_recover_friend();
+            recover.set_friend(friend.as_str());
+            recover.set_token(token.as_bytes());
+        }
+        ConfigRequest::EndRecovery { cancel_unknown } => config.set_end_recovery(*cancel_unknown),
         ConfigRequest::AddFriend { name, public_key, relays, currency, opening_balance } => {
             let mut add = config.init_add_friend();
             add.set_name(name.as_str());
@@ -286,6 +309,11 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             friend: parse("friend", remove.get_friend())?,
             forfeit: remove.get_forfeit(),
         },
+        Which::RecoverFriend(recover) => ConfigRequest::RecoverFriend {
+            friend: parse("friend", recover.get_friend())?,
+            token: fixed("token", recover.get_token())?,
+        },
+        Which::EndRecovery(cancel_unknown) => ConfigRequest::EndRecovery { cancel_unknown },
         Which::AddFriend(add) => ConfigRequest::AddFriend {
             name: parse("name", add.get_name())?,
             public_key: key("publicKey", add.get_public_key())?,

@@ -74,6 +74,7 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "invoice": AppReply::Invoice(_) => AppReply::Invoice(Box::new(invoice())),
         "events": AppReply::Events(_) => AppReply::Events(page),
         "invoices": AppReply::Invoices(_) => AppReply::Invoices(invoices),
+        "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(app::commit())),
     })
 }
 
@@ -144,6 +145,7 @@ fn failures() -> Vec<(&'static str, PaymentFailure)> {
         "feeTooHigh": F::FeeTooHigh { .. } => F::FeeTooHigh { fee: Credits(5) },
         "refused": F::Refused { .. } => refused,
         "noAnswer": F::NoAnswer { .. } => F::NoAnswer { friend: key(3) },
+        "takenBack": F::TakenBack => F::TakenBack,
         "deadline": F::Deadline => F::Deadline,
         "expired": F::Expired => F::Expired,
     })
@@ -172,6 +174,7 @@ fn mutations() -> Vec<(&'static str, ReportMutation)> {
         "setIndexServers": M::SetIndexServers(_) => M::SetIndexServers(vec![server_report(6)]),
         "setFriend": M::SetFriend(_) => M::SetFriend(friend()),
         "removeFriend": M::RemoveFriend(_) => M::RemoveFriend(key(2)),
+        "setRecovering": M::SetRecovering(_) => M::SetRecovering(true),
     })
 }
 
@@ -206,6 +209,7 @@ fn report() -> NodeReport {
         more_friends: true,
         decimals: [(currency(), 2)].into(),
         last_event: 41,
+        recovering: false,
     }
 }
 
@@ -250,6 +254,7 @@ fn friend() -> FriendReport {
         last_error: text(""),
         currencies: vec![report("EUR", CurrencyStatus::Active(line)), report("hours", proposed)],
         standing: FriendStanding::Consistent,
+        recovery: Default::default(),
     }
 }
 
