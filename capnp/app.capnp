@@ -75,6 +75,7 @@ struct AppRequest {
     payByCommit @20 :PayRequest;     # [buyer] the commit is not sent; answered once it can be handed out
     paymentCommit @21 :Data;         # [buyer] by payment id: the commit to hand to the seller
     cancelPayment @22 :Data;         # [buyer] by payment id; not after it was committed
+    clear @23 :ClearRequest;         # [buyer] answered as pay, when the payment to oneself has ended
   }
 }
 
@@ -184,6 +185,17 @@ struct PayRequest {
   maxParts @9 :UInt8;                 # over how many routes at once, at most 16; 0: the usual 8
 }
 
+struct ClearRequest {
+  # One payment to oneself along a cycle: it goes out to a friend that owes us and comes back from
+  # one whom we owe, so that both debts shrink. Answered with its PaymentReport, whose destination is
+  # the node itself, or with the error nothingToClear. Idempotent as PayRequest.
+  paymentId @0 :Data;             # random, chosen by the app
+  currency @1 :Text;              # absent: the node's default
+  friend @2 :Text;                # only cycles over this friend; absent: any
+  maxFee @3 :Common.UInt128;      # the most that mediators may take; absent: no limit but the next
+  maxFeePpm @4 :UInt32 = 10000;   # the most that they may take of each million that moves
+}
+
 struct CreateInvoice {
   # The nonce makes it idempotent: the same nonce with the same contents gives the same invoice, for
   # ever; with other contents it is refused.
@@ -241,6 +253,7 @@ enum ErrorCode {
   stopping @7;            # the node is stopping
   limitReached @8;        # the app's ticket limits what it may spend
   notYet @9;              # it waits for something that will come; ask again
+  nothingToClear @10;      # no two debts can be set off now
 }
 
 struct PaymentReport {

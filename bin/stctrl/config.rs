@@ -352,7 +352,7 @@ fn parse_add(text: &str) -> Result<u64, String> {
 }
 
 /// Percent as people write it to parts per million, exactly.
-fn parse_percent(text: &str) -> Result<u32, String> {
+pub(super) fn parse_percent(text: &str) -> Result<u32, String> {
     const EXPECTED: &str = "expected a percentage of 0 or more with at most four decimals, as 0.25";
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());

@@ -41,6 +41,9 @@ pub(super) enum Funds {
     /// later: see `stctrl buyer payment-status`.
     #[command(after_help = INVOICE_EXAMPLE)]
     PayInvoice(PayInvoice),
+    /// Set off what friends owe you against what you owe others, along cycles.
+    #[command(after_help = REBALANCE_EXAMPLE)]
+    Rebalance(super::rebalance::Rebalance),
 }
 
 /// What every payment may say.
@@ -99,6 +102,7 @@ impl Funds {
     /// When a file is wrong or cannot be written, the node cannot be reached, or the payment fails.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let (invoice, send, receipt, terms) = match self {
+            Self::Rebalance(rebalance) => return rebalance.run(session).await,
             Self::SendFunds(SendFunds { dest, amount, currency, receipt, terms }) => {
                 (None, Some((dest, amount, currency.currency)), receipt, terms)
             }
@@ -307,7 +311,16 @@ const SEND_EXAMPLE: &str = "Example:
 const INVOICE_EXAMPLE: &str = "Example:
   stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt";
 
+const REBALANCE_EXAMPLE: &str =
+    "Goes out to friends that owe you and comes back from friends whom \
+you owe, as long as there are such cycles with room, so that both debts shrink.
+
+Examples:
+  stctrl funds rebalance
+  stctrl funds rebalance -n bob --max-fee 0.5%";
+
 const EXAMPLES: &str = "\
 Examples:
   stctrl funds send-funds --amount 50 --dest bUoWZEEInqjDdw8TOBlpY0zpHF7hjLMAX_DdPrTI9y8
-  stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt --max-fee 2";
+  stctrl funds pay-invoice -i bananas.invoice -r bananas.receipt --max-fee 2
+  stctrl funds rebalance --max-fee 0.5%";

@@ -5,6 +5,7 @@ pub mod config;
 pub mod friends;
 pub mod funds;
 pub mod info;
+mod rebalance;
 mod recover;
 mod repair;
 pub mod seller;

@@ -11,9 +11,9 @@ use offset_net::{self as net, NetConfig};
 use offset_proto::{
     Credits, Currency, ServerAddress,
     app::{
-        AppError, AppReply, AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice,
-        EventPage, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus, NodeToApp, PayRequest,
-        PaymentReport,
+        AppError, AppReply, AppRequest, AppRequestId, AppToNode, ClearRequest, ConfigRequest,
+        CreateInvoice, EventPage, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus,
+        NodeToApp, PayRequest, PaymentReport,
     },
     index::{Edge, MultiRoute},
     payment::Commit,
@@ -141,7 +141,7 @@ impl AppClient {
     /// [`Error::Refused`] is the node's own answer; [`Error::NoAnswer`], [`Error::Lost`],
     /// [`Error::TooLong`].
     pub async fn request(&self, request: AppRequest) -> Result<AppReply, Error> {
-        if matches!(request, AppRequest::Pay(_) | AppRequest::PayByCommit(_)) {
+        if request.waits_for_payment() {
             return self.ask(request).await;
         }
         self.request_within(request, self.inner.reply_timeout).await
@@ -334,6 +334,17 @@ impl AppClient {
     /// As [`AppClient::request`].
     pub async fn cancel_invoice(&self, invoice_id: InvoiceId) -> Result<(), Error> {
         done(self.request(AppRequest::CancelInvoice { invoice_id }).await?)
+    }
+
+    /// Sets off debts along one cycle, and waits until that has ended, well or badly. Asking again
+    /// with the same id and contents gives the same clearing.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`]; [`ErrorCode::NothingToClear`] where no cycle is found.
+    ///
+    /// [`ErrorCode::NothingToClear`]: offset_proto::app::ErrorCode::NothingToClear
+    pub async fn clear(&self, clearing: ClearRequest) -> Result<PaymentReport, Error> {
+        payment_of(self.request(AppRequest::Clear(clearing)).await?)
     }
 
     /// How an invoice stands.

@@ -6,11 +6,11 @@ use offset_crypto::{InvoiceId, PaymentId, PublicKey};
 use offset_proto::{
     Currency, Name, ServerAddress,
     app::{
-        AppError, AppLimits, AppReply, AppRequestId, ConfigRequest, CreateInvoice, JournalEvent,
-        PayRequest,
+        AppError, AppLimits, AppReply, AppRequestId, ClearRequest, ConfigRequest, CreateInvoice,
+        JournalEvent, PayRequest,
     },
     friend::FriendMessage,
-    index::{IndexLine, RouteQuery},
+    index::{CycleQuery, IndexLine, RouteQuery},
     payment::Commit,
     report::ReportMutation,
 };
@@ -83,6 +83,15 @@ pub enum Command {
         /// forgets an ended payment there, and would pay once more.
         ended: Option<Box<PaymentRow>>,
         /// Who orders it; `None`: the node itself, which nothing limits.
+        payer: Option<Payer>,
+    },
+    /// A payment to ourselves along a cycle.
+    Clear {
+        /// The order.
+        request: Box<ClearRequest>,
+        /// As with [`Command::Pay`].
+        ended: Option<Box<PaymentRow>>,
+        /// As with [`Command::Pay`].
         payer: Option<Payer>,
     },
     /// A payment whose commit the buyer hands to the seller.
@@ -219,6 +228,15 @@ pub enum Effect {
         asker: RoutesFor,
         /// What to ask.
         query: RouteQuery,
+    },
+    /// Asks the index server for cycles; the answer comes back through `Funder::handle_cycles`. As
+    /// with routes, the question may leave at once; after a crash it is forgotten, and with it the
+    /// clearing, of which nothing has begun.
+    FindCycles {
+        /// For which clearing.
+        payment_id: PaymentId,
+        /// What to ask.
+        query: CycleQuery,
     },
     /// The one answer to an application's request.
     Reply {

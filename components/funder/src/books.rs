@@ -142,6 +142,9 @@ impl Funder {
     /// A request that we sent was collected: `row` is as it was.
     pub(crate) fn book_sent(&mut self, now: Timestamp, at: &Place, row: &Pending) {
         let event = match row.link {
+            Link::Payment(payment_id) if row.request.route.last() == Some(&self.local) => {
+                HistoryEvent::Cleared { payment_id, fee: row.request.left_fees }
+            }
             Link::Payment(payment_id) => {
                 let request = &row.request;
                 let destination = request.route.last().copied().unwrap_or(at.friend);
@@ -178,9 +181,14 @@ impl Funder {
             Link::Destination | Link::None | Link::Upstream(..) | Link::Payment(_) => {
                 let invoice_id = row.request.invoice_id;
                 let invoice = self.state.invoices.get(&invoice_id);
-                let description =
-                    invoice.map_or_else(|| Text::cut(""), |row| row.invoice.description.clone());
-                HistoryEvent::Received { invoice_id, description }
+                match invoice.and_then(|row| row.clears) {
+                    Some(payment_id) => HistoryEvent::Cleared { payment_id, fee: Credits::ZERO },
+                    None => HistoryEvent::Received {
+                        invoice_id,
+                        description: invoice
+                            .map_or_else(|| Text::cut(""), |row| row.invoice.description.clone()),
+                    },
+                }
             }
         };
         self.enter_collected(now, at, Side::Remote, row, event);

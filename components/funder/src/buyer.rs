@@ -129,6 +129,7 @@ impl Funder {
             app: None,
             contents: offset_crypto::hash(&contents.into_bytes()),
             invoice_id,
+            clearing: false,
             spontaneous,
             destination,
             currency,
@@ -203,6 +204,7 @@ impl Funder {
         self.timers.remove(&(row.deadline, Timer::Payment(id)));
         self.finding.remove(&id);
         self.dirty.mark(Key::Payment(id));
+        self.clearing_failed(id);
         self.answer(id, &report);
         self.journal(JournalEntry::Payment(Box::new(report)));
     }

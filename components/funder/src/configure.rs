@@ -411,7 +411,11 @@ fn no_currency(name: &Name, currency: &Currency) -> AppError {
 }
 
 /// An unknown name, with the near ones that are known.
-fn unknown<'a>(what: &str, name: &Name, known: impl Iterator<Item = &'a Name>) -> AppError {
+pub(crate) fn unknown<'a>(
+    what: &str,
+    name: &Name,
+    known: impl Iterator<Item = &'a Name>,
+) -> AppError {
     let mut near: Vec<_> =
         known.map(|other| (distance(name.as_str(), other.as_str()), other)).collect();
     near.sort();

@@ -10,7 +10,7 @@ use offset_proto::{
     Credits, Currency, Text, Timestamp,
     app::{AppError, AppReply, AppRequestId},
     friend::{Cancel, CancelReason, FriendMessage, FriendOp, Resume},
-    index::{IndexLine, MultiRoute},
+    index::{Cycle, IndexLine, MultiRoute},
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     buyer::Asked,
     buyer::Order,
     change::{Change, CorruptState},
+    clearing::Clearings,
     config::Config,
     credit::{Ends, MutualCredit},
     dirty::{Dirty, Key},
@@ -58,6 +59,8 @@ pub struct Funder {
     pub(crate) starting: BTreeSet<PaymentId>,
     /// Payments whose routes were asked for and not yet answered, with what was asked.
     pub(crate) finding: BTreeMap<PaymentId, Asked>,
+    /// Clearings that have not begun, and what they avoid.
+    pub(crate) clearings: Clearings,
     /// What ended in which batch, until that is durable.
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
@@ -175,6 +178,7 @@ impl Funder {
             waiters: BTreeMap::new(),
             starting: BTreeSet::new(),
             finding: BTreeMap::new(),
+            clearings: Clearings::default(),
             ended: VecDeque::new(),
             reported: BTreeMap::new(),
             observed: false,
@@ -265,6 +269,9 @@ impl Funder {
             Command::CancelPayment { payment_id, ended } => {
                 Some(self.cancel_payment(now, payment_id, ended.as_deref()))
             }
+            Command::Clear { request, ended, payer } => {
+                self.clear(now, (app, request_id), *request, ended.as_deref(), payer)
+            }
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))
             }
@@ -306,6 +313,19 @@ impl Funder {
         self.stepped();
     }
 
+    /// The index server's answer to [`Effect::FindCycles`].
+    pub fn handle_cycles(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+        payment_id: PaymentId,
+        answer: Result<Vec<Cycle>, RoutesError>,
+    ) {
+        self.cycles_found(now, rng, payment_id, answer);
+        self.start_payments(now, rng);
+        self.stepped();
+    }
+
     /// Looks at everything whose time has come. Times are those of [`Funder::next_timeout`].
     pub fn handle_timeout(&mut self, now: Timestamp, rng: &mut dyn Rng) {
         while let Some((_, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
@@ -331,6 +351,7 @@ impl Funder {
 
     /// An application's connection is gone: nothing waits for answers any more.
     pub fn handle_app_gone(&mut self, app: AppId) {
+        self.clearings.forget(app);
         self.waiters.retain(|_, waiting| {
             waiting.retain(|(waiter, _)| *waiter != app);
             !waiting.is_empty()

@@ -99,7 +99,7 @@ impl Funder {
         let id = invoice.id();
         self.timers.insert((invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
         self.invoice_nonces.insert(invoice.nonce, id);
-        let row = InvoiceRow { invoice, phase: InvoicePhase::Open, accepted: None };
+        let row = InvoiceRow { invoice, clears: None, phase: InvoicePhase::Open, accepted: None };
         let report = self.invoice_report(&row);
         self.state.invoices.insert(id, row);
         self.dirty.mark(Key::Invoice(id));
@@ -296,7 +296,8 @@ impl Funder {
     }
 
     fn tell_invoice(&mut self, id: InvoiceId) {
-        if let Some(row) = self.state.invoices.get(&id) {
+        // The invoice of a clearing is nobody's business.
+        if let Some(row) = self.state.invoices.get(&id).filter(|row| row.clears.is_none()) {
             let report = self.invoice_report(row);
             self.journal(JournalEntry::Invoice(Box::new(report)));
         }

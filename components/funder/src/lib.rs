@@ -39,6 +39,7 @@ mod books;
 mod buyer;
 mod change;
 mod channel;
+mod clearing;
 mod config;
 mod configure;
 pub mod credit;

@@ -176,20 +176,25 @@ impl Funder {
     }
 }
 
+/// What of a payment is gone apart from fees: a clearing comes back to us.
+fn gone(row: &PaymentRow) -> Credits {
+    if row.clearing { Credits::ZERO } else { row.amount }
+}
+
 /// The most that a payment may cost. Without a highest fee: what its requests froze.
 fn most(row: &PaymentRow) -> Credits {
     let fees = |attempt: &Attempt| {
         attempt.parts.iter().map(|part| part.fee).fold(Credits::ZERO, saturating)
     };
     let frozen = || row.attempts.iter().map(fees).max().unwrap_or_default();
-    saturating(row.amount, row.max_fee.unwrap_or_else(frozen))
+    saturating(gone(row), row.max_fee.unwrap_or_else(frozen))
 }
 
 /// What a payment that has ended cost, as far as it is to be counted; one of which that is not known
 /// may have cost the most. What is under way is not counted here.
 pub(crate) fn cost(row: &PaymentRow) -> Credits {
     match &row.phase {
-        Phase::Succeeded { fee, .. } => saturating(row.amount, *fee),
+        Phase::Succeeded { fee, .. } => saturating(gone(row), *fee),
         Phase::Routing
         | Phase::Requesting
         | Phase::Complete

@@ -370,6 +370,8 @@ pub struct QueuedOp {
 pub struct InvoiceRow {
     /// Its terms.
     pub invoice: Invoice,
+    /// The clearing that it belongs to, if it is an internal one: nobody is shown it.
+    pub clears: Option<PaymentId>,
     /// Where it is, apart from what is reserved for it, which its sets tell.
     pub phase: InvoicePhase,
     /// The buyer's lock of the commit that was accepted, if one was: kept for ever, so that the same
@@ -465,6 +467,8 @@ pub struct PaymentRow {
     pub contents: HashResult,
     /// What is paid.
     pub invoice_id: InvoiceId,
+    /// Whether it is a payment to ourselves along a cycle.
+    pub clearing: bool,
     /// Whether the destination's node does not know the invoice.
     pub spontaneous: bool,
     /// To whom.

@@ -238,6 +238,10 @@ impl Core {
                 let ended = self.ended_payment(&request.payment_id)?;
                 Command::Pay { request: Box::new(request), ended, payer: Some(payer) }
             }
+            AppRequest::Clear(request) => {
+                let ended = self.ended_payment(&request.payment_id)?;
+                Command::Clear { request: Box::new(request), ended, payer: Some(payer) }
+            }
             AppRequest::PayByCommit(request) => {
                 let ended = self.ended_payment(&request.payment_id)?;
                 Command::PayByCommit { request: Box::new(request), ended, payer: Some(payer) }
@@ -345,6 +349,10 @@ impl Core {
                 let now = self.clock.now();
                 self.funder.handle_routes(now, &mut SystemRng, asker, answer);
             }
+            Found::Cycles(payment_id, answer) => {
+                let now = self.clock.now();
+                self.funder.handle_cycles(now, &mut SystemRng, payment_id, answer);
+            }
             Found::ForApp(app, id, result) => self.outside.apps.reply(app, id, result),
         }
     }
@@ -366,7 +374,9 @@ impl Core {
         }
         let Batch { number, changes, effects } = self.funder.take_batch(now, &mut SystemRng);
         // Questions need not wait for the disk; everything else does.
-        let question = |effect: &Effect| matches!(effect, Effect::FindRoutes { .. });
+        let question = |effect: &Effect| {
+            matches!(effect, Effect::FindRoutes { .. } | Effect::FindCycles { .. })
+        };
         let (questions, effects): (Vec<_>, Vec<_>) = effects.into_iter().partition(question);
         for question in questions {
             self.outside.perform(question);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{future::BoxFuture, stream::FuturesUnordered};
-use offset_crypto::PublicKey;
+use offset_crypto::{PaymentId, PublicKey};
 use offset_funder::api::{AppId, Effect, RoutesError, RoutesFor, SessionId};
 use offset_index_client::IndexClient;
 use offset_net::{SendError, Sender};
@@ -11,7 +11,10 @@ use offset_proto::{
     Credits, Currency, Name, ServerAddress, Text,
     app::{AppError, AppReply, AppRequestId, ErrorCode},
     friend::FriendMessage,
-    index::{Edge, IndexLine, MAX_EXCLUDED_EDGES, MultiRoute, RouteQuery, UpdateMutation},
+    index::{
+        Cycle, CycleQuery, Edge, IndexLine, MAX_EXCLUDED_EDGES, MultiRoute, RouteQuery,
+        UpdateMutation,
+    },
     report::ReportMutation,
 };
 use tokio::sync::watch;
@@ -47,6 +50,8 @@ pub(crate) struct Outside {
 pub(crate) enum Found {
     /// For the funder.
     ForFunder(RoutesFor, Result<Vec<MultiRoute>, RoutesError>),
+    /// Cycles, for the funder.
+    Cycles(PaymentId, Result<Vec<Cycle>, RoutesError>),
     /// For an application.
     ForApp(AppId, AppRequestId, Result<AppReply, AppError>),
 }
@@ -66,6 +71,7 @@ impl Outside {
                 }
             }
             Effect::FindRoutes { asker, query } => self.find_routes(asker, query),
+            Effect::FindCycles { payment_id, query } => self.find_cycles(payment_id, query),
             Effect::Reply { app, request_id, result } => self.reply(app, request_id, result),
             Effect::Mutation(mutation) => {
                 let mutation = self.view.follow(mutation);
@@ -184,15 +190,20 @@ impl Outside {
         self.searches.push(Box::pin(async move {
             let routes = index.request_routes(query).await.map_err(|error| {
                 log::debug!("no routes for {asker:?}: {error}");
-                match error {
-                    offset_index_client::Error::NotConnected => RoutesError::NotConnected,
-                    offset_index_client::Error::NoAnswer
-                    | offset_index_client::Error::Busy
-                    | offset_index_client::Error::Refused { .. }
-                    | offset_index_client::Error::Stopped => RoutesError::NoAnswer,
-                }
+                routes_error(&error)
             });
             Found::ForFunder(asker, routes)
+        }));
+    }
+
+    fn find_cycles(&self, payment_id: PaymentId, query: CycleQuery) {
+        let index = self.index.clone();
+        self.searches.push(Box::pin(async move {
+            let cycles = index.request_cycles(query).await.map_err(|error| {
+                log::debug!("no cycles for {payment_id:?}: {error}");
+                routes_error(&error)
+            });
+            Found::Cycles(payment_id, cycles)
         }));
     }
 
@@ -225,6 +236,16 @@ fn line_mutation(friend: PublicKey, currency: Currency, line: Option<IndexLine>)
     match line {
         Some(line) => UpdateMutation::Set { friend, currency, line },
         None => UpdateMutation::Remove { friend, currency },
+    }
+}
+
+const fn routes_error(error: &offset_index_client::Error) -> RoutesError {
+    match error {
+        offset_index_client::Error::NotConnected => RoutesError::NotConnected,
+        offset_index_client::Error::NoAnswer
+        | offset_index_client::Error::Busy
+        | offset_index_client::Error::Refused { .. }
+        | offset_index_client::Error::Stopped => RoutesError::NoAnswer,
     }
 }
 

@@ -195,6 +195,10 @@ pub enum AppRequest {
         /// Where the last page ended; `None`: from the first one on.
         after: Option<InvoiceCursor>,
     },
+    /// Sets off debts along one cycle, or asks again for a clearing of the same id and contents:
+    /// answered with [`AppReply::Payment`] when it has ended, or refused with
+    /// [`ErrorCode::NothingToClear`].
+    Clear(ClearRequest),
 }
 
 impl AppRequest {
@@ -215,13 +219,38 @@ impl AppRequest {
             | Self::PayByCommit(_)
             | Self::PaymentCommit { .. }
             | Self::CancelPayment { .. }
-            | Self::PaymentStatus { .. } => Permission::Buyer,
+            | Self::PaymentStatus { .. }
+            | Self::Clear(_) => Permission::Buyer,
             Self::CreateInvoice(_)
             | Self::CancelInvoice { .. }
             | Self::InvoiceStatus { .. }
             | Self::CommitInvoice(_)
             | Self::CollectInvoice { .. }
             | Self::Invoices { .. } => Permission::Seller,
+        }
+    }
+}
+
+impl AppRequest {
+    /// Whether the answer comes only when a payment has ended, which takes as long as it takes.
+    #[must_use]
+    pub const fn waits_for_payment(&self) -> bool {
+        match self {
+            Self::Pay(_) | Self::PayByCommit(_) | Self::Clear(_) => true,
+            Self::Report { .. }
+            | Self::Subscribe
+            | Self::Config(_)
+            | Self::Routes { .. }
+            | Self::PaymentStatus { .. }
+            | Self::PaymentCommit { .. }
+            | Self::CancelPayment { .. }
+            | Self::CreateInvoice(_)
+            | Self::CancelInvoice { .. }
+            | Self::InvoiceStatus { .. }
+            | Self::CommitInvoice(_)
+            | Self::CollectInvoice { .. }
+            | Self::Invoices { .. }
+            | Self::Events { .. } => false,
         }
     }
 }
@@ -398,6 +427,28 @@ pub struct PayRequest {
     pub max_parts: Option<u8>,
 }
 
+/// A payment to oneself along a cycle (protocol, section 7, clearing): out to a friend that owes us,
+/// back from one whom we owe. The id makes it idempotent, as that of [`PayRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClearRequest {
+    /// Chosen at random by the app.
+    pub payment_id: PaymentId,
+    /// `None`: the node's default.
+    pub currency: Option<Currency>,
+    /// Only cycles over the line with this friend, whichever of the two owes.
+    pub friend: Option<Name>,
+    /// The most that mediators may take; `None`: no limit but the share.
+    pub max_fee: Option<Credits>,
+    /// The most that mediators may take of each million that moves, at most a million.
+    pub max_fee_ppm: u32,
+}
+
+impl ClearRequest {
+    /// The share of what moves that mediators may take where the user says nothing: one percent, in
+    /// millionths.
+    pub const MAX_FEE_PPM: u32 = 10_000;
+}
+
 /// What a payment pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentTarget {
@@ -521,6 +572,8 @@ pub enum ErrorCode {
     LimitReached,
     /// It waits for something that will come: ask again.
     NotYet,
+    /// No two debts can be set off now.
+    NothingToClear,
 }
 
 /// How a payment stands.
@@ -530,7 +583,7 @@ pub struct PaymentReport {
     pub payment_id: PaymentId,
     /// What it pays.
     pub invoice_id: InvoiceId,
-    /// To whom.
+    /// To whom; the node itself for a clearing.
     pub destination: PublicKey,
     /// In which currency.
     pub currency: Currency,

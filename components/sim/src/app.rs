@@ -8,17 +8,22 @@ use offset_funder::api::Command;
 use offset_proto::{
     Credits,
     app::{
-        AppError, AppReply, AppRequestId, CreateInvoice, Hold, PayRequest, PaymentReport,
-        PaymentStatus, PaymentTarget,
+        AppError, AppReply, AppRequestId, ClearRequest, CreateInvoice, Hold, PayRequest,
+        PaymentReport, PaymentStatus, PaymentTarget,
     },
 };
 
-use crate::world::{Event, World};
+use crate::{
+    chaos::name,
+    world::{Event, World},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct App {
     next_request: u64,
     pub(crate) orders: BTreeMap<PaymentId, Order>,
+    /// Clearings that were ordered and not refused, and the last that was told of each.
+    pub(crate) clearings: BTreeMap<PaymentId, (ClearRequest, Option<PaymentStatus>)>,
     /// What requests of this connection were for.
     waiting: BTreeMap<AppRequestId, Waiting>,
     /// Replies to requests that nobody waits for any more but this test of them.
@@ -28,6 +33,7 @@ pub(crate) struct App {
 #[derive(Debug, Clone)]
 enum Waiting {
     Payment(PaymentId),
+    Clearing(PaymentId),
     /// An invoice that this other node is to pay.
     Invoice(usize),
 }
@@ -73,13 +79,16 @@ impl App {
     }
 
     pub(crate) fn payment_reported(&mut self, report: &PaymentReport) {
-        let Some(order) = self.orders.get_mut(&report.payment_id) else { return };
-        if let Some(before) = &order.status
+        let id = &report.payment_id;
+        let order = self.orders.get_mut(id).map(|order| &mut order.status);
+        let clearing = self.clearings.get_mut(id).map(|(_, status)| status);
+        let Some(status) = order.or(clearing) else { return };
+        if let Some(before) = status
             && is_final(before)
         {
             assert_eq!(*before, report.status, "what was said of an ended payment stays true");
         }
-        order.status = Some(report.status.clone());
+        *status = Some(report.status.clone());
     }
 
     pub(crate) fn replied(&mut self, id: AppRequestId, result: Result<AppReply, AppError>) {
@@ -98,6 +107,9 @@ impl World {
         self.schedule(next, Event::Order);
         let (buyer, seller) =
             (self.draw.index(self.nodes.len()), self.draw.index(self.nodes.len()));
+        if self.draw.index(6) == 0 {
+            return self.order_clearing(buyer);
+        }
         if buyer == seller {
             return;
         }
@@ -166,12 +178,44 @@ impl World {
         }
     }
 
+    /// Debts of a node, with one friend or with any, are to be set off.
+    fn order_clearing(&mut self, node: usize) {
+        let (friend, currency) =
+            (self.draw.index(self.nodes.len()), self.draw.index(self.options.currencies));
+        let request = ClearRequest {
+            payment_id: PaymentId::random(&mut self.draw.0),
+            currency: Some(self.currency(currency)),
+            // It may be no friend, which is refused.
+            friend: (self.draw.index(4) == 0).then(|| name("n", friend)),
+            max_fee: self.draw.coin().then_some(Credits(9)),
+            max_fee_ppm: *self.draw.of(&[0, 10_000, 1_000_000, 1_000_000]),
+        };
+        self.nodes[node].app.clearings.insert(request.payment_id, (request.clone(), None));
+        self.ask_to_clear(node, request);
+        self.read_replies(node);
+    }
+
+    fn ask_to_clear(&mut self, node: usize, request: ClearRequest) {
+        let payment_id = request.payment_id;
+        let command = Command::Clear { request: Box::new(request), ended: None, payer: None };
+        if let Some(id) = self.command(node, command) {
+            self.nodes[node].app.waiting.insert(id, Waiting::Clearing(payment_id));
+        }
+    }
+
     /// The node is back: the app asks again for what it has no last word of.
     pub(crate) fn app_connected(&mut self, node: usize) {
         let open = self.nodes[node].app.orders.values().filter(|order| !order.is_final());
         let requests: Vec<_> = open.map(|order| order.request.clone()).collect();
         for request in requests {
             self.ask_to_pay(node, request);
+        }
+        let open = |status: &Option<_>| !status.as_ref().is_some_and(is_final);
+        let clearings = self.nodes[node].app.clearings.values();
+        let requests: Vec<_> =
+            clearings.filter(|(_, status)| open(status)).map(|(order, _)| order.clone()).collect();
+        for request in requests {
+            self.ask_to_clear(node, request);
         }
     }
 
@@ -192,6 +236,12 @@ impl World {
                     let untold = order.is_some_and(|order| order.status.is_none());
                     assert!(untold, "a payment that began is refused: {error:?}");
                     app.orders.remove(&payment);
+                }
+                (Some(Waiting::Clearing(payment)), Err(error)) => {
+                    // There was no cycle, or it was lost with a crash before it began.
+                    let order = self.nodes[node].app.clearings.remove(&payment);
+                    let untold = order.is_some_and(|(_, status)| status.is_none());
+                    assert!(untold, "a clearing that began is refused: {error:?}");
                 }
                 (Some(_), Ok(_)) | (Some(Waiting::Invoice(_)), Err(_)) | (None, _) => {}
             }

@@ -2,9 +2,9 @@
 
 use offset_crypto::PublicKey;
 use offset_funder::{Side, state::Phase};
-use offset_proto::{Credits, app::PaymentStatus, friend::FriendMessage};
+use offset_proto::{Credits, Currency, app::PaymentStatus, friend::FriendMessage, index::share_of};
 
-use crate::world::World;
+use crate::{app::is_final, world::World};
 
 impl World {
     /// What holds after every event.
@@ -137,6 +137,14 @@ impl World {
                     found.push(format!("app {n} has no last word of {id:?}"));
                 }
             }
+            for (id, (_, status)) in &node.app.clearings {
+                if !status.as_ref().is_some_and(is_final) {
+                    found.push(format!("app {n} has no last word of clearing {id:?}"));
+                }
+            }
+            if state.invoices.values().any(|row| row.clears.is_some()) {
+                found.push(format!("node {n} has the invoice of a clearing"));
+            }
             if !process.writing.is_empty() {
                 found.push(format!("node {n} is writing"));
             }
@@ -184,6 +192,11 @@ impl World {
                     }
                 }
             }
+            for (n, expected) in expected.iter_mut().enumerate() {
+                let paid = self.fees_of_clearings(n, &name);
+                *expected -= paid;
+                fees += paid;
+            }
             let totals: Vec<_> = (0..self.nodes.len()).map(|n| self.total(n, currency)).collect();
             assert_eq!(totals.iter().sum::<i128>(), 0, "M2: conservation in {name}");
             for (n, (total, expected)) in totals.iter().zip(&expected).enumerate() {
@@ -193,6 +206,30 @@ impl World {
             }
             assert_eq!(fees, 0, "what buyers paid is what mediators earned");
         }
+    }
+
+    /// What the clearings of a node cost: they move nothing else between nodes.
+    fn fees_of_clearings(&self, n: usize, currency: &Currency) -> i128 {
+        let node = &self.nodes[n];
+        let rows = node.disk.payments.iter().filter(|(_, row)| row.clearing);
+        let mut fees = 0;
+        for (id, row) in rows.filter(|(_, row)| row.currency == *currency) {
+            let known = node.app.clearings.get(id);
+            let (order, told) = known.expect("what began was not refused");
+            assert_eq!(Some(row.phase.status()), *told, "M10: one outcome, for ever");
+            let clears = node.disk.invoices.get(&row.invoice_id).and_then(|row| row.clears);
+            assert_eq!(clears, Some(*id), "the invoice has ended with its clearing");
+            if let Phase::Succeeded { fee, receipt } = &row.phase {
+                assert_eq!(receipt.total_dest_payment, row.amount);
+                let share = share_of(row.amount, order.max_fee_ppm);
+                let cap = order.max_fee.map_or(share, |most| most.min(share));
+                assert!(*fee <= cap, "M10: a fee above the cap");
+                fees += i128::try_from(fee.0).expect("small fees");
+            } else {
+                assert_ne!(row.phase, Phase::Unknown, "nobody lost anything here");
+            }
+        }
+        fees
     }
 
     /// T5: over every line, in each direction, a payment passes.
@@ -238,5 +275,13 @@ impl World {
             .filter(|order| matches!(order.status, Some(PaymentStatus::Succeeded { .. })))
             .count();
         (orders().count(), paid)
+    }
+
+    /// How many clearings were paid.
+    pub(crate) fn count_clearings(&self) -> usize {
+        let clearings = self.nodes.iter().flat_map(|node| node.app.clearings.values());
+        clearings
+            .filter(|(_, status)| matches!(status, Some(PaymentStatus::Succeeded { .. })))
+            .count()
     }
 }

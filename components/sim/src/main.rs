@@ -23,7 +23,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let begin = Instant::now();
-    let (mut failed, mut totals) = (0, (0, 0, 0, 0));
+    let (mut failed, mut totals) = (0, (0, 0, 0, 0, 0));
     for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
         let run = || {
             let summary = offset_sim::run(seed);
@@ -38,7 +38,8 @@ fn main() -> ExitCode {
                 totals.0 += summary.events;
                 totals.1 += summary.ordered;
                 totals.2 += summary.paid;
-                totals.3 += summary.crashes;
+                totals.3 += summary.cleared;
+                totals.4 += summary.crashes;
             }
             Err(_) => {
                 failed += 1;
@@ -51,10 +52,10 @@ fn main() -> ExitCode {
             }
         }
     }
-    let (events, ordered, paid, crashes) = totals;
+    let (events, ordered, paid, cleared, crashes) = totals;
     println!(
-        "{} seeds, {failed} failed, {events} events, {paid} of {ordered} payments paid, {crashes} \
-         crashes, {:.0} s",
+        "{} seeds, {failed} failed, {events} events, {paid} of {ordered} payments paid, {cleared} \
+         clearings, {crashes} crashes, {:.0} s",
         arguments.seeds,
         begin.elapsed().as_secs_f64()
     );

@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, PublicKey};
+use offset_crypto::{Identity, PaymentId, PublicKey, Rng};
 use offset_funder::{
     Change, Config, Funder,
     api::{AppId, Batch, BatchNumber, Command, Contact, Effect, RoutesError, RoutesFor, SessionId},
 };
 use offset_index_client::reporter::Reporter;
 use offset_proto::{
-    ServerAddress,
+    ServerAddress, Timestamp,
     app::{AppReply, AppRequestId, JournalEntry, JournalEvent},
     friend::FriendMessage,
     index::{ClientToIndex, IndexToClient, RouteRequestId, UpdateMutation},
@@ -57,10 +57,17 @@ pub(crate) struct Process {
     index_servers: Vec<ServerAddress>,
     index: Option<(usize, WireId)>,
     reporter: Reporter,
-    queries: BTreeMap<RouteRequestId, RoutesFor>,
+    queries: BTreeMap<RouteRequestId, Query>,
     next_query: u64,
     /// For which a timer is scheduled.
     timer: Option<u64>,
+}
+
+/// Who waits for an answer of the index server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Query {
+    Routes(RoutesFor),
+    Cycles(PaymentId),
 }
 
 /// A session that stands here.
@@ -141,6 +148,11 @@ impl World {
                 let ended = ended_payment(disk, writing, &request.payment_id);
                 Command::Pay { request, ended: ended.filter(|_| !known).map(Box::new), payer }
             }
+            Command::Clear { request, payer, .. } => {
+                let known = state.payments.contains_key(&request.payment_id);
+                let ended = ended_payment(disk, writing, &request.payment_id);
+                Command::Clear { request, ended: ended.filter(|_| !known).map(Box::new), payer }
+            }
             Command::CancelInvoice { invoice_id, .. } => {
                 let known = state.invoices.contains_key(&invoice_id);
                 let ended = ended_invoice(disk, writing, &invoice_id);
@@ -176,7 +188,9 @@ impl World {
             }
             let Batch { number, changes, effects } =
                 process.funder.take_batch(now, &mut self.draw.0);
-            let question = |effect: &Effect| matches!(effect, Effect::FindRoutes { .. });
+            let question = |effect: &Effect| {
+                matches!(effect, Effect::FindRoutes { .. } | Effect::FindCycles { .. })
+            };
             let (questions, effects): (Vec<_>, Vec<_>) = effects.into_iter().partition(question);
             self.hand_over(node, number, changes, effects);
             for question in questions {
@@ -290,17 +304,14 @@ impl World {
                 }
             }
             Effect::FindRoutes { asker, query } => {
-                let Some(process) = self.nodes[node].process.as_mut() else { return };
-                match process.index {
-                    None => self.routes(node, asker, Err(RoutesError::NotConnected)),
-                    Some((_, wire)) => {
-                        let request_id = RouteRequestId(process.next_query);
-                        process.next_query += 1;
-                        process.queries.insert(request_id, asker);
-                        let message = ClientToIndex::RequestRoutes { request_id, query };
-                        self.transmit(Site::Node(node), wire, Packet::ToIndex(message));
-                    }
-                }
+                self.ask_index(node, Query::Routes(asker), |request_id| {
+                    ClientToIndex::RequestRoutes { request_id, query }
+                });
+            }
+            Effect::FindCycles { payment_id, query } => {
+                self.ask_index(node, Query::Cycles(payment_id), |request_id| {
+                    ClientToIndex::RequestCycles { request_id, query }
+                });
             }
             Effect::Reply { request_id, result, .. } => {
                 if let Ok(AppReply::Payment(report)) = &result {
@@ -338,15 +349,34 @@ impl World {
         }
     }
 
-    pub(crate) fn routes(
+    fn ask_index(
         &mut self,
         node: usize,
-        asker: RoutesFor,
-        answer: Result<Vec<offset_proto::index::MultiRoute>, RoutesError>,
+        asker: Query,
+        message: impl FnOnce(RouteRequestId) -> ClientToIndex,
     ) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let Some((_, wire)) = process.index else {
+            return self.no_answer(node, asker, RoutesError::NotConnected);
+        };
+        let request_id = RouteRequestId(process.next_query);
+        process.next_query += 1;
+        process.queries.insert(request_id, asker);
+        self.transmit(Site::Node(node), wire, Packet::ToIndex(message(request_id)));
+    }
+
+    fn no_answer(&mut self, node: usize, asker: Query, why: RoutesError) {
+        self.answered(node, |funder, now, rng| match asker {
+            Query::Routes(asker) => funder.handle_routes(now, rng, asker, Err(why)),
+            Query::Cycles(id) => funder.handle_cycles(now, rng, id, Err(why)),
+        });
+    }
+
+    /// An answer of an index server is for the funder.
+    fn answered(&mut self, node: usize, handle: impl FnOnce(&mut Funder, Timestamp, &mut dyn Rng)) {
         let now = self.clock(node);
         if let Some(process) = self.nodes[node].process.as_mut() {
-            process.funder.handle_routes(now, &mut self.draw.0, asker, answer);
+            handle(&mut process.funder, now, &mut self.draw.0);
             let boot = self.nodes[node].boot;
             // Handled with what else is there, not inside of what asked.
             self.schedule(self.now, Event::Flush { node, boot });
@@ -401,15 +431,22 @@ impl World {
             }
             IndexToClient::SnapshotWanted => process.reporter.handle_snapshot_wanted(),
             IndexToClient::Routes { request_id, multi_routes, .. } => {
-                if let Some(asker) = process.queries.remove(&request_id) {
-                    self.routes(node, asker, Ok(multi_routes));
+                if let Some(Query::Routes(asker)) = process.queries.remove(&request_id) {
+                    self.answered(node, |funder, now, rng| {
+                        funder.handle_routes(now, rng, asker, Ok(multi_routes));
+                    });
                 }
             }
-            // None are asked for.
-            IndexToClient::Cycles { .. } => {}
+            IndexToClient::Cycles { request_id, cycles, .. } => {
+                if let Some(Query::Cycles(id)) = process.queries.remove(&request_id) {
+                    self.answered(node, |funder, now, rng| {
+                        funder.handle_cycles(now, rng, id, Ok(cycles));
+                    });
+                }
+            }
             IndexToClient::Refused { request_id, .. } => {
                 if let Some(asker) = process.queries.remove(&request_id) {
-                    self.routes(node, asker, Err(RoutesError::NoAnswer));
+                    self.no_answer(node, asker, RoutesError::NoAnswer);
                 }
             }
         }
@@ -423,7 +460,7 @@ impl World {
             process.index = None;
             process.reporter.handle_disconnected();
             for (_, asker) in std::mem::take(&mut process.queries) {
-                self.routes(node, asker, Err(RoutesError::NoAnswer));
+                self.no_answer(node, asker, RoutesError::NoAnswer);
             }
             return;
         }

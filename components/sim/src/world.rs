@@ -93,6 +93,8 @@ pub struct Summary {
     pub ordered: usize,
     /// Of those, how many were paid.
     pub paid: usize,
+    /// How many clearings were paid.
+    pub cleared: usize,
     /// How often a process crashed.
     pub crashes: usize,
 }
@@ -186,6 +188,7 @@ impl World {
             tokens: self.sent.len(),
             ordered,
             paid,
+            cleared: self.count_clearings(),
             crashes: self.crashes,
         }
     }

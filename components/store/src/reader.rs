@@ -53,7 +53,8 @@ impl Reader {
     }
 
     /// Registered invoices of our own in the order in which they were made: at most `most`, those
-    /// after the place `after`, and only those in `phase` if one is given.
+    /// after the place `after`, and only those in `phase` if one is given. The internal invoices of
+    /// clearings are not among them.
     ///
     /// # Errors
     /// What cannot be read, or is not as it was written.
@@ -66,7 +67,8 @@ impl Reader {
         let begin =
             InvoiceCursor { created_at: Timestamp(0), invoice_id: InvoiceId::from_bytes([0; 32]) };
         let InvoiceCursor { created_at, invoice_id } = after.unwrap_or(begin);
-        let place = "(created_at, invoice_id) > (?, ?) ORDER BY created_at, invoice_id LIMIT";
+        let place = "clears IS NULL AND (created_at, invoice_id) > (?, ?) \
+             ORDER BY created_at, invoice_id LIMIT";
         let (condition, values) = match phase {
             None => (format!("{place} {most}"), Values::default()),
             Some(phase) => (format!("phase = ? AND {place} {most}"), Values::default().put(&phase)),

@@ -622,6 +622,7 @@ pub(crate) mod invoice {
             "invoice_id",
             "phase",
             "accepted",
+            "clears",
             "registered",
             "currency",
             "dest_public_key",
@@ -637,7 +638,7 @@ pub(crate) mod invoice {
     pub(crate) const NOT_ENDED: &str = "phase IN ('open', 'committed')";
 
     pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
-        let InvoiceRow { invoice, phase, accepted } = row;
+        let InvoiceRow { invoice, phase, accepted, clears } = row;
         let Invoice {
             registered,
             currency,
@@ -653,6 +654,7 @@ pub(crate) mod invoice {
             .put(id)
             .put(phase)
             .put(accepted)
+            .put(clears)
             .put(registered)
             .put(currency)
             .put(dest_public_key)
@@ -665,7 +667,7 @@ pub(crate) mod invoice {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
-        let (id, phase, accepted) = (row.take()?, row.take()?, row.take()?);
+        let (id, phase, accepted, clears) = (row.take()?, row.take()?, row.take()?, row.take()?);
         let invoice = Invoice {
             registered: row.take()?,
             currency: row.take()?,
@@ -680,7 +682,7 @@ pub(crate) mod invoice {
         if invoice.id() != id {
             return Err("its terms do not give its id".to_owned());
         }
-        Ok((id, InvoiceRow { invoice, phase, accepted }))
+        Ok((id, InvoiceRow { invoice, phase, accepted, clears }))
     }
 }
 
@@ -767,6 +769,7 @@ pub(crate) mod payment {
             "app",
             "contents",
             "invoice_id",
+            "clearing",
             "spontaneous",
             "destination",
             "currency",
@@ -793,6 +796,7 @@ pub(crate) mod payment {
             app,
             contents,
             invoice_id,
+            clearing,
             spontaneous,
             destination,
             currency,
@@ -815,6 +819,7 @@ pub(crate) mod payment {
             .put(app)
             .put(contents)
             .put(invoice_id)
+            .put(clearing)
             .put(spontaneous)
             .put(destination)
             .put(currency)
@@ -842,6 +847,7 @@ pub(crate) mod payment {
             app: row.take()?,
             contents: row.take()?,
             invoice_id: row.take()?,
+            clearing: row.take()?,
             spontaneous: row.take()?,
             destination: row.take()?,
             currency: row.take()?,

@@ -194,6 +194,8 @@ CREATE TABLE invoices (
     invoice_id TEXT PRIMARY KEY,
     phase TEXT NOT NULL,
     accepted TEXT,
+    -- The payment whose internal invoice it is, if it is one.
+    clears TEXT,
     registered INTEGER NOT NULL,
     currency TEXT NOT NULL,
     dest_public_key TEXT NOT NULL,
@@ -238,6 +240,8 @@ CREATE TABLE payments (
     app TEXT,
     contents TEXT NOT NULL,
     invoice_id TEXT NOT NULL,
+    -- It is a payment to this node itself along a cycle.
+    clearing INTEGER NOT NULL,
     spontaneous INTEGER NOT NULL,
     destination TEXT NOT NULL,
     currency TEXT NOT NULL,

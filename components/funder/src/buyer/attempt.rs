@@ -39,6 +39,11 @@ impl Funder {
         if row.deadline <= now {
             return self.give_up(now, id);
         }
+        if row.clearing {
+            // What came back is not sent over another cycle.
+            let failure = row.last_failure.clone().unwrap_or(PaymentFailure::NoRoute);
+            return self.fail(now, id, failure);
+        }
         if self.finding.contains_key(&id) {
             return;
         }
@@ -90,7 +95,13 @@ impl Funder {
     }
 
     /// Reserves along routes that were checked, under the lock of the attempt or a fresh one.
-    fn reserve(&mut self, now: Timestamp, rng: &mut dyn Rng, id: PaymentId, routes: Vec<Route>) {
+    pub(crate) fn reserve(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn Rng,
+        id: PaymentId,
+        routes: Vec<Route>,
+    ) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
         };

@@ -9,6 +9,7 @@
 )]
 
 pub mod books;
+mod cycles;
 pub mod lab;
 pub mod puppet;
 
@@ -28,8 +29,9 @@ use offset_funder::{
 use offset_proto::{
     Balance, Credits, Currency, Name, Rate, Timestamp,
     app::{
-        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, Hold, InvoiceReport,
-        JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus, PaymentTarget,
+        AppError, AppReply, AppRequestId, ClearRequest, ConfigRequest, CreateInvoice, Hold,
+        InvoiceReport, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
+        PaymentTarget,
     },
     friend::{FriendMessage, FriendOp},
     index::{IndexLine, MultiRoute, Route, RouteQuery},
@@ -230,6 +232,29 @@ impl Net {
         }
     }
 
+    /// Orders a clearing; gives its id.
+    pub fn clear(&mut self, node: usize, friend: Option<usize>) -> (PaymentId, u64) {
+        let request = ClearRequest {
+            payment_id: PaymentId::random(&mut self.rng),
+            currency: None,
+            friend: friend.map(|friend| name(&format!("n{friend}"))),
+            max_fee: None,
+            max_fee_ppm: 100_000,
+        };
+        (request.payment_id, self.order_clearing(node, request))
+    }
+
+    /// Orders a clearing; its reply is filed under the number.
+    pub fn order_clearing(&mut self, node: usize, request: ClearRequest) -> u64 {
+        let ended = self.nodes[node].archive.get(&request.payment_id).cloned().map(Box::new);
+        let payer = Some(Payer { app: self.key(node), limits: Vec::new() });
+        let number =
+            self.command(node, Command::Clear { request: Box::new(request), ended, payer });
+        self.flush(node);
+        self.flush(node);
+        number
+    }
+
     /// Orders a payment; gives its id.
     pub fn pay(&mut self, buyer: usize, request: PayRequest) -> PaymentId {
         let id = request.payment_id;
@@ -406,6 +431,11 @@ impl Net {
                 let answer = self.find(&query);
                 let (now, rng) = (self.now, &mut self.rng);
                 self.nodes[node].funder.handle_routes(now, rng, asker, answer);
+            }
+            Effect::FindCycles { payment_id, query } => {
+                let answer = self.find_cycles(&query);
+                let (now, rng) = (self.now, &mut self.rng);
+                self.nodes[node].funder.handle_cycles(now, rng, payment_id, answer);
             }
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);

@@ -436,6 +436,7 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         9 => config().prop_map(AppRequest::Config),
         1 => routes,
         2 => pay().prop_map(AppRequest::Pay),
+        1 => clear().prop_map(AppRequest::Clear),
         1 => pay().prop_map(AppRequest::PayByCommit),
         1 => payment_id().prop_map(|payment_id| AppRequest::PaymentCommit { payment_id }),
         1 => payment_id().prop_map(|payment_id| AppRequest::CancelPayment { payment_id }),
@@ -580,6 +581,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
         C::Stopping,
         C::LimitReached,
         C::NotYet,
+        C::NothingToClear,
     ])
 }
 
@@ -873,6 +875,19 @@ pub(crate) fn address() -> impl Strategy<Value = NetworkAddress> {
 
 pub(crate) fn currency() -> impl Strategy<Value = Currency> + Clone {
     "[A-Za-z0-9_.][A-Za-z0-9_.-]{0,15}".prop_map(|text| text.parse().unwrap())
+}
+
+fn clear() -> impl Strategy<Value = ClearRequest> {
+    let options = (option::of(currency()), option::of(name()), option::of(credits()));
+    (payment_id(), options, any::<u32>()).prop_map(
+        |(payment_id, (currency, friend, max_fee), max_fee_ppm)| ClearRequest {
+            payment_id,
+            currency,
+            friend,
+            max_fee,
+            max_fee_ppm,
+        },
+    )
 }
 
 fn name() -> impl Strategy<Value = Name> {

@@ -521,7 +521,8 @@ impl Generator {
             InvoicePhase::Expired,
         ]);
         let accepted = self.maybe(|some| some.fixed().into());
-        InvoiceRow { invoice, phase, accepted }
+        let clears = self.maybe(|some| PaymentId::from_bytes([some.byte(4); 16]));
+        InvoiceRow { invoice, phase, accepted, clears }
     }
 
     fn set_key(&mut self) -> SetKey {
@@ -550,6 +551,7 @@ impl Generator {
             app: self.maybe(|some| key(some.byte(9))),
             contents: self.fixed().into(),
             invoice_id: self.fixed().into(),
+            clearing: self.coin(),
             spontaneous: self.coin(),
             destination: key(self.byte(9)),
             currency: self.currency(),

@@ -31,7 +31,7 @@ use crate::{
 mirror!(
     ErrorCode, app_capnp::ErrorCode, schema_code, error_code,
     PermissionDenied NotFound AlreadyExists Invalid Refused Busy NoConnection Stopping
-    LimitReached NotYet
+    LimitReached NotYet NothingToClear
 );
 
 pub(super) fn words(message: &NodeToApp) -> usize {

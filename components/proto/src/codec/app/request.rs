@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     Name, ServerAddress,
-    app::{AppRequest, AppRequestId, AppToNode, ConfigRequest, PayRequest, PaymentTarget},
+    app::{
+        AppRequest, AppRequestId, AppToNode, ClearRequest, ConfigRequest, PayRequest, PaymentTarget,
+    },
     codec::{
         Decoded, balance, count, credits, edge_of, fixed, key, limit, list, parse,
         payment::{commit, invoice, set_commit, set_invoice},
@@ -16,7 +18,9 @@ use crate::{
     },
     friend::MAX_RELAYS,
     index::MAX_EXCLUDED_EDGES,
-    schema::app_capnp::{app_request, app_to_node, config_request, named_server, pay_request},
+    schema::app_capnp::{
+        app_request, app_to_node, clear_request, config_request, named_server, pay_request,
+    },
     session::{Control, Packet},
 };
 
@@ -31,6 +35,7 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::Events { .. }
         | AppRequest::Config(_)
         | AppRequest::Pay(_)
+        | AppRequest::Clear(_)
         | AppRequest::PayByCommit(_)
         | AppRequest::PaymentCommit { .. }
         | AppRequest::CancelPayment { .. }
@@ -109,6 +114,7 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
         AppRequest::Invoices { status, after } => {
             set_invoices(*status, *after, request.init_invoices());
         }
+        AppRequest::Clear(clear) => set_clear(clear, request.init_clear()),
     }
 }
 
@@ -158,6 +164,7 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
             let (status, after) = invoices(group)?;
             AppRequest::Invoices { status, after }
         }
+        Which::Clear(clear) => AppRequest::Clear(clear_of(clear?)?),
     })
 }
 
@@ -351,6 +358,32 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             currency: default_currency(set.has_currency(), set.get_currency())?,
             rate: rate_of(set.get_rate()?),
         },
+    })
+}
+
+fn set_clear(value: &ClearRequest, mut clear: clear_request::Builder<'_>) {
+    clear.set_payment_id(value.payment_id.as_bytes());
+    if let Some(currency) = &value.currency {
+        clear.set_currency(currency.as_str());
+    }
+    if let Some(friend) = &value.friend {
+        clear.set_friend(friend.as_str());
+    }
+    clear.set_max_fee_ppm(value.max_fee_ppm);
+    if let Some(max_fee) = value.max_fee {
+        set_credits(max_fee, clear.init_max_fee());
+    }
+}
+
+fn clear_of(clear: clear_request::Reader<'_>) -> Decoded<ClearRequest> {
+    let friend = clear.has_friend().then(|| parse("friend", clear.get_friend()));
+    let max_fee = clear.has_max_fee().then(|| clear.get_max_fee().map(credits));
+    Ok(ClearRequest {
+        payment_id: fixed("paymentId", clear.get_payment_id())?,
+        currency: default_currency(clear.has_currency(), clear.get_currency())?,
+        friend: friend.transpose()?,
+        max_fee: max_fee.transpose()?,
+        max_fee_ppm: clear.get_max_fee_ppm(),
     })
 }
 

@@ -4,8 +4,8 @@ use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PlainLock, Signatur
 use offset_proto::{
     Credits, Rate, Timestamp,
     app::{
-        AppRequest, ConfigRequest, CreateInvoice, Hold, InvoiceCursor, InvoiceStatus, PayRequest,
-        PaymentTarget,
+        AppRequest, ClearRequest, ConfigRequest, CreateInvoice, Hold, InvoiceCursor, InvoiceStatus,
+        PayRequest, PaymentTarget,
     },
     index::Edge,
     payment::{Commit, Invoice},
@@ -49,6 +49,13 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
             status: Some(InvoiceStatus::Committed),
             after: Some(InvoiceCursor { created_at: Timestamp(1_700_000_000_000), invoice_id }),
         },
+        "clear": AppRequest::Clear(_) => AppRequest::Clear(ClearRequest {
+            payment_id,
+            currency: Some(currency()),
+            friend: Some("bob".parse().unwrap()),
+            max_fee: Some(large()),
+            max_fee_ppm: ClearRequest::MAX_FEE_PPM,
+        }),
     })
 }
 

@@ -91,6 +91,7 @@ fn codes() -> Vec<(&'static str, ErrorCode)> {
         "stopping": C::Stopping => C::Stopping,
         "limitReached": C::LimitReached => C::LimitReached,
         "notYet": C::NotYet => C::NotYet,
+        "nothingToClear": C::NothingToClear => C::NothingToClear,
     })
 }
 
