@@ -1,8 +1,9 @@
 //! Plays every file of the fuzzers' corpora through its target, so that what a fuzzer once reached
 //! stays right without a fuzzer.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
+#[allow(unreachable_pub, reason = "it is the library of another crate")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
