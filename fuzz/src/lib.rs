@@ -8,8 +8,11 @@ pub mod decoders;
 pub mod machines;
 pub mod texts;
 
+/// What is done with bytes.
+pub type Target = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("app_to_node", decoders::app_to_node),
     ("node_to_app", decoders::node_to_app),
     ("friend_message", decoders::friend_message),
