@@ -7,6 +7,7 @@ using Session = import "session.capnp";
 using Friend = import "friend.capnp";
 using Index = import "index.capnp";
 using Payment = import "payment.capnp";
+using History = import "history.capnp";
 using Report = import "report.capnp";
 
 struct AppToNode {
@@ -54,6 +55,8 @@ struct AppRequest {
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; not after it was committed
     invoiceStatus @11 :Data;         # [seller] by invoice id
+    history @12 :History.HistoryQuery;   # a page of the books
+    pending @13 :History.PendingKey;     # what is frozen, after this one; without a friend: all
   }
 }
 
@@ -116,6 +119,7 @@ struct ConfigRequest {
       friend @32 :Text;
       resetToken @33 :Data;                    # of the terms that the user was shown
     }
+    setRetention @34 :UInt32;                  # for how many days the books keep entries; 0: for ever
   }
 }
 
@@ -162,6 +166,8 @@ struct AppReply {
     routes @2 :List(Index.MultiRoute);   # at most 8
     payment @3 :PaymentReport;
     invoice @4 :InvoiceReport;
+    history @5 :History.HistoryPage;
+    pending @6 :History.PendingPage;
   }
 }
 

@@ -3,7 +3,9 @@
 pub mod config;
 pub mod friends;
 pub mod funds;
+mod history;
 pub mod info;
+mod pending;
 mod repair;
 pub mod servers;
 mod session;
@@ -61,6 +63,9 @@ enum Group {
     /// Pay.
     #[command(subcommand)]
     Funds(funds::Funds),
+    /// Look at the node's books.
+    #[command(subcommand)]
+    History(history::History),
 }
 
 /// A friend, by the user's name for it.
@@ -118,6 +123,7 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         Group::Info(command) => command.run(&session).await,
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
+        Group::History(command) => command.run(&session, arguments.json).await,
     }
 }
 

@@ -8,6 +8,7 @@ use offset_proto::{
         PayRequest, PaymentReport,
     },
     friend::FriendMessage,
+    history::PendingKey,
     index::{IndexLine, RouteQuery},
     report::ReportMutation,
 };
@@ -54,6 +55,8 @@ pub struct Payer {
 pub enum Command {
     /// The node's report.
     Report,
+    /// What is frozen, after this request or from the first.
+    Pending(Option<PendingKey>),
     /// A change of configuration.
     Config(ConfigRequest),
     /// A payment.

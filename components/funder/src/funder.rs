@@ -217,6 +217,9 @@ impl Funder {
     ) {
         let result = match command {
             Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
+            Command::Pending(after) => {
+                Some(Ok(AppReply::Pending(self.pending_page(now, after.as_ref()))))
+            }
             Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
                 self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())

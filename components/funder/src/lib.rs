@@ -48,6 +48,7 @@ mod funder;
 mod guard;
 mod loading;
 mod mediator;
+mod pending;
 mod removal;
 mod reporting;
 mod reset;

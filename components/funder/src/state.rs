@@ -50,11 +50,17 @@ pub struct Settings {
     pub default_currency: Currency,
     /// Whether payments without a registered invoice are taken.
     pub accepts_spontaneous: bool,
+    /// For how many days the books keep their entries; `None`: for ever.
+    pub retention_days: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { default_currency: Currency::fallback(), accepts_spontaneous: true }
+        Self {
+            default_currency: Currency::fallback(),
+            accepts_spontaneous: true,
+            retention_days: None,
+        }
     }
 }
 

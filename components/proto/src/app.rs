@@ -7,6 +7,7 @@ use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey};
 use crate::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
     friend::CancelReason,
+    history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
     payment::{Invoice, Receipt},
     report::{NodeReport, ReportMutation},
@@ -151,6 +152,11 @@ pub enum AppRequest {
         /// Which.
         invoice_id: InvoiceId,
     },
+    /// A page of the books: answered with [`AppReply::History`].
+    History(HistoryQuery),
+    /// A page of what is frozen, after this request or from the first: answered with
+    /// [`AppReply::Pending`].
+    Pending(Option<PendingKey>),
 }
 
 impl AppRequest {
@@ -158,7 +164,9 @@ impl AppRequest {
     #[must_use]
     pub const fn permission(&self) -> Permission {
         match self {
-            Self::Report | Self::Subscribe => Permission::Read,
+            Self::Report | Self::Subscribe | Self::History(_) | Self::Pending(_) => {
+                Permission::Read
+            }
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } => Permission::Routes,
             Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
@@ -286,6 +294,12 @@ pub enum ConfigRequest {
         /// Or not.
         accept: bool,
     },
+    /// For how long the books keep their entries. What is older is dropped, with one entry for each
+    /// line that carries its balance forward.
+    SetRetention {
+        /// At least 1; `None`: for ever.
+        days: Option<u32>,
+    },
     /// Accepts the friend's terms to begin an inconsistent channel again.
     ResetFriend {
         /// Which friend.
@@ -367,6 +381,10 @@ pub enum AppReply {
     Payment(Box<PaymentReport>),
     /// See [`AppRequest::CreateInvoice`].
     Invoice(Box<InvoiceReport>),
+    /// See [`AppRequest::History`].
+    History(HistoryPage),
+    /// See [`AppRequest::Pending`].
+    Pending(PendingPage),
 }
 
 /// Why a request was not carried out.

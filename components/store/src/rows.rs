@@ -85,17 +85,28 @@ pub(crate) mod index_epoch {
 pub(crate) mod settings {
     use super::*;
 
-    pub(crate) static TABLE: Table =
-        Table::new("settings", 1, &["one", "default_currency", "accepts_spontaneous"]);
+    pub(crate) static TABLE: Table = Table::new(
+        "settings",
+        1,
+        &["one", "default_currency", "accepts_spontaneous", "retention_days"],
+    );
 
     pub(crate) fn write(row: &Settings) -> Values {
-        let Settings { default_currency, accepts_spontaneous } = row;
-        Values::default().put(&1u32).put(default_currency).put(accepts_spontaneous)
+        let Settings { default_currency, accepts_spontaneous, retention_days } = row;
+        Values::default()
+            .put(&1u32)
+            .put(default_currency)
+            .put(accepts_spontaneous)
+            .put(retention_days)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<Settings> {
         row.take::<u32>()?;
-        Ok(Settings { default_currency: row.take()?, accepts_spontaneous: row.take()? })
+        Ok(Settings {
+            default_currency: row.take()?,
+            accepts_spontaneous: row.take()?,
+            retention_days: row.take()?,
+        })
     }
 }
 

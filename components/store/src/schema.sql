@@ -24,6 +24,7 @@ CREATE TABLE settings (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     default_currency TEXT NOT NULL,
     accepts_spontaneous INTEGER NOT NULL,
+    retention_days INTEGER,
     row_check TEXT NOT NULL
 ) STRICT;
 

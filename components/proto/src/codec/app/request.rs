@@ -8,7 +8,7 @@ use crate::{
         PaymentTarget,
     },
     codec::{
-        Decoded, balance, count, credits, edge_of, fixed, key, limit, list, parse,
+        Decoded, balance, count, credits, edge_of, fixed, history, key, limit, list, parse,
         payment::{invoice, set_invoice},
         rate_of, server, session, set_balance, set_credits, set_edge, set_list, set_rate,
         set_server,
@@ -34,7 +34,9 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::PaymentStatus { .. }
         | AppRequest::CreateInvoice(_)
         | AppRequest::CancelInvoice { .. }
-        | AppRequest::InvoiceStatus { .. } => 120,
+        | AppRequest::InvoiceStatus { .. }
+        | AppRequest::History(_)
+        | AppRequest::Pending(_) => 120,
     }
 }
 
@@ -82,6 +84,10 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
         AppRequest::InvoiceStatus { invoice_id } => {
             request.set_invoice_status(invoice_id.as_bytes());
         }
+        AppRequest::History(query) => history::set_query(query, request.init_history()),
+        AppRequest::Pending(after) => {
+            history::set_pending_after(after.as_ref(), request.init_pending());
+        }
     }
 }
 
@@ -108,6 +114,8 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
         Which::InvoiceStatus(id) => {
             AppRequest::InvoiceStatus { invoice_id: fixed("invoiceStatus", id)? }
         }
+        Which::History(query) => AppRequest::History(history::query(query?)?),
+        Which::Pending(after) => AppRequest::Pending(history::pending_after(after?)?),
     })
 }
 
@@ -134,6 +142,7 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             config.set_set_default_currency(currency.as_str());
         }
         ConfigRequest::SetSpontaneous { accept } => config.set_set_spontaneous(*accept),
+        ConfigRequest::SetRetention { days } => config.set_set_retention(days.unwrap_or(0)),
         ConfigRequest::AddFriend { name, public_key, relays, currency, opening_balance } => {
             let mut add = config.init_add_friend();
             add.set_name(name.as_str());
@@ -222,6 +231,9 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             ConfigRequest::SetDefaultCurrency { currency: parse("currency", currency)? }
         }
         Which::SetSpontaneous(accept) => ConfigRequest::SetSpontaneous { accept },
+        Which::SetRetention(days) => {
+            ConfigRequest::SetRetention { days: Some(days).filter(|days| *days != 0) }
+        }
         Which::ResetFriend(reset) => ConfigRequest::ResetFriend {
             friend: parse("friend", reset.get_friend())?,
             reset_token: fixed("resetToken", reset.get_reset_token())?,

@@ -1,9 +1,10 @@
 //! What applications ask.
 
-use offset_crypto::{InvoiceId, Nonce, PaymentId};
+use offset_crypto::{InvoiceId, Nonce, PaymentId, RequestId};
 use offset_proto::{
     Credits, Rate, Timestamp,
     app::{AppRequest, ConfigRequest, CreateInvoice, PayRequest, PaymentTarget},
+    history::{HistoryQuery, PendingKey},
     index::Edge,
     payment::Invoice,
 };
@@ -34,6 +35,21 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
         }),
         "cancelInvoice": AppRequest::CancelInvoice { .. } => AppRequest::CancelInvoice { invoice_id },
         "invoiceStatus": AppRequest::InvoiceStatus { .. } => AppRequest::InvoiceStatus { invoice_id },
+        "history": AppRequest::History(_) => AppRequest::History(HistoryQuery {
+            since: Timestamp(1_700_000_000_000),
+            until: Timestamp(1_700_086_400_000),
+            friend: Some("bob".parse().unwrap()),
+            currency: Some(currency()),
+            only_fees: true,
+            newest_first: true,
+            after: 7,
+        }),
+        "pending": AppRequest::Pending(_) => AppRequest::Pending(Some(PendingKey {
+            friend: key(2),
+            currency: currency(),
+            sent_by_us: true,
+            request_id: RequestId::from_bytes([0x24; 16]),
+        })),
     })
 }
 
@@ -94,6 +110,7 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
         },
         "setDefaultCurrency": C::SetDefaultCurrency { .. } => C::SetDefaultCurrency { currency: currency() },
         "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
+        "setRetention": C::SetRetention { .. } => C::SetRetention { days: Some(365) },
         "resetFriend": C::ResetFriend { .. } => C::ResetFriend {
             friend: friend(),
             reset_token: [0x23; 32].into(),
