@@ -226,6 +226,7 @@ impl Load<'_> {
             max_fee: None,
             deadline_ms: None,
             note: Text::cut(""),
+            max_parts: None,
         });
         let status = report.await?.status;
         if !matches!(status, PaymentStatus::Succeeded { .. }) {

@@ -41,6 +41,9 @@ struct Terms {
     /// Seconds after which to give up, as long as nothing is paid.
     #[arg(long)]
     deadline: Option<u32>,
+    /// Over how many routes at once, at most 16; 8 if not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    max_parts: Option<u8>,
     /// A note for your own books.
     #[arg(long, default_value = "")]
     note: Text,
@@ -116,6 +119,7 @@ async fn pay(
         max_fee: terms.max_fee,
         deadline_ms: terms.deadline.map(|seconds| u64::from(seconds) * 1_000),
         note: terms.note,
+        max_parts: terms.max_parts,
     };
     let id = request.payment_id;
     let stop = signals().context("cannot handle signals")?;
@@ -152,7 +156,7 @@ async fn pay_with_progress(
     let payment_id = request.payment_id;
     let mut events = client.subscribe().await?;
     let mut paying = std::pin::pin!(client.pay(request));
-    let mut shown = "";
+    let mut shown = String::new();
     loop {
         let event = tokio::select! {
             report = &mut paying => return report,
@@ -160,9 +164,9 @@ async fn pay_with_progress(
         };
         match event {
             Ok(AppEvent::Payment(report)) if report.payment_id == payment_id => {
-                let step = step(&report.status);
+                let step = step(&report);
                 if step != shown {
-                    say(step);
+                    say(&step);
                     shown = step;
                 }
             }
@@ -173,15 +177,18 @@ async fn pay_with_progress(
     }
 }
 
-const fn step(status: &PaymentStatus) -> &'static str {
-    match status {
+fn step(report: &PaymentReport) -> String {
+    let step = match &report.status {
         PaymentStatus::Routing => "searching routes",
-        PaymentStatus::Requesting => "reserving along the routes",
-        PaymentStatus::Committed => "committed, collecting",
+        PaymentStatus::Requesting if report.parts == 1 => "reserving over 1 route",
+        PaymentStatus::Requesting => return format!("reserving over {} routes", report.parts),
+        PaymentStatus::Complete => "committing",
+        PaymentStatus::Committed => "collecting",
         PaymentStatus::Succeeded { .. } => "collected",
         PaymentStatus::Failed(_) | PaymentStatus::Cancelled => "taken back",
         PaymentStatus::Unknown => "ended",
-    }
+    };
+    step.to_owned()
 }
 
 /// The receipt and the fees of a payment that has ended.
@@ -198,6 +205,7 @@ pub fn succeeded(report: &PaymentReport) -> anyhow::Result<(&Receipt, Credits)> 
         ),
         PaymentStatus::Routing
         | PaymentStatus::Requesting
+        | PaymentStatus::Complete
         | PaymentStatus::Committed
         | PaymentStatus::Unknown => bail!(
             "whether payment {} arrived is not known; ask the receiver before you pay again",

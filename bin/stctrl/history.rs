@@ -19,9 +19,10 @@ use std::collections::BTreeMap;
 
 use super::Session;
 use crate::manners::{
-    Answer, names,
+    Answer,
+    moment::{Moment, rfc3339},
+    names,
     table::{Header, draw},
-    time::{Moment, rfc3339},
 };
 
 /// The commands of `stctrl history`.

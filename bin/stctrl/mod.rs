@@ -7,6 +7,7 @@ mod history;
 pub mod info;
 mod pending;
 mod repair;
+pub mod seller;
 pub mod servers;
 mod session;
 mod status;
@@ -66,6 +67,9 @@ enum Group {
     /// Look at the node's books.
     #[command(subcommand)]
     History(history::History),
+    /// Sell: make invoices and take commits.
+    #[command(subcommand)]
+    Seller(seller::Seller),
 }
 
 /// A friend, by the user's name for it.
@@ -124,6 +128,7 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
         Group::History(command) => command.run(&session, arguments.json).await,
+        Group::Seller(command) => command.run(&session).await,
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::Session;
 use crate::manners::{
     Answer,
+    moment::{age, rfc3339},
     table::{Header, draw},
-    time::{age, rfc3339},
 };
 
 /// Asks for all pages.

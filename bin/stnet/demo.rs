@@ -58,6 +58,7 @@ async fn tell(network: &Network) -> anyhow::Result<Answer> {
             max_fee: None,
             deadline_ms: None,
             note: "Bob's bicycle".parse()?,
+            max_parts: None,
         })
         .await?;
     let (receipt, fee) = succeeded(&payment)?;

@@ -62,6 +62,7 @@ impl Ledger {
                 PaymentStatus::Cancelled => "cancelled".to_owned(),
                 PaymentStatus::Routing
                 | PaymentStatus::Requesting
+                | PaymentStatus::Complete
                 | PaymentStatus::Committed
                 | PaymentStatus::Unknown => "not ended".to_owned(),
             };

@@ -8,7 +8,7 @@ use offset_proto::{
 };
 
 use super::kind;
-use crate::manners::time::rfc3339;
+use crate::manners::moment::rfc3339;
 
 /// The columns of the CSV.
 pub(super) const CSV_HEADER: [&str; 15] = [

@@ -145,6 +145,7 @@ impl Chain {
             max_fee: None,
             deadline_ms: None,
             note: "".parse().unwrap(),
+            max_parts: None,
         };
         self.command(0, Command::Pay { request: Box::new(request), ended: None, payer: None });
     }
@@ -171,11 +172,11 @@ impl Chain {
             let to = self.keys.iter().position(|key| *key == friend).unwrap();
             self.tokens += usize::from(matches!(message, FriendMessage::MoveToken(_)));
             self.mail.push_back((node, to, message));
-        } else if let Effect::FindRoutes { payment_id, query } = effect {
+        } else if let Effect::FindRoutes { asker, query } = effect {
             let route = Route { keys: self.keys.clone(), amount: query.amount, fee: Credits::ZERO };
             let routes =
                 vec![MultiRoute { routes: vec![route], total_fee: Credits::ZERO, age_ms: 0 }];
-            self.funders[node].handle_routes(NOW, &mut self.rng, payment_id, Ok(routes));
+            self.funders[node].handle_routes(NOW, &mut self.rng, asker, Ok(routes));
         } else if let Effect::Reply { result: Ok(AppReply::Payment(report)), .. } = effect {
             assert!(matches!(report.status, PaymentStatus::Succeeded { .. }), "{report:?}");
             self.succeeded += 1;

@@ -10,6 +10,7 @@ use offset_proto::{
     friend::FriendMessage,
     history::PendingKey,
     index::{IndexLine, RouteQuery},
+    payment::Commit,
     report::ReportMutation,
 };
 
@@ -78,8 +79,14 @@ pub enum Command {
         ended: Option<Box<PaymentRow>>,
     },
     /// A new registered invoice.
-    CreateInvoice(CreateInvoice),
-    /// Ends an invoice that was not committed.
+    CreateInvoice {
+        /// Its terms.
+        create: Box<CreateInvoice>,
+        /// What the store keeps of an invoice with this nonce, if such a one has ended already. To
+        /// be read as that of a payment.
+        ended: Option<Box<InvoiceRow>>,
+    },
+    /// Ends an invoice that was not committed, or is held.
     CancelInvoice {
         /// Which.
         invoice_id: InvoiceId,
@@ -93,6 +100,27 @@ pub enum Command {
         /// What the store keeps under this id, if such an invoice has ended already.
         ended: Option<Box<InvoiceRow>>,
     },
+    /// The buyer's commit, handed to the seller.
+    CommitInvoice {
+        /// The commit.
+        commit: Box<Commit>,
+        /// What the store keeps of its invoice, if that has ended already.
+        ended: Option<Box<InvoiceRow>>,
+    },
+    /// Ends the hold of a committed invoice.
+    CollectInvoice {
+        /// Which.
+        invoice_id: InvoiceId,
+        /// What the store keeps under this id, if such an invoice has ended already.
+        ended: Option<Box<InvoiceRow>>,
+    },
+}
+
+/// For what routes are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RoutesFor {
+    /// For a payment.
+    Payment(PaymentId),
 }
 
 /// Why no routes came for a payment.
@@ -141,8 +169,8 @@ pub enum Effect {
     /// leave before its batch is durable: nobody is owed anything by it, and after a crash it is
     /// asked again.
     FindRoutes {
-        /// For which payment.
-        payment_id: PaymentId,
+        /// For what.
+        asker: RoutesFor,
         /// What to ask.
         query: RouteQuery,
     },

@@ -109,7 +109,7 @@ impl State {
             }
             Change::Set(key, row) => put(&mut self.sets, key, row.as_ref()),
             Change::Payment(id, row) => {
-                put(&mut self.payments, id, Some(row).filter(|row| !row.phase.is_final()));
+                put(&mut self.payments, id, Some(row).filter(|row| !row.is_ended()));
             }
             Change::Spent(key, amount) => put(&mut self.spent, key, amount.as_ref()),
             Change::Settled(id) => {

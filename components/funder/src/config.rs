@@ -11,8 +11,16 @@ pub struct Config {
     pub route_patience_ms: u64,
     /// How long to wait before asking for routes again.
     pub route_retry_ms: u64,
+    /// How long a request of our own may stay without an answer before its whole attempt is released
+    /// and another one begins (section 6.5); at most a third of the time that the payment has.
+    pub part_patience_ms: u64,
+    /// Over how many routes at once a payment goes when the buyer does not say (section 7).
+    pub max_parts: u8,
     /// How long an invoice lives when the seller does not say (section 7).
     pub invoice_expiry_ms: u64,
+    /// How long after its expiry a committed invoice is held when the seller does not say (section
+    /// 7).
+    pub invoice_hold_ms: u64,
     /// How long a spontaneous or incomplete set is kept without a commit (section 6.3).
     pub set_patience_ms: u64,
     /// The longest hold that we mediate (section 6.1).
@@ -36,7 +44,10 @@ impl Default for Config {
             payment_deadline_ms: 30_000,
             route_patience_ms: 3_000,
             route_retry_ms: 250,
+            part_patience_ms: 10_000,
+            max_parts: 8,
             invoice_expiry_ms: 3_600_000,
+            invoice_hold_ms: 24 * 3_600_000,
             set_patience_ms: 60_000,
             max_hold_seconds: 24 * 3600,
             max_payments: 65_536,

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey, RequestId, Rng};
+use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, RequestId, Rng};
 use offset_proto::{
     Credits, Currency, Timestamp,
     app::{AppError, AppReply, AppRequestId},
@@ -14,8 +14,11 @@ use offset_proto::{
 };
 
 use crate::{
-    api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, SessionId},
+    api::{
+        AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, RoutesFor, SessionId,
+    },
     books::Books,
+    buyer::Asked,
     change::{Change, CorruptState},
     config::Config,
     credit::{Ends, MutualCredit},
@@ -43,13 +46,15 @@ pub struct Funder {
     pub(crate) books: Books,
     /// Outgoing requests whose incoming side ended with a friendship.
     pub(crate) exposed: BTreeSet<Place>,
+    /// Our invoices in memory, by what makes them unique.
+    pub(crate) invoice_nonces: BTreeMap<Nonce, InvoiceId>,
     pub(crate) next_queued: u64,
     /// Requests of apps that are answered when the payment ends.
     pub(crate) waiters: BTreeMap<PaymentId, Vec<(AppId, AppRequestId)>>,
     /// Payments for which a way is to be found at the end of this step.
     pub(crate) starting: BTreeSet<PaymentId>,
-    /// Payments whose routes were asked for and not yet answered.
-    pub(crate) finding: BTreeSet<PaymentId>,
+    /// Payments whose routes were asked for and not yet answered, with what was asked.
+    pub(crate) finding: BTreeMap<PaymentId, Asked>,
     /// What ended in which batch, until that is durable.
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
@@ -146,10 +151,11 @@ impl Funder {
             guard: Guard::default(),
             books: Books::default(),
             exposed: BTreeSet::new(),
+            invoice_nonces: BTreeMap::new(),
             next_queued: 0,
             waiters: BTreeMap::new(),
             starting: BTreeSet::new(),
-            finding: BTreeSet::new(),
+            finding: BTreeMap::new(),
             ended: VecDeque::new(),
             reported: BTreeMap::new(),
             observed: false,
@@ -227,12 +233,20 @@ impl Funder {
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))
             }
-            Command::CreateInvoice(create) => Some(self.create_invoice(now, rng, create)),
+            Command::CreateInvoice { create, ended } => {
+                Some(self.create_invoice(now, *create, ended.as_deref()))
+            }
             Command::CancelInvoice { invoice_id, ended } => {
                 Some(self.cancel_invoice(now, invoice_id, ended.as_deref()))
             }
             Command::InvoiceStatus { invoice_id, ended } => {
                 Some(self.invoice_status(invoice_id, ended.as_deref()))
+            }
+            Command::CommitInvoice { commit, ended } => {
+                Some(self.commit_invoice(now, &commit, ended.as_deref()))
+            }
+            Command::CollectInvoice { invoice_id, ended } => {
+                Some(self.collect_invoice(now, invoice_id, ended.as_deref()))
             }
         };
         if let Some(result) = result {
@@ -247,10 +261,12 @@ impl Funder {
         &mut self,
         now: Timestamp,
         rng: &mut dyn Rng,
-        payment_id: PaymentId,
+        asker: RoutesFor,
         answer: Result<Vec<MultiRoute>, RoutesError>,
     ) {
-        self.routes_found(now, rng, payment_id, answer);
+        match asker {
+            RoutesFor::Payment(id) => self.routes_found(now, rng, id, answer),
+        }
         self.start_payments(now, rng);
         self.stepped();
     }
@@ -290,7 +306,7 @@ impl Funder {
         while let Some((_, row)) = self.ended.pop_front_if(|(ended, _)| *ended <= number) {
             match row {
                 EndedRow::Payment(id) => drop(self.state.payments.remove(&id)),
-                EndedRow::Invoice(id) => drop(self.state.invoices.remove(&id)),
+                EndedRow::Invoice(id) => self.forget_invoice(&id),
             }
         }
     }
@@ -321,7 +337,7 @@ impl Funder {
         changes.extend(self.books.take());
         for change in &changes {
             if let Change::Payment(id, row) = change
-                && row.phase.is_final()
+                && row.is_ended()
             {
                 self.ended.push_back((self.number, EndedRow::Payment(*id)));
             } else if let Change::Invoice(id, row) = change

@@ -1,12 +1,17 @@
 //! Taking up a stored state, and checking that a state holds together.
 
-use offset_proto::{Credits, Timestamp, app::InvoiceStatus, friend::FriendOp};
+use offset_crypto::PaymentId;
+use offset_proto::{Credits, Timestamp, friend::FriendOp};
 
 use crate::{
+    buyer::patience_ms,
     change::CorruptState,
     funder::{Funder, Place, Timer},
     side::Side,
-    state::{Link, PartState, Phase},
+    state::{
+        Attempt, Decision, InvoicePhase, Link, Part, PartState, PaymentRow, Pending, Phase, SetKey,
+        SetRow, sum,
+    },
 };
 
 impl Funder {
@@ -43,17 +48,13 @@ impl Funder {
             let at = set.since.plus_ms(self.config.set_patience_ms);
             self.timers.insert((at, Timer::Set(*key)));
         }
-        for (id, row) in &self.state.invoices {
-            if row.status == InvoiceStatus::Open {
-                let at = row.invoice.expires_at.plus_ms(1);
-                self.timers.insert((at, Timer::Invoice(*id)));
-            }
-        }
+        self.rebuild_invoices();
         for (id, row) in &self.state.payments {
             self.timers.insert((row.deadline, Timer::Payment(*id)));
-            if row.phase == Phase::Routing {
-                self.timers.insert((now, Timer::Payment(*id)));
-            }
+            // Each is looked at: what is missing is to be found, what hangs to be given up in time.
+            let patience = patience_ms(row, self.config.part_patience_ms);
+            self.timers.insert((now, Timer::Payment(*id)));
+            self.timers.insert((now.plus_ms(patience), Timer::Payment(*id)));
         }
         self.dirty.own_relays = true;
         self.dirty.index_servers = true;
@@ -128,16 +129,67 @@ impl Funder {
                 friend.queue.values().filter(|row| matches!(row.op, FriendOp::Request(_)));
             assert_eq!(requests.count(), counted, "requests queued for {key:?}");
         }
-        for (id, row) in &self.state.payments {
-            let open = row.attempt.iter().flat_map(|attempt| &attempt.parts);
-            let open = open.filter(|part| part.state == PartState::Requested).count();
-            match row.phase {
-                Phase::Routing => assert!(row.attempt.is_none(), "{id:?} has no attempt"),
-                Phase::Requesting => assert_eq!(open, 1, "{id:?} waits for its part"),
-                Phase::Committed => assert!(row.attempt.is_some(), "{id:?} was committed"),
-                Phase::Succeeded { .. } | Phase::Failed(_) | Phase::Cancelled | Phase::Unknown => {}
-            }
+        for (key, set) in &self.state.sets {
+            self.check_set(key, set);
         }
+        for (id, row) in &self.state.payments {
+            self.check_payment(*id, row);
+        }
+    }
+
+    /// An accepted set pays its invoice, and only one that holds payments holds it.
+    fn check_set(&self, key: &SetKey, set: &SetRow) {
+        if !set.accepted {
+            return assert!(!set.held, "a set is held whose commit was not accepted");
+        }
+        assert!(set.src_plain_lock.is_some_and(|lock| lock.hashed() == key.src_hashed_lock));
+        if let Some(row) = self.state.invoices.get(&key.invoice_id) {
+            assert_eq!(row.phase, InvoicePhase::Committed, "{key:?} is accepted");
+            assert_eq!(row.accepted, Some(key.src_hashed_lock), "{key:?} is accepted");
+            assert!(!set.held || row.invoice.hold_until.is_some());
+        } else {
+            assert!(!set.held, "a set is held without an invoice");
+        }
+    }
+
+    /// One decision an attempt, one attempt at a time, and never more frozen under it than the
+    /// buyer allowed (M10); what a row calls pending is pending.
+    fn check_payment(&self, id: PaymentId, row: &PaymentRow) {
+        let released = |attempt: &Attempt| attempt.decision == Decision::Released;
+        let earlier = row.attempts.len().saturating_sub(1);
+        assert!(row.attempts.iter().take(earlier).all(released), "{id:?} has two attempts");
+        let decision = row.current().map(|attempt| attempt.decision);
+        match row.phase {
+            Phase::Routing | Phase::Failed(_) => assert_eq!(decision, None, "{id:?}"),
+            Phase::Requesting | Phase::Complete => {
+                assert_eq!(decision, Some(Decision::Open), "{id:?}");
+                assert!(row.standing().next().is_some(), "{id:?} waits for a part");
+            }
+            Phase::Committed | Phase::Cancelled => {
+                assert_eq!(decision, Some(Decision::Committed), "{id:?}");
+            }
+            Phase::Succeeded { .. } | Phase::Unknown => {}
+        }
+        let standing = sum(row.standing().map(|part| part.amount));
+        assert!(standing <= row.amount, "{id:?} reserves more than its amount");
+        let within = row.max_fee.is_none_or(|most| row.fees() <= most);
+        assert!(within, "{id:?} reserves more fees than allowed");
+        for part in row.attempts.iter().flat_map(|attempt| &attempt.parts) {
+            assert_eq!(part.state.is_pending(), self.is_there(id, row, part), "{id:?}: {part:?}");
+            let answered = part.response.is_some();
+            assert!(answered || part.state != PartState::Responded, "{id:?}: {part:?}");
+        }
+    }
+
+    /// Whether the request of a part is queued or pending.
+    fn is_there(&self, id: PaymentId, row: &PaymentRow, part: &Part) -> bool {
+        let Some(friend) = part.route.get(1).copied() else {
+            return false;
+        };
+        let at = Place { friend, currency: row.currency.clone(), id: part.request_id };
+        let ours = |row: &Pending| row.link == Link::Payment(id);
+        self.queued_request(friend, at.id).is_some()
+            || self.pending(&at, Side::Local).is_some_and(ours)
     }
 
     /// An incoming request that was passed on and is not ending has its partner downstream (M8).
@@ -167,7 +219,13 @@ impl Funder {
                 let partner = self.pending(&incoming, Side::Remote);
                 assert!(partner.is_some(), "an outgoing request lost its incoming one");
             }
-            Link::None | Link::Payment(_) => {}
+            Link::Payment(id) => {
+                let row = self.state.payments.get(&id);
+                let parts = row.iter().flat_map(|row| &row.attempts).flat_map(|it| &it.parts);
+                let mut parts = parts.filter(|part| part.state.is_pending());
+                assert!(parts.any(|part| part.request_id == at.id), "a payment forgot a part");
+            }
+            Link::None => {}
             Link::Destination | Link::Downstream(..) => {
                 panic!("an outgoing request is linked as an incoming one")
             }

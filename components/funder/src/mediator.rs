@@ -213,7 +213,7 @@ impl Funder {
                     self.enqueue(now, &upstream, FriendOp::Collect(collect), Link::None);
                 }
             }
-            Link::Payment(payment) => self.part_paid(now, payment, at, row, collect),
+            Link::Payment(payment) => self.part_paid(now, payment, at, (row, collect)),
             Link::None => drop(self.exposed.remove(at)),
             Link::Destination | Link::Downstream(..) => {}
         }

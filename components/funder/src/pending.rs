@@ -132,7 +132,7 @@ impl Funder {
             Link::Payment(id) => {
                 let payment = self.state.payments.get(&id);
                 payment.is_none_or(|payment| match payment.phase {
-                    Phase::Routing | Phase::Requesting => false,
+                    Phase::Routing | Phase::Requesting | Phase::Complete => false,
                     Phase::Committed
                     | Phase::Succeeded { .. }
                     | Phase::Failed(_)

@@ -17,7 +17,7 @@ use crate::{
     destination::app_error,
     dirty::Key,
     funder::Funder,
-    state::{PaymentRow, Phase, SpentKey},
+    state::{Attempt, PaymentRow, Phase, SpentKey},
 };
 
 /// An hour in milliseconds.
@@ -77,8 +77,9 @@ impl Funder {
         Ok(())
     }
 
-    /// A payment has ended: counts what it cost.
-    pub(crate) fn count_spending(&mut self, id: PaymentId) {
+    /// A payment has ended, or otherwise than was thought: counts what it cost instead of what was
+    /// counted `before`.
+    pub(crate) fn count_spending(&mut self, id: PaymentId, before: Credits) {
         let Some(row) = self.state.payments.get(&id) else {
             return;
         };
@@ -102,9 +103,9 @@ impl Funder {
             self.state.spent.remove(&key);
             self.dirty.mark(Key::Spent(key));
         }
-        if cost != Credits::ZERO {
+        if cost != before {
             let amount = self.state.spent.entry(last.clone()).or_default();
-            *amount = amount.checked_add(cost).unwrap_or(Credits(u128::MAX));
+            *amount = saturating(amount.checked_sub(before).unwrap_or_default(), cost);
             self.dirty.mark(Key::Spent(last));
         }
     }
@@ -177,17 +178,25 @@ impl Funder {
 
 /// The most that a payment may cost. Without a highest fee: what its requests froze.
 fn most(row: &PaymentRow) -> Credits {
-    let parts = || row.attempt.iter().flat_map(|attempt| &attempt.parts);
-    let frozen = || parts().map(|part| part.fee).fold(Credits::ZERO, saturating);
+    let fees = |attempt: &Attempt| {
+        attempt.parts.iter().map(|part| part.fee).fold(Credits::ZERO, saturating)
+    };
+    let frozen = || row.attempts.iter().map(fees).max().unwrap_or_default();
     saturating(row.amount, row.max_fee.unwrap_or_else(frozen))
 }
 
-/// What a payment that has ended cost; one of which that is not known may have cost the most.
-fn cost(row: &PaymentRow) -> Credits {
+/// What a payment that has ended cost, as far as it is to be counted; one of which that is not known
+/// may have cost the most. What is under way is not counted here.
+pub(crate) fn cost(row: &PaymentRow) -> Credits {
     match &row.phase {
         Phase::Succeeded { fee, .. } => saturating(row.amount, *fee),
-        Phase::Failed(_) | Phase::Cancelled => Credits::ZERO,
-        Phase::Routing | Phase::Requesting | Phase::Committed | Phase::Unknown => most(row),
+        Phase::Routing
+        | Phase::Requesting
+        | Phase::Complete
+        | Phase::Committed
+        | Phase::Failed(_)
+        | Phase::Cancelled => Credits::ZERO,
+        Phase::Unknown => most(row),
     }
 }
 

@@ -7,7 +7,7 @@ use offset_crypto::{
 };
 use offset_proto::{
     Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
-    app::{InvoiceStatus, PaymentFailure, PaymentStatus},
+    app::{PaymentFailure, PaymentStatus},
     friend::{FriendOp, MoveToken, Proposal, Request, Response},
     index::Edge,
     payment::{Invoice, Receipt},
@@ -286,17 +286,35 @@ pub struct QueuedOp {
 pub struct InvoiceRow {
     /// Its terms.
     pub invoice: Invoice,
-    /// Where it is.
-    pub status: InvoiceStatus,
+    /// Where it is, apart from what is reserved for it, which its sets tell.
+    pub phase: InvoicePhase,
+    /// The buyer's lock of the commit that was accepted, if one was: kept for ever, so that the same
+    /// commit always gets the same answer.
+    pub accepted: Option<HashedLock>,
+}
+
+/// Where an invoice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InvoicePhase {
+    /// No commit was accepted.
+    Open,
+    /// One was.
+    Committed,
+    /// All of it was collected.
+    Collected,
+    /// Ended by the seller, before a commit or while it was held.
+    Cancelled,
+    /// Ran out of time without a commit.
+    Expired,
 }
 
 impl InvoiceRow {
     /// Whether nothing more will happen to the invoice.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        match self.status {
-            InvoiceStatus::Open | InvoiceStatus::Committed => false,
-            InvoiceStatus::Collected | InvoiceStatus::Cancelled | InvoiceStatus::Expired => true,
+        match self.phase {
+            InvoicePhase::Open | InvoicePhase::Committed => false,
+            InvoicePhase::Collected | InvoicePhase::Cancelled | InvoicePhase::Expired => true,
         }
     }
 }
@@ -325,8 +343,10 @@ pub struct SetRow {
     pub parts: Vec<(PublicKey, RequestId)>,
     /// The buyer's lock, once revealed, accepted or not yet.
     pub src_plain_lock: Option<PlainLock>,
-    /// Whether the commit was accepted: from then on parts are only collected.
+    /// Whether the commit was accepted: from then on parts are only collected, unless they are held.
     pub accepted: bool,
+    /// Whether an accepted set waits for its seller, who may still give it back as a whole.
+    pub held: bool,
 }
 
 /// Names what an application spent in one hour in one currency.
@@ -367,10 +387,14 @@ pub struct PaymentRow {
     pub deadline: Timestamp,
     /// For the user's own books.
     pub note: Text,
+    /// Over how many routes at once.
+    pub max_parts: u8,
     /// Directed edges that failed.
     pub exclude: Vec<Edge>,
-    /// The attempt under way or committed.
-    pub attempt: Option<Attempt>,
+    /// Since when what is missing has been looked for: an index server's *no* is not final at once.
+    pub searching_since: Timestamp,
+    /// The attempts of which something is left, oldest first. At most one is not released, the last.
+    pub attempts: Vec<Attempt>,
     /// What to say if no other way is found.
     pub last_failure: Option<PaymentFailure>,
     /// Where it is.
@@ -384,6 +408,8 @@ pub enum Phase {
     Routing,
     /// Requests are under way; the lock is not revealed.
     Requesting,
+    /// All requests are answered and complete; the lock is not revealed.
+    Complete,
     /// The lock is revealed; it cannot be taken back.
     Committed,
     /// Paid.
@@ -397,16 +423,18 @@ pub enum Phase {
     Failed(PaymentFailure),
     /// Committed, then cancelled back by the seller.
     Cancelled,
-    /// Committed, and parts were lost with a friendship.
+    /// Parts were lost with a friendship. A committed payment still succeeds when another part is
+    /// collected.
     Unknown,
 }
 
 impl Phase {
-    /// Whether nothing more will happen to the payment.
+    /// Whether the one who ordered the payment has an answer. Parts may still be pending, see
+    /// [`PaymentRow::is_ended`].
     #[must_use]
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::Routing | Self::Requesting | Self::Committed => false,
+            Self::Routing | Self::Requesting | Self::Complete | Self::Committed => false,
             Self::Succeeded { .. } | Self::Failed(_) | Self::Cancelled | Self::Unknown => true,
         }
     }
@@ -417,6 +445,7 @@ impl Phase {
         match self {
             Self::Routing => PaymentStatus::Routing,
             Self::Requesting => PaymentStatus::Requesting,
+            Self::Complete => PaymentStatus::Complete,
             Self::Committed => PaymentStatus::Committed,
             Self::Succeeded { receipt, fee } => {
                 PaymentStatus::Succeeded { receipt: receipt.clone(), fee: *fee }
@@ -428,14 +457,77 @@ impl Phase {
     }
 }
 
-/// One fresh lock and all requests sent under it (protocol, section 6.5). The decision, commit or
-/// release, is the payment's phase.
+impl PaymentRow {
+    /// Whether nothing more will happen to the payment: it has its answer and nothing is pending.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.phase.is_final() && !self.attempts.iter().any(Attempt::is_pending)
+    }
+
+    /// The attempt that is not released, if there is one.
+    #[must_use]
+    pub fn current(&self) -> Option<&Attempt> {
+        self.attempts.last().filter(|attempt| attempt.decision != Decision::Released)
+    }
+
+    /// See [`PaymentRow::current`].
+    pub(crate) fn current_mut(&mut self) -> Option<&mut Attempt> {
+        self.attempts.last_mut().filter(|attempt| attempt.decision != Decision::Released)
+    }
+
+    /// The requests of the current attempt that have not come back.
+    pub fn standing(&self) -> impl Iterator<Item = &Part> {
+        let parts = self.current().into_iter().flat_map(|attempt| &attempt.parts);
+        parts.filter(|part| part.state != PartState::Cancelled)
+    }
+
+    /// What no request of the current attempt pays.
+    #[must_use]
+    pub fn missing(&self) -> Credits {
+        let standing = sum(self.standing().map(|part| part.amount));
+        self.amount.checked_sub(standing).unwrap_or_default()
+    }
+
+    /// What mediators take of the current attempt.
+    #[must_use]
+    pub fn fees(&self) -> Credits {
+        sum(self.standing().map(|part| part.fee))
+    }
+}
+
+/// A sum that stays at the largest amount instead of passing it.
+pub(crate) fn sum(amounts: impl Iterator<Item = Credits>) -> Credits {
+    amounts.fold(Credits::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(Credits(u128::MAX)))
+}
+
+/// One fresh lock and all requests sent under it (protocol, section 6.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// Random, durable before the first request leaves, never used again.
     pub src_plain_lock: PlainLock,
-    /// The requests.
+    /// Whether the lock was revealed or never will be; made once.
+    pub decision: Decision,
+    /// The requests. Those that came back before the decision are not among them.
     pub parts: Vec<Part>,
+}
+
+impl Attempt {
+    /// Whether a request of it is queued or pending.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.parts.iter().any(|part| part.state.is_pending())
+    }
+}
+
+/// The one decision about an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Not made yet.
+    Open,
+    /// The lock is revealed, which cannot be taken back.
+    Committed,
+    /// The lock is never revealed.
+    Released,
 }
 
 /// One request of an attempt.
@@ -449,21 +541,38 @@ pub struct Part {
     pub amount: Credits,
     /// What the mediators take.
     pub fee: Credits,
+    /// Since when it is under way.
+    pub since: Timestamp,
+    /// The destination's answer, kept for the receipt.
+    pub response: Option<Box<Response>>,
     /// How it stands.
     pub state: PartState,
 }
 
 /// How a part stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartState {
     /// Queued or pending.
     Requested,
     /// Answered.
-    Responded(Box<Response>),
+    Responded,
     /// Cancelled back over our own first link.
     Cancelled,
     /// Collected.
     Collected,
+    /// Ended by a reset, a removal or a recovery: it may have been collected further down.
+    Lost,
+}
+
+impl PartState {
+    /// Whether the request is queued or pending.
+    #[must_use]
+    pub const fn is_pending(self) -> bool {
+        match self {
+            Self::Requested | Self::Responded => true,
+            Self::Cancelled | Self::Collected | Self::Lost => false,
+        }
+    }
 }
 
 /// What [`State::settled`] holds: the hash of an invoice id, currency and total.

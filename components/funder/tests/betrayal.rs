@@ -16,14 +16,14 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use offset_crypto::{HashedLock, InvoiceId, PlainLock, RequestId, Rng as _, SeededRng};
+use offset_crypto::{HashedLock, InvoiceId, Nonce, PlainLock, RequestId, Rng as _, SeededRng};
 use offset_funder::{
     api::{Command, Effect, RoutesError},
     state::{Link, PaymentRow, Phase},
 };
 use offset_proto::{
     Credits, Rate,
-    app::{ConfigRequest, CreateInvoice},
+    app::{ConfigRequest, CreateInvoice, Hold},
     friend::{CancelReason, FriendOp, MoveToken, Request, Response},
     index::{MultiRoute, Route},
     payment::ResponseTerms,
@@ -288,7 +288,7 @@ impl Plot {
     fn answer_index(&mut self) {
         let asked: Vec<_> = self.lab.effects.drain(..).collect();
         for effect in asked {
-            let Effect::FindRoutes { payment_id, query } = effect else { continue };
+            let Effect::FindRoutes { asker, query } = effect else { continue };
             let over = self.friend();
             let mut keys = vec![query.source, self.lab.puppets[over].key(), query.destination];
             keys.dedup();
@@ -301,7 +301,7 @@ impl Plot {
                 _ => Ok(vec![multi]),
             };
             let (now, rng) = (self.lab.now, &mut self.lab.rng);
-            self.lab.funder.handle_routes(now, rng, payment_id, answer);
+            self.lab.funder.handle_routes(now, rng, asker, answer);
         }
         self.lab.pump();
         self.lab.effects.retain(|effect| matches!(effect, Effect::FindRoutes { .. }));
@@ -309,12 +309,14 @@ impl Plot {
 
     fn sell(&mut self) {
         let create = CreateInvoice {
+            nonce: Nonce::random(&mut self.lab.rng),
             currency: None,
             amount: Credits(1 + u128::from(self.below(100))),
             description: "".parse().unwrap(),
             expires_in_ms: Some(60_000),
+            hold: if self.below(3) == 0 { Hold::ForMs(60_000) } else { Hold::None },
         };
-        self.lab.ask(Command::CreateInvoice(create)).unwrap();
+        self.lab.ask(Command::CreateInvoice { create: Box::new(create), ended: None }).unwrap();
         let invoice_id = *self.lab.funder.state().invoices.keys().next().unwrap();
         self.invoices.push(invoice_id);
         if self.below(4) == 0 {
@@ -363,12 +365,15 @@ impl Plot {
 
 /// What a payment of the node's own may have cost.
 fn most_paid(row: &PaymentRow) -> i128 {
-    let fee = row.attempt.iter().flat_map(|attempt| &attempt.parts).map(|part| part.fee.0);
-    let whole = row.amount.0 + fee.sum::<u128>();
+    let whole = row.amount.0 + row.fees().0;
     match row.phase {
         Phase::Committed | Phase::Succeeded { .. } | Phase::Unknown => {
             i128::try_from(whole).unwrap()
         }
-        Phase::Routing | Phase::Requesting | Phase::Failed(_) | Phase::Cancelled => 0,
+        Phase::Routing
+        | Phase::Requesting
+        | Phase::Complete
+        | Phase::Failed(_)
+        | Phase::Cancelled => 0,
     }
 }

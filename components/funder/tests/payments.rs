@@ -10,7 +10,7 @@ mod support;
 
 use offset_crypto::{Identity, PaymentId, PlainLock, PublicKey, SeededRng};
 use offset_funder::{
-    api::{Command, Effect, RoutesError},
+    api::{Command, Effect, RoutesError, RoutesFor},
     state::Phase,
 };
 use offset_proto::{
@@ -43,6 +43,7 @@ fn request(lab: &mut Lab, destination: PublicKey, amount: u128) -> PayRequest {
         max_fee: None,
         deadline_ms: None,
         note: "".parse().unwrap(),
+        max_parts: None,
     }
 }
 
@@ -94,7 +95,7 @@ fn collect_committed(lab: &mut Lab, at: usize, request: &Request) {
 /// What the index server is asked, the last time.
 fn asked(lab: &mut Lab) -> Option<(PaymentId, RouteQuery)> {
     let asked = lab.effects.drain(..).filter_map(|effect| match effect {
-        Effect::FindRoutes { payment_id, query } => Some((payment_id, query)),
+        Effect::FindRoutes { asker: RoutesFor::Payment(id), query } => Some((id, query)),
         _ => None,
     });
     asked.fold(None, |_, last| Some(last))
@@ -106,7 +107,7 @@ fn routes(lab: &mut Lab, id: PaymentId, answer: Result<Vec<Route>, RoutesError>)
         MultiRoute { routes: vec![route], total_fee, age_ms: 0 }
     };
     let answer = answer.map(|routes| routes.into_iter().map(multi).collect());
-    lab.funder.handle_routes(lab.now, &mut lab.rng, id, answer);
+    lab.funder.handle_routes(lab.now, &mut lab.rng, RoutesFor::Payment(id), answer);
     lab.pump();
 }
 
@@ -219,11 +220,14 @@ fn every_way_to_fail_before_anything_is_sent() {
     assert_eq!(answer(&mut lab, number), None, "patience");
     lab.pass(1);
     assert_eq!(failure(&mut lab, number), PaymentFailure::FriendsOffline);
-    let mut lab = Lab::new(2);
-    let pay = request(&mut lab, key(1), LIMIT + 1);
-    let number = order(&mut lab, &pay);
-    let available = Credits(LIMIT);
-    assert_eq!(failure(&mut lab, number), PaymentFailure::NoRoom { available }, "at once");
+    for (max_parts, available) in [(1, LIMIT), (2, 2 * LIMIT), (8, 3 * LIMIT)] {
+        let mut lab = Lab::new(3);
+        let mut pay = request(&mut lab, key(1), available + 1);
+        pay.max_parts = Some(max_parts);
+        let number = order(&mut lab, &pay);
+        let available = Credits(available);
+        assert_eq!(failure(&mut lab, number), PaymentFailure::NoRoom { available }, "at once");
+    }
     type Answer = fn(&Lab) -> Result<Vec<Route>, RoutesError>;
     let cases: [(Option<u128>, PaymentFailure, Answer); 8] = [
         (None, PaymentFailure::NoIndexServer, |_| Err(RoutesError::NotConnected)),
@@ -325,7 +329,7 @@ fn a_failing_edge_is_not_used_again() {
         let pay = request(&mut lab, key(1), 100);
         let number = order(&mut lab, &pay);
         let (id, query) = asked(&mut lab).unwrap();
-        assert!(query.exclude.is_empty() && query.max_parts == 1);
+        assert!(query.exclude.is_empty() && query.max_parts == 8);
         let places = [lab.key(), lab.puppets[0].key(), key(1), key(5)];
         let way = route(&lab, &places[1..3], 3);
         routes(&mut lab, id, Ok(vec![way]));
@@ -371,7 +375,7 @@ fn a_failing_edge_is_not_used_again() {
 }
 
 #[test]
-fn a_deadline_releases_everything() {
+fn a_part_that_hangs_is_released_for_ever() {
     // The request is under way; or it waits for the token, and then never leaves.
     for waits in [false, true] {
         let mut lab = Lab::new(1);
@@ -379,13 +383,22 @@ fn a_deadline_releases_everything() {
         lab.fetch_token(0);
         lab.puppets[0].silent = waits;
         let mut pay = request(&mut lab, seller, 100);
-        pay.deadline_ms = Some(5_000);
+        pay.deadline_ms = Some(6_000);
         let number = order(&mut lab, &pay);
         let sent = (!waits).then(|| sent_request(&mut lab, 0));
-        lab.pass(4_999);
-        assert_eq!(answer(&mut lab, number), None);
+        lab.pass(1_999);
+        assert_eq!(lab.got(0), [], "a third of the time is patience");
         lab.pass(1);
-        assert_eq!(failure(&mut lab, number), PaymentFailure::Deadline);
+        let silent = PaymentFailure::NoAnswer { friend: seller };
+        while answer_is_missing(&lab, number) {
+            if let Some((id, _)) = asked(&mut lab) {
+                routes(&mut lab, id, Ok(Vec::new()));
+            }
+            lab.pass(250);
+        }
+        assert_eq!(failure(&mut lab, number), silent);
+        let left = lab.funder.state().payments.contains_key(&pay.payment_id);
+        assert_eq!(left, !waits, "kept as long as a part is pending");
         lab.puppets[0].silent = false;
         lab.fetch_token(0);
         match sent {
@@ -400,7 +413,8 @@ fn a_deadline_releases_everything() {
             }
         }
         let again = order(&mut lab, &pay);
-        assert_eq!(failure(&mut lab, again), PaymentFailure::Deadline, "for ever");
+        assert_eq!(failure(&mut lab, again), silent, "for ever");
+        assert!(lab.funder.state().payments.is_empty());
     }
 }
 

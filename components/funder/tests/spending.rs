@@ -48,6 +48,7 @@ fn order(lab: &mut Lab, payer: &Payer, amount: u128, max_fee: Option<u128>) -> u
         max_fee: max_fee.map(Credits),
         deadline_ms: None,
         note: "".parse().unwrap(),
+        max_parts: None,
     };
     let payer = Some(payer.clone());
     lab.order(Command::Pay { request: Box::new(request), ended: None, payer })
@@ -220,6 +221,7 @@ fn a_payment_under_way_counts_after_a_restart_and_asking_again_costs_nothing() {
         max_fee: Some(Credits(0)),
         deadline_ms: None,
         note: "".parse().unwrap(),
+        max_parts: None,
     };
     let command =
         Command::Pay { request: Box::new(request), ended: None, payer: Some(payer.clone()) };

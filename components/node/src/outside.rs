@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use futures::{future::BoxFuture, stream::FuturesUnordered};
-use offset_crypto::{PaymentId, PublicKey};
-use offset_funder::api::{AppId, Effect, RoutesError, SessionId};
+use offset_crypto::PublicKey;
+use offset_funder::api::{AppId, Effect, RoutesError, RoutesFor, SessionId};
 use offset_index_client::IndexClient;
 use offset_net::{SendError, Sender};
 use offset_proto::{
@@ -44,7 +44,7 @@ pub(crate) struct Outside {
 /// The answer to a question to the index server.
 pub(crate) enum Found {
     /// For the funder.
-    ForPayment(PaymentId, Result<Vec<MultiRoute>, RoutesError>),
+    ForFunder(RoutesFor, Result<Vec<MultiRoute>, RoutesError>),
     /// For an application.
     ForApp(AppId, AppRequestId, Result<AppReply, AppError>),
 }
@@ -62,7 +62,7 @@ impl Outside {
                     sender.close("you broke the protocol");
                 }
             }
-            Effect::FindRoutes { payment_id, query } => self.find_routes(payment_id, query),
+            Effect::FindRoutes { asker, query } => self.find_routes(asker, query),
             Effect::Reply { app, request_id, result } => self.reply(app, request_id, result),
             Effect::Mutation(mutation) => {
                 let mutation = self.view.follow(mutation);
@@ -173,11 +173,11 @@ impl Outside {
         }
     }
 
-    fn find_routes(&self, payment_id: PaymentId, query: RouteQuery) {
+    fn find_routes(&self, asker: RoutesFor, query: RouteQuery) {
         let index = self.index.clone();
         self.searches.push(Box::pin(async move {
             let routes = index.request_routes(query).await.map_err(|error| {
-                log::debug!("no routes for {payment_id:?}: {error}");
+                log::debug!("no routes for {asker:?}: {error}");
                 match error {
                     offset_index_client::Error::NotConnected => RoutesError::NotConnected,
                     offset_index_client::Error::NoAnswer
@@ -186,7 +186,7 @@ impl Outside {
                     | offset_index_client::Error::Stopped => RoutesError::NoAnswer,
                 }
             });
-            Found::ForPayment(payment_id, routes)
+            Found::ForFunder(asker, routes)
         }));
     }
 

@@ -70,8 +70,11 @@ impl Store for Fragile {
         self.store.invoice(id)
     }
 
-    fn forget_history(&mut self, before: Timestamp) -> Result<bool, offset_store::Error> {
-        self.0.forget_history(before)
+    fn forget_history(
+        &mut self,
+        before: offset_proto::Timestamp,
+    ) -> Result<bool, offset_store::Error> {
+        self.store.forget_history(before)
     }
 
     fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, StoreError> {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey};
+use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PublicKey};
 
 use crate::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
     friend::CancelReason,
     history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
-    payment::{Invoice, Receipt},
+    payment::{Commit, Invoice, Receipt},
     report::{NodeReport, ReportMutation},
 };
 
@@ -142,7 +142,8 @@ pub enum AppRequest {
     },
     /// A new registered invoice: answered with [`AppReply::Invoice`].
     CreateInvoice(CreateInvoice),
-    /// Ends an invoice that was not committed: answered with [`AppReply::Done`].
+    /// Ends an invoice that was not committed, or whose payment is held: answered with
+    /// [`AppReply::Done`].
     CancelInvoice {
         /// Which.
         invoice_id: InvoiceId,
@@ -157,6 +158,23 @@ pub enum AppRequest {
     /// A page of what is frozen, after this request or from the first: answered with
     /// [`AppReply::Pending`].
     Pending(Option<PendingKey>),
+    /// The buyer's commit, as it was handed to the seller: answered with [`AppReply::Invoice`] once
+    /// it is accepted, and again and again when it is repeated.
+    CommitInvoice(Box<Commit>),
+    /// Ends the hold of a committed invoice, so that it is collected: answered with
+    /// [`AppReply::Done`].
+    CollectInvoice {
+        /// Which.
+        invoice_id: InvoiceId,
+    },
+    /// The node's registered invoices in the order in which they were made: answered with
+    /// [`AppReply::Invoices`].
+    Invoices {
+        /// Only those in this state; `None`: all.
+        status: Option<InvoiceStatus>,
+        /// Where the last page ended; `None`: from the first one on.
+        after: Option<InvoiceCursor>,
+    },
 }
 
 impl AppRequest {
@@ -170,9 +188,12 @@ impl AppRequest {
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } => Permission::Routes,
             Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
-            Self::CreateInvoice(_) | Self::CancelInvoice { .. } | Self::InvoiceStatus { .. } => {
-                Permission::Seller
-            }
+            Self::CreateInvoice(_)
+            | Self::CancelInvoice { .. }
+            | Self::InvoiceStatus { .. }
+            | Self::CommitInvoice(_)
+            | Self::CollectInvoice { .. }
+            | Self::Invoices { .. } => Permission::Seller,
         }
     }
 }
@@ -323,6 +344,8 @@ pub struct PayRequest {
     pub deadline_ms: Option<u64>,
     /// For the user's own books.
     pub note: Text,
+    /// Over how many routes at once, 1 to [`crate::index::MAX_PARTS`]; `None`: 8.
+    pub max_parts: Option<u8>,
 }
 
 /// What a payment pays.
@@ -341,9 +364,12 @@ pub enum PaymentTarget {
     },
 }
 
-/// The terms of a new registered invoice.
+/// The terms of a new registered invoice. The nonce makes it idempotent: the same nonce with the
+/// same contents gives the same invoice, for ever; with other contents it is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateInvoice {
+    /// Chosen at random by the app; becomes that of the invoice.
+    pub nonce: Nonce,
     /// `None`: the node's default.
     pub currency: Option<Currency>,
     /// How much is asked.
@@ -352,6 +378,29 @@ pub struct CreateInvoice {
     pub description: Text,
     /// Milliseconds until it expires; `None`: an hour.
     pub expires_in_ms: Option<u64>,
+    /// Whether a committed payment waits for [`AppRequest::CollectInvoice`].
+    pub hold: Hold,
+}
+
+/// How long a committed payment may wait for its seller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hold {
+    /// It is collected at once.
+    #[default]
+    None,
+    /// Until a day after the invoice's expiry.
+    Standard,
+    /// Until this many milliseconds after the invoice's expiry.
+    ForMs(u64),
+}
+
+/// A place in the list of invoices, which is in the order of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InvoiceCursor {
+    /// When the invoice was made.
+    pub created_at: Timestamp,
+    /// Which it is.
+    pub invoice_id: InvoiceId,
 }
 
 /// What a node tells an application.
@@ -385,6 +434,8 @@ pub enum AppReply {
     History(HistoryPage),
     /// See [`AppRequest::Pending`].
     Pending(PendingPage),
+    /// See [`AppRequest::Invoices`].
+    Invoices(InvoicePage),
 }
 
 /// Why a request was not carried out.
@@ -418,6 +469,8 @@ pub enum ErrorCode {
     Stopping,
     /// The app's ticket limits what it may spend.
     LimitReached,
+    /// It waits for something that will come: ask again.
+    NotYet,
 }
 
 /// How a payment stands.
@@ -437,6 +490,8 @@ pub struct PaymentReport {
     pub created_at: Timestamp,
     /// Where it is.
     pub status: PaymentStatus,
+    /// Over how many routes it is reserved now.
+    pub parts: u8,
 }
 
 /// Where a payment is.
@@ -446,6 +501,8 @@ pub enum PaymentStatus {
     Routing,
     /// Reserving along the routes.
     Requesting,
+    /// All of it is reserved and answered; not committed yet.
+    Complete,
     /// Committed: it cannot be taken back.
     Committed,
     /// Paid.
@@ -459,7 +516,7 @@ pub enum PaymentStatus {
     Failed(PaymentFailure),
     /// Committed, then all of it was cancelled back by the seller; nothing is owed.
     Cancelled,
-    /// Committed, and parts were lost with a friendship: it may have been paid.
+    /// Parts were lost with a friendship: it may have been paid, and may still turn out as paid.
     Unknown,
 }
 
@@ -470,6 +527,15 @@ pub enum PaymentFailure {
     #[error("your own lines have no room for this payment: {available} could be sent at most")]
     NoRoom {
         /// The most that our lines could push out now.
+        available: Credits,
+    },
+    /// All ways to the receiver together carry less.
+    #[error(
+        "the ways to the receiver carry {available} at most now: pay less, or ask the receiver to \
+         let its friends send it more"
+    )]
+    NoCapacity {
+        /// The most that would have found a way.
         available: Credits,
     },
     /// No friend with this currency is online.
@@ -496,6 +562,15 @@ pub enum PaymentFailure {
         reason: CancelReason,
         /// Who gave it, as far as it can be known.
         reporter: Option<PublicKey>,
+    },
+    /// A part was not answered in time.
+    #[error(
+        "what went out over friend {friend} was not answered in time, and no other way was found; \
+         it was taken back, but stays frozen there until that side answers"
+    )]
+    NoAnswer {
+        /// The first node of its route.
+        friend: PublicKey,
     },
     /// The deadline passed before the payment was complete.
     #[error("the payment did not complete before its deadline, and was taken back")]
@@ -532,13 +607,32 @@ pub struct InvoiceReport {
     pub invoice: Invoice,
     /// Where it is.
     pub status: InvoiceStatus,
+    /// Whether it is committed and waits for [`AppRequest::CollectInvoice`], or for the end of the
+    /// hold.
+    pub held: bool,
 }
+
+/// A part of the list of invoices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InvoicePage {
+    /// At most [`MAX_INVOICE_PAGE`]; may be fewer, or none, before the last page.
+    pub invoices: Vec<InvoiceReport>,
+    /// Where the next page begins; `None`: this is the last one.
+    pub next: Option<InvoiceCursor>,
+}
+
+/// The most invoices of one answer.
+pub const MAX_INVOICE_PAGE: usize = 64;
 
 /// Where an invoice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InvoiceStatus {
     /// Nobody has paid it yet.
     Open,
+    /// A part of the amount is reserved for it.
+    Requested,
+    /// All of the amount is reserved for it.
+    Complete,
     /// A payment was accepted: it is certain.
     Committed,
     /// The credits have moved.

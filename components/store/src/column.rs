@@ -5,11 +5,11 @@ use offset_crypto::{
 };
 use offset_funder::{
     Side,
-    state::{Agreement, Attempt, Inconsistent, Link, Stage},
+    state::{Agreement, Attempt, Inconsistent, InvoicePhase, Link, Stage},
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, ServerAddress, Text, Timestamp,
-    app::{InvoiceStatus, PaymentFailure},
+    app::PaymentFailure,
     friend::{FriendMessage, FriendOp, MoveToken, Proposal, Response},
     index::Edge,
     payment::Receipt,
@@ -209,7 +209,7 @@ macro_rules! json_columns {
 
 json_columns! {
     Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge>
-    Attempt Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
+    Vec<Attempt> Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
     Box<Inconsistent> Box<Agreement>
 }
 
@@ -260,7 +260,7 @@ macro_rules! word_columns {
 word_columns! {
     Side { Local = "local" Remote = "remote" }
     Stage { Requested = "requested" Responded = "responded" Committed = "committed" }
-    InvoiceStatus {
+    InvoicePhase {
         Open = "open" Committed = "committed" Collected = "collected" Cancelled = "cancelled"
         Expired = "expired"
     }
@@ -294,6 +294,17 @@ impl Column for u32 {
 
     fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
         let number = value.as_i64().map_err(|_| "expected a number")?;
+        Self::try_from(number).map_err(|_| format!("{number} is out of range"))
+    }
+}
+
+impl Column for u8 {
+    fn write(&self, out: &mut Values) {
+        u32::from(*self).write(out);
+    }
+
+    fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
+        let number = u32::from_column(value)?;
         Self::try_from(number).map_err(|_| format!("{number} is out of range"))
     }
 }

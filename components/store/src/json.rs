@@ -8,10 +8,10 @@ use offset_crypto::{
 };
 use offset_funder::{
     Side,
-    state::{Agreement, Attempt, Inconsistent, Link, Part, PartState},
+    state::{Agreement, Attempt, Decision, Inconsistent, Link, Part, PartState},
 };
 use offset_proto::{
-    Balance, Credits, Currency, NetworkAddress, ServerAddress, Text,
+    Balance, Credits, Currency, NetworkAddress, ServerAddress, Text, Timestamp,
     app::PaymentFailure,
     friend::{
         Cancel, CancelReason, Collect, Commit, FriendOp, Proposal, Release, Request, Response,
@@ -134,8 +134,8 @@ object! {
         total_dest_payment signature
     }
     Edge { from to }
-    Attempt { src_plain_lock parts }
-    Part { route request_id amount fee state }
+    Attempt { src_plain_lock decision parts }
+    Part { route request_id amount fee since response state }
     ResetBalance { currency balance }
     ResetTermsBody { epoch balances pending last previous }
     ResetTerms { body signature }
@@ -186,6 +186,16 @@ impl Json for u64 {
 
     fn from_json(value: &Value) -> Result<Self, String> {
         value.as_u64().ok_or_else(|| "expected a whole number".to_owned())
+    }
+}
+
+impl Json for Timestamp {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        self.0.write_json(out);
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        u64::from_json(value).map(Self)
     }
 }
 
@@ -281,40 +291,6 @@ impl Json for FriendOp {
     }
 }
 
-impl Json for CancelReason {
-    fn write_json(&self, out: &mut Vec<u8>) {
-        let name = match self {
-            Self::NoRoute => "no_route",
-            Self::NoRoom => "no_room",
-            Self::FeeTooLow => "fee_too_low",
-            Self::Offline => "offline",
-            Self::UnknownInvoice => "unknown_invoice",
-            Self::Expired => "expired",
-            Self::AlreadyPaid => "already_paid",
-            Self::Busy => "busy",
-            Self::Declined => "declined",
-            Self::Released => "released",
-        };
-        write_plain(out, name);
-    }
-
-    fn from_json(value: &Value) -> Result<Self, String> {
-        Ok(match value.as_str().ok_or("expected a text")? {
-            "no_route" => Self::NoRoute,
-            "no_room" => Self::NoRoom,
-            "fee_too_low" => Self::FeeTooLow,
-            "offline" => Self::Offline,
-            "unknown_invoice" => Self::UnknownInvoice,
-            "expired" => Self::Expired,
-            "already_paid" => Self::AlreadyPaid,
-            "busy" => Self::Busy,
-            "declined" => Self::Declined,
-            "released" => Self::Released,
-            other => return Err(format!("there is no reason \"{other}\"")),
-        })
-    }
-}
-
 impl Json for PaymentFailure {
     fn write_json(&self, out: &mut Vec<u8>) {
         match self {
@@ -335,6 +311,12 @@ impl Json for PaymentFailure {
             }
             Self::Deadline => Object::of_kind(out, "deadline").end(),
             Self::Expired => Object::of_kind(out, "expired").end(),
+            Self::NoCapacity { available } => {
+                Object::of_kind(out, "no_capacity").field("available", available).end();
+            }
+            Self::NoAnswer { friend } => {
+                Object::of_kind(out, "no_answer").field("friend", friend).end();
+            }
         }
     }
 
@@ -351,6 +333,8 @@ impl Json for PaymentFailure {
             },
             "deadline" => Self::Deadline,
             "expired" => Self::Expired,
+            "no_capacity" => Self::NoCapacity { available: field(value, "available")? },
+            "no_answer" => Self::NoAnswer { friend: field(value, "friend")? },
             other => return Err(format!("there is no failure \"{other}\"")),
         })
     }
@@ -389,26 +373,37 @@ impl Json for Link {
     }
 }
 
-impl Json for PartState {
-    fn write_json(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Requested => Object::of_kind(out, "requested").end(),
-            Self::Responded(response) => {
-                Object::of_kind(out, "responded").field("response", response).end();
+/// Enums without fields, as words.
+macro_rules! words {
+    ($($type:ident { $($variant:ident = $word:literal)* })*) => {$(
+        impl Json for $type {
+            fn write_json(&self, out: &mut Vec<u8>) {
+                let word = match self {
+                    $(Self::$variant => $word,)*
+                };
+                write_plain(out, word);
             }
-            Self::Cancelled => Object::of_kind(out, "cancelled").end(),
-            Self::Collected => Object::of_kind(out, "collected").end(),
-        }
-    }
 
-    fn from_json(value: &Value) -> Result<Self, String> {
-        Ok(match kind(value)? {
-            "requested" => Self::Requested,
-            "responded" => Self::Responded(field(value, "response")?),
-            "cancelled" => Self::Cancelled,
-            "collected" => Self::Collected,
-            other => return Err(format!("a part cannot be \"{other}\"")),
-        })
+            fn from_json(value: &Value) -> Result<Self, String> {
+                match value.as_str().ok_or("expected a text")? {
+                    $($word => Ok(Self::$variant),)*
+                    other => Err(format!("it cannot be \"{other}\"")),
+                }
+            }
+        }
+    )*};
+}
+
+words! {
+    CancelReason {
+        NoRoute = "no_route" NoRoom = "no_room" FeeTooLow = "fee_too_low" Offline = "offline"
+        UnknownInvoice = "unknown_invoice" Expired = "expired" AlreadyPaid = "already_paid"
+        Busy = "busy" Declined = "declined" Released = "released"
+    }
+    Decision { Open = "open" Committed = "committed" Released = "released" }
+    PartState {
+        Requested = "requested" Responded = "responded" Cancelled = "cancelled"
+        Collected = "collected" Lost = "lost"
     }
 }
 

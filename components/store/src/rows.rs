@@ -471,7 +471,8 @@ pub(crate) mod invoice {
         1,
         &[
             "invoice_id",
-            "status",
+            "phase",
+            "accepted",
             "registered",
             "currency",
             "dest_public_key",
@@ -483,11 +484,11 @@ pub(crate) mod invoice {
             "nonce",
         ],
     );
-    /// The rows that are part of the state, in the words of the table's partial index.
-    pub(crate) const NOT_ENDED: &str = "status IN ('open', 'committed')";
+    /// The rows that are part of the state.
+    pub(crate) const NOT_ENDED: &str = "phase IN ('open', 'committed')";
 
     pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
-        let InvoiceRow { invoice, status } = row;
+        let InvoiceRow { invoice, phase, accepted } = row;
         let Invoice {
             registered,
             currency,
@@ -501,7 +502,8 @@ pub(crate) mod invoice {
         } = invoice;
         Values::default()
             .put(id)
-            .put(status)
+            .put(phase)
+            .put(accepted)
             .put(registered)
             .put(currency)
             .put(dest_public_key)
@@ -514,7 +516,7 @@ pub(crate) mod invoice {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
-        let (id, status) = (row.take()?, row.take()?);
+        let (id, phase, accepted) = (row.take()?, row.take()?, row.take()?);
         let invoice = Invoice {
             registered: row.take()?,
             currency: row.take()?,
@@ -529,7 +531,7 @@ pub(crate) mod invoice {
         if invoice.id() != id {
             return Err("its terms do not give its id".to_owned());
         }
-        Ok((id, InvoiceRow { invoice, status }))
+        Ok((id, InvoiceRow { invoice, phase, accepted }))
     }
 }
 
@@ -549,6 +551,7 @@ pub(crate) mod set {
             "parts",
             "src_plain_lock",
             "accepted",
+            "held",
         ],
     );
 
@@ -558,7 +561,8 @@ pub(crate) mod set {
     }
 
     pub(crate) fn write(set: &SetKey, row: &SetRow) -> Values {
-        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted } = row;
+        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted, held } =
+            row;
         key(set)
             .put(currency)
             .put(total)
@@ -567,6 +571,7 @@ pub(crate) mod set {
             .put(parts)
             .put(src_plain_lock)
             .put(accepted)
+            .put(held)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
@@ -579,6 +584,7 @@ pub(crate) mod set {
             parts: row.take()?,
             src_plain_lock: row.take()?,
             accepted: row.take()?,
+            held: row.take()?,
         };
         Ok((key, set))
     }
@@ -592,6 +598,7 @@ pub(crate) mod payment {
         1,
         &[
             "payment_id",
+            "ended",
             "phase",
             "receipt",
             "fee",
@@ -608,13 +615,15 @@ pub(crate) mod payment {
             "created_at",
             "deadline",
             "note",
+            "max_parts",
             "exclude",
-            "attempt",
+            "searching_since",
+            "attempts",
             "last_failure",
         ],
     );
     /// The rows that are part of the state, in the words of the table's partial index.
-    pub(crate) const NOT_ENDED: &str = "phase IN ('routing', 'requesting', 'committed')";
+    pub(crate) const NOT_ENDED: &str = "ended = 0";
 
     pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         let PaymentRow {
@@ -630,12 +639,14 @@ pub(crate) mod payment {
             created_at,
             deadline,
             note,
+            max_parts,
             exclude,
-            attempt,
+            searching_since,
+            attempts,
             last_failure,
             phase,
         } = row;
-        write_phase(Values::default().put(id), phase)
+        write_phase(Values::default().put(id).put(&row.is_ended()), phase)
             .put(app)
             .put(contents)
             .put(invoice_id)
@@ -648,13 +659,16 @@ pub(crate) mod payment {
             .put(created_at)
             .put(deadline)
             .put(note)
+            .put(max_parts)
             .put(exclude)
-            .put(attempt)
+            .put(searching_since)
+            .put(attempts)
             .put(last_failure)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
         let id = row.take()?;
+        let ended: bool = row.take()?;
         let phase = read_phase(row)?;
         let payment = PaymentRow {
             phase,
@@ -670,10 +684,15 @@ pub(crate) mod payment {
             created_at: row.take()?,
             deadline: row.take()?,
             note: row.take()?,
+            max_parts: row.take()?,
             exclude: row.take()?,
-            attempt: row.take()?,
+            searching_since: row.take()?,
+            attempts: row.take()?,
             last_failure: row.take()?,
         };
+        if ended != payment.is_ended() {
+            return Err("whether it has ended does not fit its phase and parts".to_owned());
+        }
         Ok((id, payment))
     }
 
@@ -681,6 +700,7 @@ pub(crate) mod payment {
         let (word, paid, failure) = match phase {
             Phase::Routing => ("routing", None, None),
             Phase::Requesting => ("requesting", None, None),
+            Phase::Complete => ("complete", None, None),
             Phase::Committed => ("committed", None, None),
             Phase::Succeeded { receipt, fee } => ("succeeded", Some((receipt, fee)), None),
             Phase::Failed(failure) => ("failed", None, Some(failure)),
@@ -701,6 +721,7 @@ pub(crate) mod payment {
         Ok(match (word.as_str(), receipt, fee, failure) {
             ("routing", None, None, None) => Phase::Routing,
             ("requesting", None, None, None) => Phase::Requesting,
+            ("complete", None, None, None) => Phase::Complete,
             ("committed", None, None, None) => Phase::Committed,
             ("succeeded", Some(receipt), Some(fee), None) => Phase::Succeeded { receipt, fee },
             ("failed", None, None, Some(failure)) => Phase::Failed(failure),

@@ -133,7 +133,8 @@ CREATE TABLE queued (
 -- Registered invoices of this node, ended ones included.
 CREATE TABLE invoices (
     invoice_id TEXT PRIMARY KEY,
-    status TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    accepted TEXT,
     registered INTEGER NOT NULL,
     currency TEXT NOT NULL,
     dest_public_key TEXT NOT NULL,
@@ -145,7 +146,9 @@ CREATE TABLE invoices (
     nonce TEXT NOT NULL,
     row_check TEXT NOT NULL
 ) STRICT;
-CREATE INDEX invoices_not_ended ON invoices (invoice_id) WHERE status IN ('open', 'committed');
+CREATE INDEX invoices_by_nonce ON invoices (nonce);
+CREATE INDEX invoices_by_time ON invoices (created_at, invoice_id);
+CREATE INDEX invoices_by_phase ON invoices (phase, created_at, invoice_id);
 
 -- Parts of payments to this node that belong together.
 CREATE TABLE sets (
@@ -158,6 +161,7 @@ CREATE TABLE sets (
     parts TEXT NOT NULL,
     src_plain_lock TEXT,
     accepted INTEGER NOT NULL,
+    held INTEGER NOT NULL,
     row_check TEXT NOT NULL,
     PRIMARY KEY (invoice_id, src_hashed_lock)
 ) STRICT;
@@ -165,6 +169,8 @@ CREATE TABLE sets (
 -- Payments of this node, ended ones included.
 CREATE TABLE payments (
     payment_id TEXT PRIMARY KEY,
+    -- It has its answer, and nothing of it is pending.
+    ended INTEGER NOT NULL,
     phase TEXT NOT NULL,
     receipt TEXT,
     fee TEXT,
@@ -181,13 +187,15 @@ CREATE TABLE payments (
     created_at INTEGER NOT NULL,
     deadline INTEGER NOT NULL,
     note TEXT NOT NULL,
+    max_parts INTEGER NOT NULL,
     exclude TEXT NOT NULL,
-    attempt TEXT,
+    searching_since INTEGER NOT NULL,
+    attempts TEXT NOT NULL,
     last_failure TEXT,
     row_check TEXT NOT NULL
 ) STRICT;
 CREATE INDEX payments_not_ended ON payments (payment_id)
-    WHERE phase IN ('routing', 'requesting', 'committed');
+    WHERE ended = 0;
 
 -- What each app spent lately, by the hour in which its payments were ordered.
 CREATE TABLE spent (

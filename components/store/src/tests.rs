@@ -1,8 +1,10 @@
 //! Tests of the whole crate, and what they share.
 
+mod books;
 mod changes;
 mod copies;
 mod generator;
+mod invoices;
 mod killed;
 mod opening;
 mod tampered;

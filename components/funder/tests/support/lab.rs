@@ -171,6 +171,7 @@ impl Lab {
             max_fee: None,
             deadline_ms: None,
             note: "".parse().unwrap(),
+            max_parts: None,
         };
         let id = request.payment_id;
         (id, self.order(Command::Pay { request: Box::new(request), ended: None, payer: None }))
@@ -304,7 +305,7 @@ impl Lab {
             self.disk.apply(key, change).unwrap();
             self.books.write(change);
             match change {
-                Change::Payment(id, row) if row.phase.is_final() => {
+                Change::Payment(id, row) if row.is_ended() => {
                     drop(self.archive.insert(*id, row.clone()));
                 }
                 Change::Invoice(id, row) if row.is_final() => {

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
+use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
 use offset_funder::{
     Change, Config, Funder, Side,
     api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
@@ -26,8 +26,8 @@ use offset_funder::{
 use offset_proto::{
     Balance, Credits, Currency, Name, Rate, Timestamp,
     app::{
-        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, InvoiceReport, PayRequest,
-        PaymentReport, PaymentStatus, PaymentTarget,
+        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, Hold, InvoiceReport,
+        PayRequest, PaymentReport, PaymentStatus, PaymentTarget,
     },
     friend::FriendMessage,
     index::{IndexLine, MultiRoute, Route, RouteQuery},
@@ -192,13 +192,19 @@ impl Net {
     }
 
     pub fn invoice(&mut self, seller: usize, amount: u128) -> Invoice {
+        self.held_invoice(seller, amount, Hold::None)
+    }
+
+    pub fn held_invoice(&mut self, seller: usize, amount: u128, hold: Hold) -> Invoice {
         let create = CreateInvoice {
+            nonce: Nonce::random(&mut self.rng),
             currency: None,
             amount: Credits(amount),
             description: "".parse().unwrap(),
             expires_in_ms: None,
+            hold,
         };
-        match self.ask(seller, Command::CreateInvoice(create)) {
+        match self.ask(seller, Command::CreateInvoice { create: Box::new(create), ended: None }) {
             Ok(AppReply::Invoice(report)) => report.invoice,
             other => panic!("{other:?}"),
         }
@@ -211,6 +217,7 @@ impl Net {
             max_fee: None,
             deadline_ms: None,
             note: "".parse().unwrap(),
+            max_parts: None,
         }
     }
 
@@ -329,7 +336,7 @@ impl Net {
             it.disk.apply(key, change).unwrap();
             it.books.write(change);
             if let Change::Payment(id, row) = change
-                && row.phase.is_final()
+                && row.is_ended()
             {
                 it.archive.insert(*id, row.clone());
             }
@@ -352,10 +359,10 @@ impl Net {
                     self.disconnect(node, to);
                 }
             }
-            Effect::FindRoutes { payment_id, query } => {
+            Effect::FindRoutes { asker, query } => {
                 let answer = self.find(&query);
                 let (now, rng) = (self.now, &mut self.rng);
-                self.nodes[node].funder.handle_routes(now, rng, payment_id, answer);
+                self.nodes[node].funder.handle_routes(now, rng, asker, answer);
             }
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);
@@ -363,7 +370,10 @@ impl Net {
             Effect::Payment(report) => {
                 let ended = !matches!(
                     report.status,
-                    PaymentStatus::Routing | PaymentStatus::Requesting | PaymentStatus::Committed
+                    PaymentStatus::Routing
+                        | PaymentStatus::Requesting
+                        | PaymentStatus::Complete
+                        | PaymentStatus::Committed
                 );
                 if ended {
                     self.nodes[node].ended_payments.insert(report.payment_id, *report);

@@ -185,6 +185,7 @@ fn nothing(node: &Node) -> PayRequest {
         max_fee: None,
         deadline_ms: None,
         note: Text::cut(""),
+        max_parts: None,
     }
 }
 

@@ -376,12 +376,24 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
             exclude,
         },
     );
-    let create = (option::of(currency()), credits(), text(), option::of(any::<u64>())).prop_map(
-        |(currency, amount, description, expires_in_ms)| {
-            let create = CreateInvoice { currency, amount, description, expires_in_ms };
-            AppRequest::CreateInvoice(create)
+    let hold =
+        prop_oneof![Just(Hold::None), Just(Hold::Standard), any::<u64>().prop_map(Hold::ForMs)];
+    let terms = (option::of(currency()), credits(), text(), option::of(any::<u64>()));
+    let create = (any::<[u8; 16]>(), terms, hold).prop_map(
+        |(nonce, (currency, amount, description, expires_in_ms), hold)| {
+            let nonce = Nonce::from_bytes(nonce);
+            AppRequest::CreateInvoice(CreateInvoice {
+                nonce,
+                currency,
+                amount,
+                description,
+                expires_in_ms,
+                hold,
+            })
         },
     );
+    let invoices = (option::of(invoice_status()), option::of(invoice_cursor()))
+        .prop_map(|(status, after)| AppRequest::Invoices { status, after });
     let request = prop_oneof![
         1 => Just(AppRequest::Report),
         1 => Just(AppRequest::Subscribe),
@@ -394,6 +406,9 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         1 => invoice_id().prop_map(|invoice_id| AppRequest::InvoiceStatus { invoice_id }),
         1 => history_query().prop_map(AppRequest::History),
         1 => option::of(pending_key()).prop_map(AppRequest::Pending),
+        1 => commit().prop_map(|commit| AppRequest::CommitInvoice(Box::new(commit))),
+        1 => invoice_id().prop_map(|invoice_id| AppRequest::CollectInvoice { invoice_id }),
+        1 => invoices,
     ];
     (any::<u64>(), request)
         .prop_map(|(id, request)| AppToNode { request_id: AppRequestId(id), request })
@@ -407,13 +422,15 @@ fn pay() -> impl Strategy<Value = PayRequest> {
         });
     let invoice = invoice().prop_map(|invoice| PaymentTarget::Invoice(Box::new(invoice)));
     let target = prop_oneof![invoice, spontaneous];
-    (payment_id(), target, option::of(credits()), option::of(any::<u64>()), text()).prop_map(
-        |(payment_id, target, max_fee, deadline_ms, note)| PayRequest {
+    let parts = option::of(1_u8..=16);
+    (payment_id(), target, option::of(credits()), option::of(any::<u64>()), text(), parts).prop_map(
+        |(payment_id, target, max_fee, deadline_ms, note, max_parts)| PayRequest {
             payment_id,
             target,
             max_fee,
             deadline_ms,
             note,
+            max_parts,
         },
     )
 }
@@ -482,6 +499,7 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
                 AppReply::Pending(PendingPage { now: Timestamp(now), entries, more })
             }
         ),
+        invoice_page().prop_map(AppReply::Invoices),
     ];
     let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
     let result = prop_oneof![3 => reply.prop_map(Ok), 1 => error.prop_map(Err)];
@@ -515,6 +533,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
         C::NoConnection,
         C::Stopping,
         C::LimitReached,
+        C::NotYet,
     ])
 }
 
@@ -530,6 +549,8 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
             .prop_map(|(reason, reporter)| F::Refused { reason, reporter }),
         Just(F::Deadline),
         Just(F::Expired),
+        credits().prop_map(|available| F::NoCapacity { available }),
+        key().prop_map(|friend| F::NoAnswer { friend }),
     ];
     let status = prop_oneof![
         Just(PaymentStatus::Routing),
@@ -542,26 +563,57 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
         failure.prop_map(PaymentStatus::Failed),
         Just(PaymentStatus::Cancelled),
         Just(PaymentStatus::Unknown),
+        Just(PaymentStatus::Complete),
     ];
-    (payment_id(), invoice_id(), key(), currency(), credits(), any::<u64>(), status).prop_map(
-        |(payment_id, invoice_id, destination, currency, amount, created_at, status)| {
-            PaymentReport {
-                payment_id,
-                invoice_id,
-                destination,
-                currency,
-                amount,
-                created_at: Timestamp(created_at),
-                status,
-            }
-        },
-    )
+    let parts = any::<u8>();
+    (payment_id(), invoice_id(), key(), currency(), credits(), any::<u64>(), status, parts)
+        .prop_map(
+            |(payment_id, invoice_id, destination, currency, amount, created_at, status, parts)| {
+                PaymentReport {
+                    payment_id,
+                    invoice_id,
+                    destination,
+                    currency,
+                    amount,
+                    created_at: Timestamp(created_at),
+                    status,
+                    parts,
+                }
+            },
+        )
 }
 
 fn invoice_report() -> impl Strategy<Value = InvoiceReport> {
+    (invoice(), invoice_status(), any::<bool>()).prop_map(|(invoice, status, held)| InvoiceReport {
+        invoice,
+        status,
+        held,
+    })
+}
+
+fn invoice_status() -> impl Strategy<Value = InvoiceStatus> {
     use InvoiceStatus as S;
-    let status = select(vec![S::Open, S::Committed, S::Collected, S::Cancelled, S::Expired]);
-    (invoice(), status).prop_map(|(invoice, status)| InvoiceReport { invoice, status })
+    select(vec![
+        S::Open,
+        S::Requested,
+        S::Complete,
+        S::Committed,
+        S::Collected,
+        S::Cancelled,
+        S::Expired,
+    ])
+}
+
+fn invoice_cursor() -> impl Strategy<Value = InvoiceCursor> {
+    (any::<u64>(), invoice_id()).prop_map(|(created_at, invoice_id)| InvoiceCursor {
+        created_at: Timestamp(created_at),
+        invoice_id,
+    })
+}
+
+fn invoice_page() -> impl Strategy<Value = InvoicePage> {
+    (vec(invoice_report(), 0..4), option::of(invoice_cursor()))
+        .prop_map(|(invoices, next)| InvoicePage { invoices, next })
 }
 
 /// Any invoice, whether or not its terms agree.
@@ -579,6 +631,24 @@ pub(crate) fn invoice() -> impl Strategy<Value = Invoice> {
                 expires_at: Timestamp(times.1),
                 hold_until: times.2.map(Timestamp),
                 nonce: Nonce::from_bytes(nonce),
+            }
+        },
+    )
+}
+
+pub(crate) fn commit() -> impl Strategy<Value = offset_proto::payment::Commit> {
+    let amounts = (credits(), credits());
+    (hash(), lock(), lock(), amounts, invoice_id(), currency(), signature()).prop_map(
+        |(response_hash, src_plain_lock, dest, amounts, invoice_id, currency, signature)| {
+            offset_proto::payment::Commit {
+                response_hash,
+                src_plain_lock,
+                dest_hashed_lock: dest.hashed(),
+                dest_payment: amounts.0,
+                total_dest_payment: amounts.1,
+                invoice_id,
+                currency,
+                signature,
             }
         },
     )

@@ -10,14 +10,14 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, Attempt, Channel, FriendInfo, Inconsistent, IndexServer, InvoiceRow, LineRow,
-        Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings,
-        SpentKey, Stage, State,
+        Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoicePhase,
+        InvoiceRow, LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey,
+        SetRow, Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
-    app::{InvoiceStatus, PaymentFailure},
+    app::PaymentFailure,
     friend::{
         Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, FriendOp, MoveToken,
         MoveTokenBody, Proposal, Release, Request, Response,
@@ -436,14 +436,15 @@ impl Generator {
             hold_until: (number == 1).then_some(Timestamp(5)),
             nonce: Nonce::from_bytes([number; 16]),
         };
-        let status = self.pick(&[
-            InvoiceStatus::Open,
-            InvoiceStatus::Committed,
-            InvoiceStatus::Collected,
-            InvoiceStatus::Cancelled,
-            InvoiceStatus::Expired,
+        let phase = self.pick(&[
+            InvoicePhase::Open,
+            InvoicePhase::Committed,
+            InvoicePhase::Collected,
+            InvoicePhase::Cancelled,
+            InvoicePhase::Expired,
         ]);
-        InvoiceRow { invoice, status }
+        let accepted = self.maybe(|some| some.fixed().into());
+        InvoiceRow { invoice, phase, accepted }
     }
 
     fn set_key(&mut self) -> SetKey {
@@ -462,6 +463,7 @@ impl Generator {
             parts: self.list(|some| (key(some.byte(9)), some.id())),
             src_plain_lock: self.maybe(|some| some.fixed().into()),
             accepted: self.coin(),
+            held: self.coin(),
         }
     }
 
@@ -479,9 +481,12 @@ impl Generator {
             created_at: self.time(),
             deadline: self.time(),
             note: Text::cut("a note"),
+            max_parts: self.byte(9),
             exclude: self.list(|some| Edge { from: key(some.byte(9)), to: key(some.byte(9)) }),
-            attempt: self.maybe(|some| Attempt {
+            searching_since: self.time(),
+            attempts: self.list(|some| Attempt {
                 src_plain_lock: some.fixed().into(),
+                decision: some.pick(&[Decision::Open, Decision::Committed, Decision::Released]),
                 parts: some.list(Self::part),
             }),
             last_failure: self.maybe(Self::failure),
@@ -490,17 +495,19 @@ impl Generator {
     }
 
     fn part(&mut self) -> Part {
-        let response = Box::new(self.response());
         Part {
             route: self.list(|some| key(some.byte(9))),
             request_id: self.id(),
             amount: self.credits(),
             fee: self.credits(),
+            since: self.time(),
+            response: self.maybe(|some| Box::new(some.response())),
             state: self.pick(&[
                 PartState::Requested,
-                PartState::Responded(response),
+                PartState::Responded,
                 PartState::Cancelled,
                 PartState::Collected,
+                PartState::Lost,
             ]),
         }
     }
@@ -520,6 +527,7 @@ impl Generator {
         let phases = [
             Phase::Routing,
             Phase::Requesting,
+            Phase::Complete,
             Phase::Committed,
             Phase::Succeeded { receipt, fee: self.credits() },
             Phase::Failed(self.failure()),
@@ -542,6 +550,8 @@ impl Generator {
             },
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
+            PaymentFailure::NoCapacity { available: self.credits() },
+            PaymentFailure::NoAnswer { friend: key(self.byte(9)) },
         ];
         self.pick(&failures)
     }

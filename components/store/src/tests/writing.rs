@@ -220,7 +220,7 @@ fn what_ended_is_always_found() {
     while payments == 0 || invoices == 0 {
         for change in generator.batch(&State::default()) {
             if let Change::Payment(id, row) = &change
-                && row.phase.is_final()
+                && row.is_ended()
             {
                 payments += 1;
                 ended.push((id.to_string(), change));

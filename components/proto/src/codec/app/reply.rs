@@ -1,10 +1,13 @@
 //! What a node answers and tells.
 
+use super::invoice::{
+    INVOICE_REPORT_WORDS, invoice_page, invoice_report, set_invoice_page, set_invoice_report,
+};
 use crate::{
     Timestamp,
     app::{
-        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, InvoiceReport, InvoiceStatus,
-        NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
+        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, NodeToApp, PaymentFailure,
+        PaymentReport, PaymentStatus,
     },
     codec::{
         Decoded, count, credits, fixed,
@@ -12,24 +15,18 @@ use crate::{
         history,
         index::{multi_route_words, multi_routes, set_multi_route},
         key, mirror, parse,
-        payment::{invoice, receipt, set_invoice, set_receipt},
+        payment::{receipt, set_receipt},
         report::{mutation, mutation_words, report, report_words, set_mutation, set_report},
         session, set_credits, set_list,
     },
-    schema::app_capnp::{
-        self, app_event, app_reply, invoice_report, node_to_app, payment_failure, payment_report,
-    },
+    schema::app_capnp::{self, app_event, app_reply, node_to_app, payment_failure, payment_report},
     session::{Control, Packet},
 };
 
 mirror!(
     ErrorCode, app_capnp::ErrorCode, schema_code, error_code,
     PermissionDenied NotFound AlreadyExists Invalid Refused Busy NoConnection Stopping
-    LimitReached
-);
-mirror!(
-    InvoiceStatus, app_capnp::InvoiceStatus, schema_status, invoice_status,
-    Open Committed Collected Cancelled Expired
+    LimitReached NotYet
 );
 
 pub(super) fn words(message: &NodeToApp) -> usize {
@@ -41,6 +38,7 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Payment(_) | AppReply::Invoice(_) => 120,
             AppReply::History(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Pending(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
+            AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
             AppEvent::Report { report, .. } => report_words(report),
@@ -103,6 +101,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
         AppReply::History(page) => history::set_page(page, reply.init_history()),
         AppReply::Pending(page) => history::set_pending_page(page, reply.init_pending()),
+        AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
     }
 }
 
@@ -116,6 +115,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
         Which::History(page) => AppReply::History(history::page(page?)?),
         Which::Pending(page) => AppReply::Pending(history::pending_page(page?)?),
+        Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
     })
 }
 
@@ -159,6 +159,7 @@ fn set_payment(value: &PaymentReport, mut report: payment_report::Builder<'_>) {
     report.set_currency(value.currency.as_str());
     set_credits(value.amount, report.reborrow().init_amount());
     report.set_created_at(value.created_at.0);
+    report.set_parts(value.parts);
     let mut status = report.init_status();
     match &value.status {
         PaymentStatus::Routing => status.set_routing(()),
@@ -172,6 +173,7 @@ fn set_payment(value: &PaymentReport, mut report: payment_report::Builder<'_>) {
         PaymentStatus::Failed(failure) => set_failure(failure, status.init_failed()),
         PaymentStatus::Cancelled => status.set_cancelled(()),
         PaymentStatus::Unknown => status.set_unknown(()),
+        PaymentStatus::Complete => status.set_complete(()),
     }
 }
 
@@ -188,6 +190,7 @@ fn payment_of(report: payment_report::Reader<'_>) -> Decoded<PaymentReport> {
         Which::Failed(value) => PaymentStatus::Failed(failure(value?)?),
         Which::Cancelled(()) => PaymentStatus::Cancelled,
         Which::Unknown(()) => PaymentStatus::Unknown,
+        Which::Complete(()) => PaymentStatus::Complete,
     };
     Ok(PaymentReport {
         payment_id: fixed("paymentId", report.get_payment_id())?,
@@ -197,6 +200,7 @@ fn payment_of(report: payment_report::Reader<'_>) -> Decoded<PaymentReport> {
         amount: credits(report.get_amount()?),
         created_at: Timestamp(report.get_created_at()),
         status,
+        parts: report.get_parts(),
     })
 }
 
@@ -216,6 +220,10 @@ fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>
         }
         PaymentFailure::Deadline => failure.set_deadline(()),
         PaymentFailure::Expired => failure.set_expired(()),
+        PaymentFailure::NoCapacity { available } => {
+            set_credits(*available, failure.init_no_capacity());
+        }
+        PaymentFailure::NoAnswer { friend } => failure.set_no_answer(friend.as_bytes()),
     }
 }
 
@@ -236,17 +244,9 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
         }
         Which::Deadline(()) => PaymentFailure::Deadline,
         Which::Expired(()) => PaymentFailure::Expired,
-    })
-}
-
-fn set_invoice_report(value: &InvoiceReport, mut report: invoice_report::Builder<'_>) {
-    set_invoice(&value.invoice, report.reborrow().init_invoice());
-    report.set_status(schema_status(value.status));
-}
-
-fn invoice_report(report: invoice_report::Reader<'_>) -> Decoded<InvoiceReport> {
-    Ok(InvoiceReport {
-        invoice: invoice(report.get_invoice()?)?,
-        status: invoice_status(report.get_status())?,
+        Which::NoCapacity(available) => {
+            PaymentFailure::NoCapacity { available: credits(available?) }
+        }
+        Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
     })
 }

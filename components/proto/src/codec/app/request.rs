@@ -1,23 +1,21 @@
 //! What applications ask.
 
-use super::default_currency;
+use super::{
+    default_currency,
+    invoice::{create_of, invoices, set_create, set_invoices},
+};
 use crate::{
     Name, ServerAddress,
-    app::{
-        AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice, PayRequest,
-        PaymentTarget,
-    },
+    app::{AppRequest, AppRequestId, AppToNode, ConfigRequest, PayRequest, PaymentTarget},
     codec::{
         Decoded, balance, count, credits, edge_of, fixed, history, key, limit, list, parse,
-        payment::{invoice, set_invoice},
+        payment::{commit, invoice, set_commit, set_invoice},
         rate_of, server, session, set_balance, set_credits, set_edge, set_list, set_rate,
         set_server,
     },
     friend::MAX_RELAYS,
     index::MAX_EXCLUDED_EDGES,
-    schema::app_capnp::{
-        app_request, app_to_node, config_request, create_invoice, named_server, pay_request,
-    },
+    schema::app_capnp::{app_request, app_to_node, config_request, named_server, pay_request},
     session::{Control, Packet},
 };
 
@@ -35,6 +33,9 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::CreateInvoice(_)
         | AppRequest::CancelInvoice { .. }
         | AppRequest::InvoiceStatus { .. }
+        | AppRequest::CommitInvoice(_)
+        | AppRequest::CollectInvoice { .. }
+        | AppRequest::Invoices { .. }
         | AppRequest::History(_)
         | AppRequest::Pending(_) => 120,
     }
@@ -88,6 +89,13 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
         AppRequest::Pending(after) => {
             history::set_pending_after(after.as_ref(), request.init_pending());
         }
+        AppRequest::CommitInvoice(commit) => set_commit(commit, request.init_commit_invoice()),
+        AppRequest::CollectInvoice { invoice_id } => {
+            request.set_collect_invoice(invoice_id.as_bytes());
+        }
+        AppRequest::Invoices { status, after } => {
+            set_invoices(*status, *after, request.init_invoices());
+        }
     }
 }
 
@@ -116,6 +124,14 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
         }
         Which::History(query) => AppRequest::History(history::query(query?)?),
         Which::Pending(after) => AppRequest::Pending(history::pending_after(after?)?),
+        Which::CommitInvoice(value) => AppRequest::CommitInvoice(Box::new(commit(value?)?)),
+        Which::CollectInvoice(id) => {
+            AppRequest::CollectInvoice { invoice_id: fixed("collectInvoice", id)? }
+        }
+        Which::Invoices(group) => {
+            let (status, after) = invoices(group)?;
+            AppRequest::Invoices { status, after }
+        }
     })
 }
 
@@ -308,6 +324,7 @@ fn set_pay(value: &PayRequest, mut pay: pay_request::Builder<'_>) {
         Some(ms) => deadline.set_after_ms(ms),
     }
     pay.set_note(value.note.as_str());
+    pay.set_max_parts(value.max_parts.unwrap_or(0));
 }
 
 fn pay_of(pay: pay_request::Reader<'_>) -> Decoded<PayRequest> {
@@ -329,31 +346,6 @@ fn pay_of(pay: pay_request::Reader<'_>) -> Decoded<PayRequest> {
             deadline::Which::AfterMs(ms) => Some(ms),
         },
         note: parse("note", pay.get_note())?,
-    })
-}
-
-fn set_create(value: &CreateInvoice, mut create: create_invoice::Builder<'_>) {
-    if let Some(currency) = &value.currency {
-        create.set_currency(currency.as_str());
-    }
-    set_credits(value.amount, create.reborrow().init_amount());
-    create.set_description(value.description.as_str());
-    let mut expiry = create.init_expiry();
-    match value.expires_in_ms {
-        None => expiry.set_standard(()),
-        Some(ms) => expiry.set_after_ms(ms),
-    }
-}
-
-fn create_of(create: create_invoice::Reader<'_>) -> Decoded<CreateInvoice> {
-    use create_invoice::expiry::Which;
-    Ok(CreateInvoice {
-        currency: default_currency(create.has_currency(), create.get_currency())?,
-        amount: credits(create.get_amount()?),
-        description: parse("description", create.get_description())?,
-        expires_in_ms: match create.get_expiry().which()? {
-            Which::Standard(()) => None,
-            Which::AfterMs(ms) => Some(ms),
-        },
+        max_parts: Some(pay.get_max_parts()).filter(|parts| *parts != 0),
     })
 }

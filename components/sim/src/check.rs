@@ -1,0 +1,242 @@
+//! What must be true: always, after a restart, and when all has settled.
+
+use offset_crypto::PublicKey;
+use offset_funder::{Side, state::Phase};
+use offset_proto::{Credits, app::PaymentStatus, friend::FriendMessage};
+
+use crate::world::World;
+
+impl World {
+    /// What holds after every event.
+    pub(crate) fn check_always(&self) {
+        for node in &self.nodes {
+            if let Some(process) = &node.process {
+                process.funder.check_invariants();
+            }
+        }
+        for a in 0..self.nodes.len() {
+            for b in 0..a {
+                self.check_mirror(a, b);
+            }
+        }
+    }
+
+    /// M1: where both sides hold the same token, each line is the mirror image of the other's.
+    fn check_mirror(&self, a: usize, b: usize) {
+        let channel = |node: usize, other: usize| {
+            let process = self.nodes[node].process.as_ref()?;
+            process.funder.state().friends.get(&self.key(other))
+        };
+        let (Some(mine), Some(theirs)) = (channel(a, b), channel(b, a)) else { return };
+        for friend in [mine, theirs] {
+            let why = &friend.channel.inconsistent;
+            assert!(why.is_none(), "honest nodes {a} and {b} are inconsistent: {why:?}");
+        }
+        if mine.channel.token_id != theirs.channel.token_id {
+            return;
+        }
+        for (currency, line) in &mine.lines {
+            let other = theirs.lines.get(currency).and_then(|line| line.credit.as_ref());
+            match (line.credit.as_ref(), other) {
+                (None, None) => {}
+                (Some(x), Some(y)) => {
+                    let (x, y) = (x.numbers(), y.numbers());
+                    assert_eq!(x.balance, y.balance.mirrored(), "M1 between {a} and {b}");
+                    for side in Side::BOTH {
+                        assert_eq!(x.pending_debt[side], y.pending_debt[!side], "M1 pending");
+                    }
+                }
+                (Some(_), None) | (None, Some(_)) => {
+                    panic!("{currency} is active on one side only of {a} and {b}")
+                }
+            }
+        }
+    }
+
+    /// T3: never two different tokens for one counter.
+    pub(crate) fn remember_sent(
+        &mut self,
+        node: usize,
+        friend: PublicKey,
+        message: &FriendMessage,
+    ) {
+        if let FriendMessage::MoveToken(token) = message {
+            let key = (node, self.by_key[&friend], token.body.epoch, token.body.counter);
+            let id = token.id();
+            let before = self.sent.insert(key, id);
+            assert!(before.is_none_or(|before| before == id), "T3: two tokens for {key:?}");
+        }
+    }
+
+    /// T1: a process that starts remembers every token that ever left.
+    pub(crate) fn check_nothing_forgotten(&self, node: usize) {
+        for (key, friend) in &self.nodes[node].disk.state.friends {
+            let other = self.by_key[key];
+            let last = self.sent.range((node, other, 0, 0)..=(node, other, u64::MAX, u64::MAX));
+            if let Some(((_, _, epoch, counter), _)) = last.last() {
+                let known = (friend.channel.epoch, friend.channel.counter);
+                assert!((*epoch, *counter) <= known, "T1: node {node} forgot a token to {other}");
+            }
+        }
+    }
+
+    /// Lets everything come to its end.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..240 {
+            self.pass(1_000);
+            for node in 0..self.nodes.len() {
+                self.read_replies(node);
+            }
+            if self.is_settled() {
+                // What is under way between apps and index servers, too.
+                self.pass(2_000);
+                return;
+            }
+        }
+        panic!("does not settle: {}", self.unsettled().join("; "));
+    }
+
+    fn is_settled(&self) -> bool {
+        self.unsettled().is_empty()
+    }
+
+    /// What is not at its end.
+    fn unsettled(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (n, node) in self.nodes.iter().enumerate() {
+            let Some(process) = &node.process else {
+                found.push(format!("node {n} is down"));
+                continue;
+            };
+            let state = process.funder.state();
+            for (key, friend) in &state.friends {
+                let other = self.by_key[key];
+                if !process.sessions.contains_key(key) {
+                    found.push(format!("node {n} has no session with {other}"));
+                }
+                if !friend.queue.is_empty() {
+                    found.push(format!("node {n} has {} queued for {other}", friend.queue.len()));
+                }
+                for (currency, line) in &friend.lines {
+                    let credit = line.credit.as_ref();
+                    let pending = credit.map_or(0, |credit| {
+                        credit.pending(Side::Local).len() + credit.pending(Side::Remote).len()
+                    });
+                    if 0 < pending {
+                        found.push(format!("{pending} pending on {n} to {other} in {currency}"));
+                    }
+                }
+            }
+            for (id, row) in &state.payments {
+                if !row.phase.is_final() {
+                    found.push(format!("payment {id:?} of {n} is {:?}", row.phase));
+                }
+            }
+            for (id, order) in &node.app.orders {
+                if !order.is_final() {
+                    found.push(format!("app {n} has no last word of {id:?}"));
+                }
+            }
+            if !process.writing.is_empty() {
+                found.push(format!("node {n} is writing"));
+            }
+        }
+        found
+    }
+
+    /// The whole of what a node's friends owe it, less what it owes, in all currencies.
+    fn total(&self, node: usize, currency: usize) -> i128 {
+        let Some(process) = &self.nodes[node].process else { return 0 };
+        let friends = process.funder.state().friends.values();
+        let lines = friends.filter_map(|friend| friend.lines.get(&self.currency(currency)));
+        lines.filter_map(|line| Some(line.credit.as_ref()?.numbers().balance.get())).sum()
+    }
+
+    /// M2, M7, M10: every payment had its whole effect or none, mediators earned the fees, and
+    /// nobody anything else.
+    pub(crate) fn check_end(&self) {
+        self.check_always();
+        for currency in 0..self.options.currencies {
+            let name = self.currency(currency);
+            let mut expected = vec![0i128; self.nodes.len()];
+            let mut fees = 0;
+            for (n, node) in self.nodes.iter().enumerate() {
+                for (id, order) in &node.app.orders {
+                    let row = node.disk.payments.get(id).expect("the last word is on the disk");
+                    let told = order.status.as_ref().expect("the app was told");
+                    assert_eq!(row.phase.status(), *told, "M10: one outcome, for ever");
+                    if row.currency != name {
+                        continue;
+                    }
+                    if let (Phase::Succeeded { fee, receipt }, PaymentStatus::Succeeded { .. }) =
+                        (&row.phase, told)
+                    {
+                        assert_eq!(receipt.total_dest_payment, order.amount);
+                        let cap = order.request.max_fee.unwrap_or(Credits::LIMIT);
+                        assert!(*fee <= cap, "M10: a fee above the cap");
+                        let amount = i128::try_from(order.amount.0).expect("small amounts");
+                        let fee = i128::try_from(fee.0).expect("small fees");
+                        expected[n] -= amount + fee;
+                        expected[order.seller] += amount;
+                        fees += fee;
+                    } else {
+                        assert_ne!(*told, PaymentStatus::Unknown, "nobody lost anything here");
+                    }
+                }
+            }
+            let totals: Vec<_> = (0..self.nodes.len()).map(|n| self.total(n, currency)).collect();
+            assert_eq!(totals.iter().sum::<i128>(), 0, "M2: conservation in {name}");
+            for (n, (total, expected)) in totals.iter().zip(&expected).enumerate() {
+                let earned = total - expected;
+                assert!(0 <= earned, "M7: node {n} lost {} {name}", -earned);
+                fees -= earned;
+            }
+            assert_eq!(fees, 0, "what buyers paid is what mediators earned");
+        }
+    }
+
+    /// T5: over every line, in each direction, a payment passes.
+    pub(crate) fn check_lines_work(&mut self) {
+        for node in 0..self.nodes.len() {
+            let friends: Vec<_> = self.nodes[node].disk.state.friends.keys().copied().collect();
+            for key in friends {
+                for currency in 0..self.options.currencies {
+                    self.check_line_works(node, self.by_key[&key], currency);
+                }
+            }
+        }
+    }
+
+    fn check_line_works(&mut self, node: usize, other: usize, currency: usize) {
+        let line = |world: &Self| {
+            let state = world.nodes[node].process.as_ref()?.funder.state();
+            let line =
+                state.friends.get(&world.key(other))?.lines.get(&world.currency(currency))?;
+            line.credit.as_ref().map(|credit| *credit.numbers())
+        };
+        let room = line(self).map(|numbers| numbers.room(Side::Local)).unwrap_or_default();
+        if room == Credits::ZERO {
+            return;
+        }
+        let id = self.send_funds(node, other, currency, room.min(Credits(1 << 60)));
+        self.nodes[node].app.orders.get_mut(&id).expect("just ordered").request.max_fee = None;
+        for _ in 0..60 {
+            self.pass(500);
+            if self.nodes[node].app.orders.get(&id).is_some_and(super::app::Order::is_final) {
+                break;
+            }
+        }
+        let status = self.nodes[node].app.orders.get(&id).and_then(|order| order.status.clone());
+        let paid = matches!(status, Some(PaymentStatus::Succeeded { .. }));
+        assert!(paid, "T5: {node} cannot pay {other}: {status:?}");
+    }
+
+    /// How many payments were ordered, and how many paid.
+    pub(crate) fn count_payments(&self) -> (usize, usize) {
+        let orders = || self.nodes.iter().flat_map(|node| node.app.orders.values());
+        let paid = orders()
+            .filter(|order| matches!(order.status, Some(PaymentStatus::Succeeded { .. })))
+            .count();
+        (orders().count(), paid)
+    }
+}

@@ -1,0 +1,25 @@
+//! A short run of the simulator; the long one is `cargo run --profile sim -p offset-sim -- --seeds N`.
+#![allow(clippy::print_stdout, reason = "a test that fails says how to repeat it")]
+
+/// `OFFSET_SIM_SEED=7` runs just that seed, `OFFSET_SIM_SEEDS=500` so many.
+#[test]
+fn networks_survive_the_storm() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let (first, count) = match number("OFFSET_SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (1, number("OFFSET_SIM_SEEDS").unwrap_or(40)),
+    };
+    let mut paid = 0;
+    for seed in first..first + count {
+        println!("repeat with OFFSET_SIM_SEED={seed}");
+        paid += offset_sim::run(seed).paid;
+    }
+    assert!(0 < paid, "a simulation in which nobody pays shows nothing");
+}
+
+#[test]
+fn a_run_can_be_repeated_to_the_byte() {
+    for seed in [3, 4] {
+        assert_eq!(offset_sim::run(seed), offset_sim::run(seed));
+    }
+}
