@@ -13,8 +13,8 @@ use crate::{
     credit::Ends,
     side::Side,
     state::{
-        Channel, Friend, FriendInfo, IndexServer, InvoiceRow, Line, LineRow, PaymentRow, Pending,
-        QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
+        Channel, Friend, FriendInfo, IndexServer, InvoiceRow, JournalRow, Line, LineRow,
+        PaymentRow, Pending, QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
     },
 };
 
@@ -45,6 +45,10 @@ pub enum Change {
     Set(SetKey, Option<SetRow>),
     /// A payment. One that has ended is kept by the store but no longer part of the state.
     Payment(PaymentId, PaymentRow),
+    /// A new entry of the journal.
+    Journal(u64, JournalRow),
+    /// The entries of the journal up to this number are forgotten.
+    ForgetJournal(u64),
     /// What an application spent in an hour; `None`: forgotten.
     Spent(SpentKey, Option<Credits>),
     /// Something can be paid no more; see [`State::settled`].
@@ -111,6 +115,10 @@ impl State {
             Change::Payment(id, row) => {
                 put(&mut self.payments, id, Some(row).filter(|row| !row.is_ended()));
             }
+            Change::Journal(number, row) => {
+                self.journal.insert(*number, *row);
+            }
+            Change::ForgetJournal(up_to) => self.journal.retain(|number, _| *up_to < *number),
             Change::Spent(key, amount) => put(&mut self.spent, key, amount.as_ref()),
             Change::Settled(id) => {
                 self.settled.insert(*id);

@@ -6,6 +6,7 @@ use offset_proto::{
     Balance, Credits, Currency, Name, Rate, ServerAddress,
     app::{AppError, ConfigRequest, ErrorCode},
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
+    report::{MAX_DECIMALS, MAX_DECIMALS_ENTRIES},
 };
 
 use crate::{
@@ -87,6 +88,9 @@ impl Funder {
                 }
                 Ok(())
             }
+            ConfigRequest::SetDecimals { currency, decimals } => {
+                self.set_decimals(currency, decimals)
+            }
             ConfigRequest::SetSpontaneous { accept } => {
                 if self.state.settings.accepts_spontaneous != accept {
                     self.state.settings.accepts_spontaneous = accept;
@@ -102,6 +106,29 @@ impl Funder {
                 Ok(())
             }
         }
+    }
+
+    fn set_decimals(&mut self, currency: Option<Currency>, decimals: u8) -> Result<(), AppError> {
+        let currency = self.currency_or_default(currency);
+        let all = &mut self.state.settings.decimals;
+        if MAX_DECIMALS < decimals {
+            let message = format!("an amount has at most {MAX_DECIMALS} digits behind its point");
+            return Err(app_error(ErrorCode::Invalid, &message));
+        }
+        if all.get(&currency).copied().unwrap_or(0) == decimals {
+            return Ok(());
+        }
+        if decimals == 0 {
+            all.remove(&currency);
+        } else if all.len() < MAX_DECIMALS_ENTRIES || all.contains_key(&currency) {
+            all.insert(currency.clone(), decimals);
+        } else {
+            let message = "too many currencies have digits behind the point: set others to 0";
+            return Err(app_error(ErrorCode::Refused, message));
+        }
+        self.dirty.mark(Key::Settings);
+        self.dirty.decimals.insert(currency);
+        Ok(())
     }
 
     fn currency_or_default(&self, currency: Option<Currency>) -> Currency {

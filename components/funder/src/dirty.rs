@@ -29,6 +29,8 @@ pub(crate) enum Key {
     Invoice(InvoiceId),
     Set(SetKey),
     Payment(PaymentId),
+    Journal(u64),
+    ForgetJournal(u64),
     Spent(SpentKey),
     Settled(HashResult),
 }
@@ -47,6 +49,7 @@ pub(crate) struct Dirty {
     pub(crate) own_relays: bool,
     pub(crate) index_servers: bool,
     pub(crate) settings: bool,
+    pub(crate) decimals: BTreeSet<Currency>,
 }
 
 impl Dirty {
@@ -70,6 +73,8 @@ impl Dirty {
             | Key::Invoice(_)
             | Key::Set(_)
             | Key::Payment(_)
+            | Key::Journal(_)
+            | Key::ForgetJournal(_)
             | Key::Spent(_)
             | Key::Settled(_) => {}
         }
@@ -140,6 +145,8 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
         Key::Invoice(id) => Change::Invoice(id, state.invoices.get(&id)?.clone()),
         Key::Set(key) => Change::Set(key, state.sets.get(&key).cloned()),
         Key::Payment(id) => Change::Payment(id, state.payments.get(&id)?.clone()),
+        Key::Journal(number) => Change::Journal(number, *state.journal.get(&number)?),
+        Key::ForgetJournal(up_to) => Change::ForgetJournal(up_to),
         Key::Spent(key) => {
             let amount = state.spent.get(&key).copied();
             Change::Spent(key, amount)

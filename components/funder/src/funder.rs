@@ -226,6 +226,11 @@ impl Funder {
             Command::Pending(after) => {
                 Some(Ok(AppReply::Pending(self.pending_page(now, after.as_ref()))))
             }
+            Command::ReportPage { friends_after, friends_at_most } => {
+                let report = self.report_page(friends_after, friends_at_most);
+                Some(Ok(AppReply::Report(Box::new(report))))
+            }
+            Command::Events { after, ended } => Some(self.events_after(after, &ended)),
             Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
                 self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
@@ -332,6 +337,7 @@ impl Funder {
         }
         self.stepped();
         self.notify();
+        self.forget_old_entries();
         self.number = BatchNumber(self.number.0 + 1);
         let mut changes = self.dirty.take_changes(&self.state, self.next_queued);
         changes.extend(self.books.take());

@@ -33,6 +33,8 @@ pub struct State {
     pub sets: BTreeMap<SetKey, SetRow>,
     /// Our own payments that have not ended.
     pub payments: BTreeMap<PaymentId, PaymentRow>,
+    /// The newest entries of the journal, by number.
+    pub journal: BTreeMap<u64, JournalRow>,
     /// What apps spent lately, by hour; what is under way is in [`State::payments`].
     pub spent: BTreeMap<SpentKey, Credits>,
     /// What can be paid no more: what was collected here, see [`settled_id`], and our own
@@ -52,6 +54,9 @@ pub struct Settings {
     pub accepts_spontaneous: bool,
     /// For how many days the books keep their entries; `None`: for ever.
     pub retention_days: Option<u32>,
+    /// With how many digits behind the point people see amounts; currencies that are not named are
+    /// seen as they are.
+    pub decimals: BTreeMap<Currency, u8>,
 }
 
 impl Default for Settings {
@@ -60,6 +65,7 @@ impl Default for Settings {
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
             retention_days: None,
+            decimals: BTreeMap::new(),
         }
     }
 }
@@ -347,6 +353,15 @@ pub struct SetRow {
     pub accepted: bool,
     /// Whether an accepted set waits for its seller, who may still give it back as a whole.
     pub held: bool,
+}
+
+/// What an entry of the journal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JournalRow {
+    /// A payment of our own moved on.
+    Payment(PaymentId),
+    /// A registered invoice of our own moved on.
+    Invoice(InvoiceId),
 }
 
 /// Names what an application spent in one hour in one currency.

@@ -208,7 +208,7 @@ macro_rules! json_columns {
 }
 
 json_columns! {
-    Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge>
+    Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge> Vec<(Currency, u64)>
     Vec<Attempt> Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
     Box<Inconsistent> Box<Agreement>
 }

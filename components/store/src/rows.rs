@@ -10,8 +10,8 @@ use offset_funder::{
     Side, Sided,
     credit::Numbers,
     state::{
-        Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, PaymentRow, Pending, Phase,
-        QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
+        Channel, FriendInfo, IndexServer, InvoiceRow, JournalRow, LineRow, PaymentRow, Pending,
+        Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
@@ -19,8 +19,9 @@ use offset_proto::{
     app::PaymentFailure,
     friend::{Request, Response},
     payment::{Invoice, Receipt},
+    report::MAX_DECIMALS,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     column::{Reading, Values},
@@ -47,6 +48,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&invoice::TABLE, |row| invoice::read(row).map(drop)),
     (&set::TABLE, |row| set::read(row).map(drop)),
     (&payment::TABLE, |row| payment::read(row).map(drop)),
+    (&journal::TABLE, |row| journal::read(row).map(drop)),
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
     (&history::TABLE, |row| history::read(row).map(drop)),
@@ -88,25 +90,33 @@ pub(crate) mod settings {
     pub(crate) static TABLE: Table = Table::new(
         "settings",
         1,
-        &["one", "default_currency", "accepts_spontaneous", "retention_days"],
+        &["one", "default_currency", "accepts_spontaneous", "retention_days", "decimals"],
     );
 
     pub(crate) fn write(row: &Settings) -> Values {
-        let Settings { default_currency, accepts_spontaneous, retention_days } = row;
+        let Settings { default_currency, accepts_spontaneous, retention_days, decimals } = row;
+        let decimals: Vec<(Currency, u64)> = decimals
+            .iter()
+            .map(|(currency, digits)| (currency.clone(), (*digits).into()))
+            .collect();
         Values::default()
             .put(&1u32)
             .put(default_currency)
             .put(accepts_spontaneous)
             .put(retention_days)
+            .put(&decimals)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<Settings> {
         row.take::<u32>()?;
-        Ok(Settings {
-            default_currency: row.take()?,
-            accepts_spontaneous: row.take()?,
-            retention_days: row.take()?,
-        })
+        let (default_currency, accepts_spontaneous) = (row.take()?, row.take()?);
+        let retention_days = row.take()?;
+        let mut decimals = BTreeMap::new();
+        for (currency, digits) in row.take::<Vec<(Currency, u64)>>()? {
+            let digits = u8::try_from(digits).ok().filter(|digits| *digits <= MAX_DECIMALS);
+            decimals.insert(currency, digits.ok_or("more than 18 digits behind the point")?);
+        }
+        Ok(Settings { default_currency, accepts_spontaneous, retention_days, decimals })
     }
 }
 
@@ -729,6 +739,33 @@ pub(crate) mod payment {
             ("unknown", None, None, None) => Phase::Unknown,
             _ => return Err(format!("its phase \"{word}\" does not fit its receipt or failure")),
         })
+    }
+}
+
+pub(crate) mod journal {
+    use super::*;
+
+    pub(crate) static TABLE: Table =
+        Table::new("journal", 1, &["number", "payment_id", "invoice_id"]);
+
+    pub(crate) fn write(number: u64, row: &JournalRow) -> Values {
+        let (payment, invoice) = match row {
+            JournalRow::Payment(id) => (Some(id), None),
+            JournalRow::Invoice(id) => (None, Some(id)),
+        };
+        Values::default().put(&number).put_option(payment).put_option(invoice)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(u64, JournalRow)> {
+        let number = row.take()?;
+        let about = (row.take::<Option<PaymentId>>()?, row.take::<Option<InvoiceId>>()?);
+        match about {
+            (Some(id), None) => Ok((number, JournalRow::Payment(id))),
+            (None, Some(id)) => Ok((number, JournalRow::Invoice(id))),
+            (Some(_), Some(_)) | (None, None) => {
+                Err("it is about neither one payment nor one invoice".to_owned())
+            }
+        }
     }
 }
 

@@ -25,6 +25,7 @@ CREATE TABLE settings (
     default_currency TEXT NOT NULL,
     accepts_spontaneous INTEGER NOT NULL,
     retention_days INTEGER,
+    decimals TEXT NOT NULL,
     row_check TEXT NOT NULL
 ) STRICT;
 
@@ -196,6 +197,14 @@ CREATE TABLE payments (
 ) STRICT;
 CREATE INDEX payments_not_ended ON payments (payment_id)
     WHERE ended = 0;
+
+-- The newest entries of the journal; each is about a payment or an invoice.
+CREATE TABLE journal (
+    number INTEGER PRIMARY KEY,
+    payment_id TEXT,
+    invoice_id TEXT,
+    row_check TEXT NOT NULL
+) STRICT;
 
 -- What each app spent lately, by the hour in which its payments were ordered.
 CREATE TABLE spent (

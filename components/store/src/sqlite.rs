@@ -215,6 +215,9 @@ impl SqliteStore {
             state.payments.insert(id, row);
             Ok(())
         })?;
+        each(db, &rows::journal::TABLE, rows::journal::read, |(number, row)| {
+            self.apply(state, &Change::Journal(number, row))
+        })?;
         each(db, &rows::spent::TABLE, rows::spent::read, |(key, amount)| {
             self.apply(state, &Change::Spent(key, Some(amount)))
         })?;
@@ -338,6 +341,12 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         Change::Set(key, Some(row)) => rows::set::TABLE.put(db, rows::set::write(key, row)),
         Change::Set(key, None) => rows::set::TABLE.delete(db, rows::set::key(key)),
         Change::Payment(id, row) => rows::payment::TABLE.put(db, rows::payment::write(id, row)),
+        Change::Journal(number, row) => {
+            rows::journal::TABLE.put(db, rows::journal::write(*number, row))
+        }
+        Change::ForgetJournal(up_to) => {
+            rows::journal::TABLE.delete_up_to(db, Values::default().put(up_to))
+        }
         Change::Spent(key, Some(amount)) => {
             rows::spent::TABLE.put(db, rows::spent::write(key, amount))
         }

@@ -99,6 +99,7 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.invoices.iter().map(|(id, row)| Change::Invoice(*id, row.clone())));
     rows.extend(state.sets.iter().map(|(key, row)| Change::Set(*key, Some(row.clone()))));
     rows.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
+    rows.extend(state.journal.iter().map(|(number, row)| Change::Journal(*number, *row)));
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));

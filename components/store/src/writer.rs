@@ -337,6 +337,8 @@ fn is_end(change: &Change) -> bool {
         | Change::Pending(..)
         | Change::Queued(..)
         | Change::Set(..)
+        | Change::Journal(..)
+        | Change::ForgetJournal(_)
         | Change::Spent(..)
         | Change::Settled(_)
         | Change::Entry(_) => false,

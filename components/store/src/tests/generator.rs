@@ -11,8 +11,8 @@ use offset_funder::{
     credit::Numbers,
     state::{
         Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoicePhase,
-        InvoiceRow, LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey,
-        SetRow, Settings, SpentKey, Stage, State,
+        InvoiceRow, JournalRow, LineRow, Link, Part, PartState, PaymentRow, Pending, Phase,
+        QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -58,6 +58,14 @@ impl Generator {
                 let id = PaymentId::from_bytes([self.byte(4); 16]);
                 changes.push(Change::Payment(id, self.payment()));
             }
+            7 if self.coin() => changes.push(match self.below(4) {
+                0 => Change::ForgetJournal(self.below(20)),
+                1 => Change::Journal(
+                    self.below(20),
+                    JournalRow::Payment(PaymentId::from_bytes([self.byte(9); 16])),
+                ),
+                _ => Change::Journal(self.below(20), JournalRow::Invoice(self.fixed().into())),
+            }),
             7 if self.coin() => {
                 let hour = self.below(4);
                 let key = SpentKey { app: key(self.byte(3)), currency: self.currency(), hour };
@@ -209,6 +217,7 @@ impl Generator {
             default_currency: self.currency(),
             accepts_spontaneous: self.coin(),
             retention_days: self.maybe(|some| some.pick(&[1, u32::MAX])),
+            decimals: self.list(|some| (some.currency(), 1 + some.byte(18))).into_iter().collect(),
         })
     }
 

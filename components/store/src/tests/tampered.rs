@@ -33,6 +33,7 @@ fn filled(path: &Path) {
             && !state.invoices.is_empty()
             && !state.sets.is_empty()
             && !state.payments.is_empty()
+            && !state.journal.is_empty()
             && !state.spent.is_empty()
             && !state.settled.is_empty()
             && 0 < state.last_entry
@@ -114,6 +115,7 @@ fn every_changed_row_is_found() {
         ("invoices", "created_at", "77"),
         ("sets", "since", "77"),
         ("payments", "deadline", "77"),
+        ("journal", "number", "number + 77"),
         ("spent", "hour", "hour + 77"),
         ("history", "time", "77"),
         ("settled", "row_check", "'AAAAAAAAAAAAAAAA'"),

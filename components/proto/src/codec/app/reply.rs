@@ -6,20 +6,26 @@ use super::invoice::{
 use crate::{
     Timestamp,
     app::{
-        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, NodeToApp, PaymentFailure,
-        PaymentReport, PaymentStatus,
+        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, JournalEntry,
+        JournalEvent, MAX_EVENTS, NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
     },
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
         history,
         index::{multi_route_words, multi_routes, set_multi_route},
-        key, mirror, parse,
+        key, list, mirror, parse,
         payment::{receipt, set_receipt},
-        report::{mutation, mutation_words, report, report_words, set_mutation, set_report},
+        report::{
+            friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
+            set_mutation, set_report,
+        },
         session, set_credits, set_list,
     },
-    schema::app_capnp::{self, app_event, app_reply, node_to_app, payment_failure, payment_report},
+    report::MAX_FRIENDS,
+    schema::app_capnp::{
+        self, app_event, app_reply, journal_event, node_to_app, payment_failure, payment_report,
+    },
     session::{Control, Packet},
 };
 
@@ -38,12 +44,14 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Payment(_) | AppReply::Invoice(_) => 120,
             AppReply::History(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Pending(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
+            AppReply::Events(page) => 8 + 120 * page.events.len(),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
             AppEvent::Report { report, .. } => report_words(report),
             AppEvent::Mutation { mutation, .. } => mutation_words(mutation),
-            AppEvent::Payment(_) | AppEvent::Invoice(_) => 120,
+            AppEvent::Friends { friends, .. } => friends_words(friends),
+            AppEvent::Journal(_) => 120,
         },
         NodeToApp::Response { result: Err(_), .. } => 40,
     }
@@ -101,6 +109,13 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
         AppReply::History(page) => history::set_page(page, reply.init_history()),
         AppReply::Pending(page) => history::set_pending_page(page, reply.init_pending()),
+        AppReply::Events(page) => {
+            let mut events = reply.init_events();
+            let list = events.reborrow().init_events(count(page.events.len()));
+            set_list(list, &page.events, set_journal_event);
+            events.set_up_to(page.up_to);
+            events.set_last(page.last);
+        }
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
     }
 }
@@ -115,6 +130,11 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
         Which::History(page) => AppReply::History(history::page(page?)?),
         Which::Pending(page) => AppReply::Pending(history::pending_page(page?)?),
+        Which::Events(events) => AppReply::Events(EventPage {
+            events: list("events", events.get_events()?, MAX_EVENTS, journal_event)?,
+            up_to: events.get_up_to(),
+            last: events.get_last(),
+        }),
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
     })
 }
@@ -131,9 +151,31 @@ fn set_event(value: &AppEvent, event: app_event::Builder<'_>) {
             group.set_sequence(*sequence);
             set_mutation(mutation, group.init_mutation());
         }
-        AppEvent::Payment(payment) => set_payment(payment, event.init_payment()),
-        AppEvent::Invoice(invoice) => set_invoice_report(invoice, event.init_invoice()),
+        AppEvent::Friends { friends, more } => {
+            let mut group = event.init_friends();
+            let list = group.reborrow().init_friends(count(friends.len()));
+            set_list(list, friends, set_friend);
+            group.set_more(*more);
+        }
+        AppEvent::Journal(entry) => set_journal_event(entry, event.init_journal()),
     }
+}
+
+fn set_journal_event(value: &JournalEvent, mut event: journal_event::Builder<'_>) {
+    event.set_number(value.number);
+    match &value.entry {
+        JournalEntry::Payment(payment) => set_payment(payment, event.init_payment()),
+        JournalEntry::Invoice(invoice) => set_invoice_report(invoice, event.init_invoice()),
+    }
+}
+
+fn journal_event(event: journal_event::Reader<'_>) -> Decoded<JournalEvent> {
+    use journal_event::Which;
+    let entry = match event.which()? {
+        Which::Payment(payment) => JournalEntry::Payment(Box::new(payment_of(payment?)?)),
+        Which::Invoice(invoice) => JournalEntry::Invoice(Box::new(invoice_report(invoice?)?)),
+    };
+    Ok(JournalEvent { number: event.get_number(), entry })
 }
 
 fn event(event: app_event::Reader<'_>) -> Decoded<AppEvent> {
@@ -147,8 +189,11 @@ fn event(event: app_event::Reader<'_>) -> Decoded<AppEvent> {
             sequence: group.get_sequence(),
             mutation: Box::new(mutation(group.get_mutation()?)?),
         },
-        Which::Payment(payment) => AppEvent::Payment(Box::new(payment_of(payment?)?)),
-        Which::Invoice(invoice) => AppEvent::Invoice(Box::new(invoice_report(invoice?)?)),
+        Which::Friends(group) => AppEvent::Friends {
+            friends: list("friends", group.get_friends()?, MAX_FRIENDS, friend_of)?,
+            more: group.get_more(),
+        },
+        Which::Journal(event) => AppEvent::Journal(journal_event(event?)?),
     })
 }
 

@@ -1,26 +1,26 @@
 //! What applications ask.
 
-use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PlainLock, RequestId, Signature};
+use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PlainLock, Signature};
 use offset_proto::{
     Credits, Rate, Timestamp,
     app::{
         AppRequest, ConfigRequest, CreateInvoice, Hold, InvoiceCursor, InvoiceStatus, PayRequest,
         PaymentTarget,
     },
-    history::{HistoryQuery, PendingKey},
     index::Edge,
     payment::{Commit, Invoice},
 };
 
-use super::{balance, currency, key, large, one_of_each, server, text};
+use super::{balance, currency, history, key, large, one_of_each, server, text};
 
 /// Every request, configuration aside, which is one sample here and many in [`configs`].
 pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
     let payment_id = PaymentId::from_bytes([0x21; 16]);
     let invoice_id = InvoiceId::from_bytes([0x22; 32]);
     one_of_each!(AppRequest {
-        "report": AppRequest::Report => AppRequest::Report,
+        "report": AppRequest::Report { .. } => AppRequest::Report { friends_after: Some(key(2)), friends_at_most: 50 },
         "subscribe": AppRequest::Subscribe => AppRequest::Subscribe,
+        "events": AppRequest::Events { .. } => AppRequest::Events { after: 41 },
         "config": AppRequest::Config(_) => AppRequest::Config(ConfigRequest::SetSpontaneous { accept: true }),
         "routes": AppRequest::Routes { .. } => AppRequest::Routes {
             currency: Some(currency()),
@@ -46,21 +46,8 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
             status: Some(InvoiceStatus::Committed),
             after: Some(InvoiceCursor { created_at: Timestamp(1_700_000_000_000), invoice_id }),
         },
-        "history": AppRequest::History(_) => AppRequest::History(HistoryQuery {
-            since: Timestamp(1_700_000_000_000),
-            until: Timestamp(1_700_086_400_000),
-            friend: Some("bob".parse().unwrap()),
-            currency: Some(currency()),
-            only_fees: true,
-            newest_first: true,
-            after: 7,
-        }),
-        "pending": AppRequest::Pending(_) => AppRequest::Pending(Some(PendingKey {
-            friend: key(2),
-            currency: currency(),
-            sent_by_us: true,
-            request_id: RequestId::from_bytes([0x24; 16]),
-        })),
+        "history": AppRequest::History(_) => AppRequest::History(history::query()),
+        "pending": AppRequest::Pending(_) => AppRequest::Pending(Some(history::pending_key())),
     })
 }
 
@@ -120,12 +107,13 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
             rate: Rate { ppm: 5_000, add: 1 },
         },
         "setDefaultCurrency": C::SetDefaultCurrency { .. } => C::SetDefaultCurrency { currency: currency() },
-        "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
         "setRetention": C::SetRetention { .. } => C::SetRetention { days: Some(365) },
         "resetFriend": C::ResetFriend { .. } => C::ResetFriend {
             friend: friend(),
-            reset_token: [0x23; 32].into(),
+            reset_token: HashResult::from_bytes([0x24; 32]),
         },
+        "setDecimals": C::SetDecimals { .. } => C::SetDecimals { currency: Some(currency()), decimals: 2 },
+        "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
     })
 }
 
