@@ -141,7 +141,20 @@ struct ConfigRequest {
       friend @34 :Text;
       resetToken @35 :Data;                    # of the terms that the user was shown
     }
-    setRetention @36 :UInt32;                  # for how many days the books keep entries; 0: for ever
+    removeFriend :group {
+      # Ends a friendship: refused while anybody owes, waits while anything is pending.
+      friend @36 :Text;
+      forfeit @37 :Bool;                       # at once, whatever is owed or pending
+    }
+    recoverFriend :group {
+      # Installs the state that the friend proves (see FriendReport.recovery).
+      friend @38 :Text;
+      token @39 :Data;                        # the token of the state that the owner looked at
+    }
+    endRecovery @40 :Bool;
+    # The node waits for nobody any more. Requests that may have been paid while nobody can say so
+    # are cancelled if this is true; if there are such and it is false, it is refused.
+    setRetention @41 :UInt32;                  # for how many days the books keep entries; 0: for ever
   }
 }
 

@@ -9,7 +9,12 @@ use offset_proto::{
     file::{FriendFile, IndexTicket, RelayTicket},
 };
 
-use super::{CurrencyChoice, FriendName, Session, friends::PPM_PER_PERCENT, repair::ResetFriend};
+use super::{
+    CurrencyChoice, FriendName, Session,
+    friends::PPM_PER_PERCENT,
+    recover::{EndRecovery, RecoverFriend},
+    repair::{RemoveFriend, ResetFriend},
+};
 use crate::manners::{
     Answer,
     amount::{Amount, SignedAmount},
@@ -24,6 +29,10 @@ pub(super) enum Config {
     Change(Change),
     /// Accept a friend's terms to begin a channel again that is inconsistent.
     ResetFriend(ResetFriend),
+    /// End a friendship.
+    RemoveFriend(RemoveFriend),
+    /// Accept the state that a friend proves with this node's own signature.
+    RecoverFriend(RecoverFriend),
 }
 
 /// Commands that only ask the node for a change. Asking for what is already so changes nothing and
@@ -75,6 +84,8 @@ pub(super) enum Change {
     /// is dropped, and each line's balance is carried forward. Payments, invoices and receipts are
     /// not touched.
     SetRetention(SetRetention),
+    /// Wait for nobody any more after a recovery.
+    EndRecovery(EndRecovery),
 }
 
 #[derive(Debug, Args)]
@@ -259,6 +270,8 @@ impl Config {
                 Ok(Answer::silent())
             }
             Self::ResetFriend(command) => command.run(session).await,
+            Self::RemoveFriend(command) => command.run(session).await,
+            Self::RecoverFriend(command) => command.run(session).await,
         }
     }
 }
@@ -328,6 +341,7 @@ impl Change {
             Self::SetDecimals(SetDecimals { currency, decimals: digits }) => {
                 ConfigRequest::SetDecimals { currency: currency.currency, decimals: digits }
             }
+            Self::EndRecovery(command) => command.into_request(),
             Self::SetSpontaneous(SetSpontaneous { accept }) => {
                 ConfigRequest::SetSpontaneous { accept: matches!(accept, OnOff::On) }
             }
@@ -389,7 +403,9 @@ Examples:
   stctrl config enable-friend -n bob
   stctrl config set-friend-max-debt -n bob -m 200
   stctrl config open-friend -n bob
-  stctrl config set-friend-rate -n bob --percent 0.5 --add 1";
+  stctrl config set-friend-rate -n bob --percent 0.5 --add 1
+  stctrl config remove-friend -n bob
+  stctrl config reset-friend -n charli";
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use offset_proto::{
 };
 use serde_json::{Value, json};
 
-use super::repair;
+use super::{recover, repair};
 use crate::manners::{
     Answer, amount,
     table::{self, Header},
@@ -54,12 +54,16 @@ pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
             }
         }
         FriendStanding::Removing => text.push_str(
-            "\nremoving: the friend goes once nothing is pending and nobody owes anything",
+            "\nremoving: the friend goes once it is connected and nothing is pending; enable-friend \
+             takes that back",
         ),
         FriendStanding::RemovedByFriend => text.push_str(
             "\nremoved by the friend: nothing new passes; `stctrl config remove-friend` ends it \
              here, too",
         ),
+    }
+    for line in recover::lines(friend) {
+        let _ = write!(text, "\n{line}");
     }
     if !friend.last_error.as_str().is_empty() {
         let _ = write!(text, "\nlast error: {}", friend.last_error);
@@ -92,6 +96,7 @@ pub fn to_json(friend: &FriendReport) -> Value {
             FriendStanding::RemovedByFriend => "removed_by_friend",
         },
         "inconsistent": friend.standing.inconsistent().map(repair::to_json),
+        "recovery": recover::to_json(&friend.recovery),
         "last_error": friend.last_error.as_str(),
         "relays": friend.relays.iter().map(server_json).collect::<Vec<_>>(),
         "currencies": friend.currencies.iter().map(currency_json).collect::<Vec<_>>(),
@@ -204,7 +209,7 @@ fn rate_text(rate: Rate) -> String {
 /// Parts per million in one percent.
 pub(crate) const PPM_PER_PERCENT: u32 = 10_000;
 
-fn currency_json(report: &CurrencyReport) -> Value {
+pub(super) fn currency_json(report: &CurrencyReport) -> Value {
     let mut value = json!({
         "currency": report.currency.as_str(),
         "rate": { "ppm": report.rate.ppm, "add": report.rate.add.to_string() },
@@ -274,6 +279,7 @@ mod tests {
             enabled: true,
             online: true,
             standing: FriendStanding::Consistent,
+            recovery: Default::default(),
             last_error: "".parse().unwrap(),
             currencies,
         }

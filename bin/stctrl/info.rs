@@ -193,7 +193,7 @@ mod tests {
     use offset_proto::{
         Rate,
         friend::Proposal,
-        report::{CurrencyReport, FriendStanding, LineReport},
+        report::{CurrencyReport, FriendRecovery, FriendStanding, LineReport},
     };
 
     use super::*;
@@ -213,6 +213,7 @@ mod tests {
             enabled: true,
             online: true,
             standing: FriendStanding::Consistent,
+            recovery: FriendRecovery::None,
             last_error: "".parse().unwrap(),
             currencies,
         };
@@ -220,6 +221,7 @@ mod tests {
             public_key,
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            recovering: false,
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: friends.into_iter().enumerate().map(friend).collect(),

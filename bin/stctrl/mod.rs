@@ -6,6 +6,7 @@ pub mod funds;
 mod history;
 pub mod info;
 mod pending;
+mod recover;
 mod repair;
 pub mod seller;
 pub mod servers;

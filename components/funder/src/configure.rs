@@ -3,7 +3,7 @@
 
 use offset_crypto::PublicKey;
 use offset_proto::{
-    Balance, Credits, Currency, Name, Rate, ServerAddress,
+    Balance, Credits, Currency, Name, Rate, ServerAddress, Timestamp,
     app::{AppError, ConfigRequest, ErrorCode},
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
     report::{MAX_DECIMALS, MAX_DECIMALS_ENTRIES},
@@ -23,7 +23,7 @@ use crate::{
 type Outcome = Result<(), AppError>;
 
 impl Funder {
-    pub(crate) fn configure(&mut self, request: ConfigRequest) -> Outcome {
+    pub(crate) fn configure(&mut self, now: Timestamp, request: ConfigRequest) -> Outcome {
         match request {
             ConfigRequest::AddRelay { name, relay } => self.add_relay(name, relay),
             ConfigRequest::RemoveRelay { name } => {
@@ -56,7 +56,7 @@ impl Funder {
                 self.set_friend_name(&friend, new_name)
             }
             ConfigRequest::SetFriendEnabled { friend, enabled } => {
-                self.set_friend_enabled(&friend, enabled)
+                self.set_friend_enabled(now, &friend, enabled)
             }
             ConfigRequest::AddCurrency { friend, currency, opening_balance } => {
                 let key = self.named(&friend)?;
@@ -81,6 +81,9 @@ impl Funder {
             ConfigRequest::ResetFriend { friend, reset_token } => {
                 self.reset_friend(&friend, reset_token)
             }
+            ConfigRequest::RemoveFriend { friend, forfeit } => {
+                self.remove_friend(now, &friend, forfeit)
+            }
             ConfigRequest::SetDefaultCurrency { currency } => {
                 if self.state.settings.default_currency != currency {
                     self.state.settings.default_currency = currency;
@@ -91,6 +94,10 @@ impl Funder {
             ConfigRequest::SetDecimals { currency, decimals } => {
                 self.set_decimals(currency, decimals)
             }
+            ConfigRequest::RecoverFriend { friend, token } => {
+                self.recover_friend(now, &friend, token)
+            }
+            ConfigRequest::EndRecovery { cancel_unknown } => self.end_recovery(now, cancel_unknown),
             ConfigRequest::SetSpontaneous { accept } => {
                 if self.state.settings.accepts_spontaneous != accept {
                     self.state.settings.accepts_spontaneous = accept;
@@ -219,15 +226,17 @@ impl Funder {
         if self.config.max_friends <= self.state.friends.len() {
             return Err(app_error(ErrorCode::Refused, "this node has too many friends"));
         }
-        let info = FriendInfo { name, enabled: false, relays, previous_relays: Vec::new() };
-        let friend = Friend {
-            info,
-            channel: Channel::new(&Ends::new(self.local, key)),
-            lines: Default::default(),
-            queue: Default::default(),
+        let info = FriendInfo {
+            name,
+            enabled: false,
+            removing: false,
+            relays,
+            previous_relays: Vec::new(),
         };
+        let friend = Friend::new(info, Channel::new(&Ends::new(self.local, key)));
         self.state.friends.insert(key, friend);
         self.dirty.mark(Key::NewFriend(key));
+        self.take_up_again(key);
         self.add_currency(key, currency, opening_balance)
     }
 
@@ -260,13 +269,17 @@ impl Funder {
         Ok(())
     }
 
-    fn set_friend_enabled(&mut self, name: &Name, enabled: bool) -> Outcome {
+    fn set_friend_enabled(&mut self, now: Timestamp, name: &Name, enabled: bool) -> Outcome {
         let key = self.named(name)?;
-        self.change_info(key, |info| info.enabled = enabled);
+        self.change_info(key, |info| {
+            info.enabled = enabled;
+            // Who enables a friend that is to go takes that back.
+            info.removing &= !enabled;
+        });
         let session = self.live.get(&key).and_then(|live| live.session.as_ref());
         if let Some(session) = session.map(|session| session.id).filter(|_| !enabled) {
             self.effects.push(Effect::Disconnect { friend: key, session });
-            self.disconnected(key);
+            self.disconnected(now, key);
         }
         // The friend may know us by relays that the others have forgotten.
         self.dirty.own_relays = true;

@@ -20,6 +20,9 @@ pub(crate) enum Key {
     Settings,
     Relay(Name),
     IndexServer(Name),
+    /// Before the friend that the same key may be again.
+    RemovedFriend(PublicKey),
+    Archived(PublicKey),
     NewFriend(PublicKey),
     Friend(PublicKey),
     Channel(PublicKey),
@@ -33,6 +36,10 @@ pub(crate) enum Key {
     ForgetJournal(u64),
     Spent(SpentKey),
     Settled(HashResult),
+    Received(PublicKey),
+    BeforeSent(PublicKey),
+    FriendRecovery(PublicKey),
+    Recovery,
 }
 
 /// See the module.
@@ -50,13 +57,14 @@ pub(crate) struct Dirty {
     pub(crate) index_servers: bool,
     pub(crate) settings: bool,
     pub(crate) decimals: BTreeSet<Currency>,
+    pub(crate) recovery: bool,
 }
 
 impl Dirty {
     /// A row changed.
     pub(crate) fn mark(&mut self, key: Key) {
         match &key {
-            Key::NewFriend(friend) | Key::Friend(friend) => {
+            Key::NewFriend(friend) | Key::RemovedFriend(friend) | Key::Friend(friend) => {
                 self.friends.insert(*friend);
                 self.contacts.insert(*friend);
             }
@@ -67,7 +75,14 @@ impl Dirty {
             Key::Relay(_) => self.own_relays = true,
             Key::IndexServer(_) => self.index_servers = true,
             Key::Settings => self.settings = true,
-            Key::Channel(_)
+            Key::FriendRecovery(friend) => {
+                self.friends.insert(*friend);
+            }
+            Key::Recovery => self.recovery = true,
+            Key::Archived(_)
+            | Key::Channel(_)
+            | Key::Received(_)
+            | Key::BeforeSent(_)
             | Key::Pending(..)
             | Key::Queued(..)
             | Key::Invoice(_)
@@ -121,6 +136,11 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             let row = state.index_servers.get(&name).cloned();
             Change::IndexServer(name, row)
         }
+        Key::RemovedFriend(key) => Change::RemovedFriend(key),
+        Key::Archived(key) => {
+            let row = state.archive.get(&key).cloned().map(Box::new);
+            Change::Archived(key, row)
+        }
         Key::NewFriend(key) => {
             let row = friend(&key)?;
             Change::NewFriend(key, row.info.clone(), row.channel.clone())
@@ -132,6 +152,7 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             Change::Line(key, currency, row)
         }
         Key::Pending(key, currency, sender, id) => {
+            friend(&key)?;
             let row = state.pending(&key, &currency, sender, &id).cloned();
             Change::Pending(key, currency, sender, id, row)
         }
@@ -152,5 +173,9 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             Change::Spent(key, amount)
         }
         Key::Settled(id) => Change::Settled(id),
+        Key::Received(key) => Change::Received(key, friend(&key)?.received.clone()),
+        Key::BeforeSent(key) => Change::BeforeSent(key, friend(&key)?.before_sent.clone()),
+        Key::FriendRecovery(key) => Change::FriendRecovery(key, friend(&key)?.recovery.clone()),
+        Key::Recovery => Change::Recovery(state.recovery),
     })
 }

@@ -7,9 +7,9 @@ use std::{
 
 use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, RequestId, Rng};
 use offset_proto::{
-    Credits, Currency, Timestamp,
+    Credits, Currency, Text, Timestamp,
     app::{AppError, AppReply, AppRequestId},
-    friend::{Cancel, CancelReason, FriendMessage, FriendOp},
+    friend::{Cancel, CancelReason, FriendMessage, FriendOp, Resume},
     index::{IndexLine, MultiRoute},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     api::{
         AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, RoutesFor, SessionId,
     },
+    asking::Proofs,
     books::Books,
     buyer::Asked,
     change::{Change, CorruptState},
@@ -24,6 +25,7 @@ use crate::{
     credit::{Ends, MutualCredit},
     dirty::{Dirty, Key},
     guard::Guard,
+    proof::Lines,
     side::Side,
     state::{Friend, Link, Pending, QueuedOp, State},
 };
@@ -59,6 +61,8 @@ pub struct Funder {
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
     pub(crate) observed: bool,
+    /// Proofs of lost state, on their way in and out.
+    pub(crate) proofs: Proofs,
     pub(crate) number: BatchNumber,
     /// When this node started.
     pub(crate) started: Timestamp,
@@ -80,6 +84,8 @@ pub(crate) enum Timer {
     Set(crate::state::SetKey),
     Invoice(InvoiceId),
     Touch(PublicKey),
+    /// A friend's turn to show its proof.
+    Proof(SessionId),
 }
 
 /// What is known of a friend only while we run.
@@ -92,6 +98,10 @@ pub(crate) struct Live {
     pub(crate) queued: BTreeMap<Currency, Queued>,
     /// Empty tokens sent in the second that began then.
     pub(crate) empties: (Timestamp, u32),
+    /// The friend claims that we lost state, and did not prove it.
+    pub(crate) claim: Option<Text>,
+    /// In quarantine: the lines as the friend proves them.
+    pub(crate) proven: Lines,
 }
 
 /// Requests that wait for one line.
@@ -106,6 +116,10 @@ pub(crate) struct Queued {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) standing: Standing,
+    /// What the friend said of itself.
+    pub(crate) theirs: Option<Resume>,
+    /// Terms of a reset came before it was known whether we lost state: they must come again.
+    pub(crate) withheld: bool,
     /// The counter at which the friend wants the token.
     pub(crate) remote_wants: Option<u64>,
     /// The counter at which we asked for the token.
@@ -121,8 +135,12 @@ pub(crate) enum Standing {
     Resuming,
     /// They do: the friend is online.
     Agreed,
-    /// One side may have lost state: nothing moves.
-    Apart,
+    /// We may have lost state: the friend is asked to prove it, and nothing moves.
+    Behind,
+    /// The friend may have lost state: nothing moves until it asks for proof and recovers.
+    Ahead,
+    /// We have lost state: the friend proved it, and nothing moves until that is installed.
+    Quarantined,
 }
 
 impl Funder {
@@ -159,6 +177,7 @@ impl Funder {
             ended: VecDeque::new(),
             reported: BTreeMap::new(),
             observed: false,
+            proofs: Proofs::default(),
             number: BatchNumber(0),
             started: now,
             steps: 0,
@@ -175,11 +194,11 @@ impl Funder {
     }
 
     /// A session with a friend began or ended.
-    pub fn handle_liveness(&mut self, _now: Timestamp, friend: PublicKey, liveness: Liveness) {
+    pub fn handle_liveness(&mut self, now: Timestamp, friend: PublicKey, liveness: Liveness) {
         if self.state.friends.contains_key(&friend) {
             match liveness {
-                Liveness::Connected(session) => self.connected(friend, session),
-                Liveness::Disconnected => self.disconnected(friend),
+                Liveness::Connected(session) => self.connected(now, friend, session),
+                Liveness::Disconnected => self.disconnected(now, friend),
             }
         }
         self.stepped();
@@ -207,6 +226,8 @@ impl Funder {
                     self.acceptance_received(now, friend, accept);
                 }
                 FriendMessage::Removed { epoch } => self.removed_received(now, friend, epoch),
+                FriendMessage::RequestStateProof { page } => self.proof_wanted(friend, page),
+                FriendMessage::StateProof(page) => self.proof_page(now, friend, page),
             }
         }
         self.stepped();
@@ -231,7 +252,7 @@ impl Funder {
                 Some(Ok(AppReply::Report(Box::new(report))))
             }
             Command::Events { after, ended } => Some(self.events_after(after, &ended)),
-            Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
+            Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
                 self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
             }
@@ -286,6 +307,7 @@ impl Funder {
                 Timer::Set(key) => self.set_timer(now, key),
                 Timer::Invoice(id) => self.invoice_timer(now, id),
                 Timer::Touch(friend) => self.dirty.touch(friend),
+                Timer::Proof(session) => self.proof_timer(now, session),
             }
         }
         self.start_payments(now, rng);
@@ -333,6 +355,7 @@ impl Funder {
             }
             for friend in touched {
                 self.flush(now, friend);
+                self.finish_removal(now, friend);
             }
         }
         self.stepped();
@@ -396,6 +419,11 @@ impl Funder {
                 .get(key)
                 .and_then(|live| live.session.as_ref())
                 .is_some_and(|session| session.standing == Standing::Agreed)
+    }
+
+    /// Whether new requests may pass to and from a friend.
+    pub(crate) fn is_serving(&self, key: &PublicKey) -> bool {
+        self.is_online(key) && self.friend(key).is_some_and(|friend| !friend.info.removing)
     }
 
     /// Changes what only we know of a pending request.

@@ -11,7 +11,8 @@ use offset_proto::{
     friend::{FriendOp, MoveToken, Proposal, Request, Response},
     index::Edge,
     payment::{Invoice, Receipt},
-    reset::{AcceptReset, ResetTerms},
+    proof::StateProof,
+    reset::{AcceptReset, ResetBalance, ResetTerms},
 };
 
 use crate::{credit::MutualCredit, credit::Numbers, side::Side};
@@ -27,6 +28,8 @@ pub struct State {
     pub index_servers: BTreeMap<Name, IndexServer>,
     /// Friends by key.
     pub friends: BTreeMap<PublicKey, Friend>,
+    /// Friends that were removed, by key.
+    pub archive: BTreeMap<PublicKey, ArchivedFriend>,
     /// Our own registered invoices that have not ended.
     pub invoices: BTreeMap<InvoiceId, InvoiceRow>,
     /// What arrived for invoices, by invoice and buyer's lock.
@@ -43,6 +46,18 @@ pub struct State {
     /// The sequence number of the last entry of the books, 0 when there is none. The entries
     /// themselves are kept by the store alone.
     pub last_entry: u64,
+    /// Since this database turned out not to be the newest, until the operator ends the recovery.
+    pub recovery: Option<Recovery>,
+}
+
+/// A node whose database is older than what its friends know of it (protocol, section 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether what friends prove is installed at once, and unknown endings are cancelled
+    /// (`stnode --recover`); else each waits for the operator's word.
+    pub at_once: bool,
 }
 
 /// Settings of the whole node.
@@ -90,6 +105,56 @@ pub struct Friend {
     pub lines: BTreeMap<Currency, Line>,
     /// Operations that wait for the token, in order.
     pub queue: BTreeMap<u64, QueuedOp>,
+    /// The friend's last token of this epoch, to be shown to a friend that lost it.
+    pub received: Option<Arc<MoveToken>>,
+    /// What it takes to tell the state at `received` after our own last token.
+    pub before_sent: BeforeSent,
+    /// Where the friendship stands in a recovery of this node; `None` when nothing was lost.
+    pub recovery: Option<FriendRecovery>,
+}
+
+impl Friend {
+    /// A friendship in which nothing has happened.
+    #[must_use]
+    pub fn new(info: FriendInfo, channel: Channel) -> Self {
+        Self {
+            info,
+            channel,
+            lines: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            received: None,
+            before_sent: BeforeSent::default(),
+            recovery: None,
+        }
+    }
+}
+
+/// What our own last token ended and declared: with it and the token, the state before that token
+/// can be told. The rest of a token can be read backwards from the token itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BeforeSent {
+    /// The lines whose terms it changed, as they were; `None`: there was none.
+    pub terms: Vec<(Currency, Option<LineRow>)>,
+    /// The requests that it collected or cancelled.
+    pub ended: Vec<(Currency, Pending)>,
+}
+
+impl BeforeSent {
+    /// Whether there is nothing to keep.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.terms.is_empty() && self.ended.is_empty()
+    }
+}
+
+/// A friendship in a recovery of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FriendRecovery {
+    /// Nothing has been agreed since the restore.
+    Waiting,
+    /// The friend proved, with our own signature, that we are behind: nothing is signed until this
+    /// state is installed. The proof was checked.
+    Quarantined(Arc<StateProof>),
 }
 
 /// What the user configured about a friend, and what the friend told of itself.
@@ -99,6 +164,8 @@ pub struct FriendInfo {
     pub name: Name,
     /// Whether we communicate with the friend.
     pub enabled: bool,
+    /// Whether the friend is to be removed once nothing is pending and nobody owes anything.
+    pub removing: bool,
     /// Where the friend listens: the newest list known.
     pub relays: Vec<ServerAddress>,
     /// The list before it, tried until a session stands.
@@ -154,6 +221,20 @@ pub struct Agreement {
     pub terms: ResetTerms,
     /// The other side's word.
     pub acceptance: AcceptReset,
+}
+
+/// What is kept of a friendship that is over, so that no token is ever signed twice if it begins
+/// again (protocol, section 8, *Removal*).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedFriend {
+    /// The user's name for the friend, last.
+    pub name: Name,
+    /// When it was removed.
+    pub removed_at: Timestamp,
+    /// What was given up: the balances other than 0, as we saw them.
+    pub balances: Vec<ResetBalance>,
+    /// Where the token channel stood.
+    pub channel: Channel,
 }
 
 /// One currency with one friend.
@@ -353,6 +434,9 @@ pub struct SetRow {
     pub accepted: bool,
     /// Whether an accepted set waits for its seller, who may still give it back as a whole.
     pub held: bool,
+    /// Whether it was put together from its parts after this node lost its database: its invoice
+    /// may be unknown.
+    pub rebuilt: bool,
 }
 
 /// What an entry of the journal is about.

@@ -191,6 +191,13 @@ impl Core {
                     self.funder.handle_liveness(now, friend, Liveness::Disconnected);
                 }
             }
+            Input::Stranger(key, sender) => {
+                // A friend that is disabled hears nothing.
+                if let Some(epoch) = self.funder.removed_epoch(&key) {
+                    let _gone = sender.try_send(FriendMessage::Removed { epoch });
+                }
+                sender.close("this node does not know you, or does not want to be reached by you");
+            }
             Input::FriendError(friend, error) => self.outside.set_friend_error(friend, error),
             Input::Relays(statuses) => self.outside.set_relays(statuses),
         }

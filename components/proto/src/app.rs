@@ -354,6 +354,27 @@ pub enum ConfigRequest {
         /// Of the terms that the user was shown.
         reset_token: HashResult,
     },
+    /// Ends a friendship: refused while anybody owes, waits while anything is pending.
+    RemoveFriend {
+        /// Which friend.
+        friend: Name,
+        /// At once, whatever is owed or pending.
+        forfeit: bool,
+    },
+    /// Takes the state that a friend proves for ours.
+    RecoverFriend {
+        /// Which friend.
+        friend: Name,
+        /// The token of the state that the owner looked at, see
+        /// [`crate::report::FriendRecovery::Proven`].
+        token: HashResult,
+    },
+    /// Waits for nobody any more after a recovery.
+    EndRecovery {
+        /// Cancels requests that may have been paid while nobody can say so; without it, such
+        /// requests keep the recovery from ending.
+        cancel_unknown: bool,
+    },
 }
 
 /// A payment to make. The id makes it idempotent: the same id with the same contents is the same

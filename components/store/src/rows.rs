@@ -10,14 +10,15 @@ use offset_funder::{
     Side, Sided,
     credit::Numbers,
     state::{
-        Channel, FriendInfo, IndexServer, InvoiceRow, JournalRow, LineRow, PaymentRow, Pending,
-        Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
+        ArchivedFriend, BeforeSent, Channel, FriendInfo, FriendRecovery, IndexServer, InvoiceRow,
+        JournalRow, LineRow, PaymentRow, Pending, Phase, QueuedOp, Recovery, SetKey, SetRow,
+        Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
     Credits, Currency, Name, Rate, ServerAddress,
     app::PaymentFailure,
-    friend::{Request, Response},
+    friend::{MoveToken, Request, Response},
     payment::{Invoice, Receipt},
     report::MAX_DECIMALS,
 };
@@ -42,6 +43,7 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&index_server::TABLE, |row| index_server::read(row).map(drop)),
     (&friend::TABLE, |row| friend::read(row).map(drop)),
     (&channel::TABLE, |row| channel::read(row).map(drop)),
+    (&archived::TABLE, |row| archived::read(row).map(drop)),
     (&line::TABLE, |row| line::read(row).map(drop)),
     (&pending::TABLE, |row| pending::read(row).map(drop)),
     (&queued::TABLE, |row| queued::read(row).map(drop)),
@@ -52,6 +54,11 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
     (&history::TABLE, |row| history::read(row).map(drop)),
+    (&starts::TABLE, |row| starts::read(row).map(drop)),
+    (&received::TABLE, |row| received::read(row).map(drop)),
+    (&before_sent::TABLE, |row| before_sent::read(row).map(drop)),
+    (&recovery::TABLE, |row| recovery::read(row).map(drop)),
+    (&friend_recovery::TABLE, |row| friend_recovery::read(row).map(drop)),
 ];
 
 pub(crate) mod node {
@@ -76,6 +83,21 @@ pub(crate) mod index_epoch {
 
     pub(crate) fn write(epoch: u64) -> Values {
         Values::default().put(&1u32).put(&epoch)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<u64> {
+        row.take::<u32>()?;
+        row.take()
+    }
+}
+
+pub(crate) mod starts {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("starts", 1, &["one", "starts"]);
+
+    pub(crate) fn write(starts: u64) -> Values {
+        Values::default().put(&1u32).put(&starts)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<u64> {
@@ -156,12 +178,21 @@ pub(crate) mod index_server {
 pub(crate) mod friend {
     use super::*;
 
-    pub(crate) static TABLE: Table =
-        Table::new("friends", 1, &["public_key", "name", "enabled", "relays", "previous_relays"]);
+    pub(crate) static TABLE: Table = Table::new(
+        "friends",
+        1,
+        &["public_key", "name", "enabled", "removing", "relays", "previous_relays"],
+    );
 
     pub(crate) fn write(key: &PublicKey, row: &FriendInfo) -> Values {
-        let FriendInfo { name, enabled, relays, previous_relays } = row;
-        Values::default().put(key).put(name).put(enabled).put(relays).put(previous_relays)
+        let FriendInfo { name, enabled, removing, relays, previous_relays } = row;
+        Values::default()
+            .put(key)
+            .put(name)
+            .put(enabled)
+            .put(removing)
+            .put(relays)
+            .put(previous_relays)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, FriendInfo)> {
@@ -169,6 +200,7 @@ pub(crate) mod friend {
         let info = FriendInfo {
             name: row.take()?,
             enabled: row.take()?,
+            removing: row.take()?,
             relays: row.take()?,
             previous_relays: row.take()?,
         };
@@ -200,6 +232,11 @@ pub(crate) mod channel {
     );
 
     pub(crate) fn write(key: &PublicKey, row: &Channel) -> Values {
+        write_columns(Values::default().put(key), row)
+    }
+
+    /// All columns but the key.
+    pub(crate) fn write_columns(values: Values, row: &Channel) -> Values {
         let Channel {
             inconsistent,
             highest_epoch,
@@ -213,8 +250,7 @@ pub(crate) mod channel {
             relays_sent,
             relays_confirmed,
         } = row;
-        Values::default()
-            .put(key)
+        values
             .put(inconsistent)
             .put(highest_epoch)
             .put(removed_by_friend)
@@ -230,8 +266,12 @@ pub(crate) mod channel {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Channel)> {
-        let key = row.take()?;
-        let channel = Channel {
+        Ok((row.take()?, read_columns(row)?))
+    }
+
+    /// All columns but the key.
+    pub(crate) fn read_columns(row: &mut Reading<'_>) -> Read<Channel> {
+        Ok(Channel {
             inconsistent: row.take()?,
             highest_epoch: row.take()?,
             removed_by_friend: row.take()?,
@@ -243,8 +283,116 @@ pub(crate) mod channel {
             last_sent: row.take()?,
             relays_sent: row.take()?,
             relays_confirmed: row.take()?,
+        })
+    }
+}
+
+pub(crate) mod archived {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "archive",
+        1,
+        &[
+            "public_key",
+            "name",
+            "removed_at",
+            "balances",
+            "inconsistent",
+            "highest_epoch",
+            "removed_by_friend",
+            "reset",
+            "epoch",
+            "counter",
+            "token_id",
+            "last_token",
+            "previous_token",
+            "last_sent",
+            "relays_sent",
+            "relays_confirmed",
+        ],
+    );
+
+    pub(crate) fn write(key: &PublicKey, row: &ArchivedFriend) -> Values {
+        let ArchivedFriend { name, removed_at, balances, channel } = row;
+        let values = Values::default().put(key).put(name).put(removed_at).put(balances);
+        channel::write_columns(values, channel)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, ArchivedFriend)> {
+        let key = row.take()?;
+        let archived = ArchivedFriend {
+            name: row.take()?,
+            removed_at: row.take()?,
+            balances: row.take()?,
+            channel: channel::read_columns(row)?,
         };
-        Ok((key, channel))
+        Ok((key, archived))
+    }
+}
+
+pub(crate) mod received {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("received", 1, &["friend", "token"]);
+
+    pub(crate) fn write(friend: &PublicKey, token: &Arc<MoveToken>) -> Values {
+        Values::default().put(friend).put(token)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Arc<MoveToken>)> {
+        Ok((row.take()?, row.take()?))
+    }
+}
+
+pub(crate) mod before_sent {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("before_sent", 1, &["friend", "terms", "ended"]);
+
+    pub(crate) fn write(friend: &PublicKey, row: &BeforeSent) -> Values {
+        let BeforeSent { terms, ended } = row;
+        Values::default().put(friend).put(terms).put(ended)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, BeforeSent)> {
+        Ok((row.take()?, BeforeSent { terms: row.take()?, ended: row.take()? }))
+    }
+}
+
+pub(crate) mod recovery {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("recovery", 1, &["one", "since", "at_once"]);
+
+    pub(crate) fn write(row: &Recovery) -> Values {
+        let Recovery { since, at_once } = row;
+        Values::default().put(&1u32).put(since).put(at_once)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<Recovery> {
+        row.take::<u32>()?;
+        Ok(Recovery { since: row.take()?, at_once: row.take()? })
+    }
+}
+
+pub(crate) mod friend_recovery {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("friend_recovery", 1, &["friend", "proof"]);
+
+    pub(crate) fn write(friend: &PublicKey, row: &FriendRecovery) -> Values {
+        let proof = match row {
+            FriendRecovery::Waiting => None,
+            FriendRecovery::Quarantined(proof) => Some(proof),
+        };
+        Values::default().put(friend).put_option(proof)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, FriendRecovery)> {
+        let friend = row.take()?;
+        let proof = row.take::<Option<_>>()?;
+        Ok((friend, proof.map_or(FriendRecovery::Waiting, FriendRecovery::Quarantined)))
     }
 }
 
@@ -562,6 +710,7 @@ pub(crate) mod set {
             "src_plain_lock",
             "accepted",
             "held",
+            "rebuilt",
         ],
     );
 
@@ -571,8 +720,17 @@ pub(crate) mod set {
     }
 
     pub(crate) fn write(set: &SetKey, row: &SetRow) -> Values {
-        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted, held } =
-            row;
+        let SetRow {
+            currency,
+            total,
+            spontaneous,
+            since,
+            parts,
+            src_plain_lock,
+            accepted,
+            held,
+            rebuilt,
+        } = row;
         key(set)
             .put(currency)
             .put(total)
@@ -582,6 +740,7 @@ pub(crate) mod set {
             .put(src_plain_lock)
             .put(accepted)
             .put(held)
+            .put(rebuilt)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
@@ -595,6 +754,7 @@ pub(crate) mod set {
             src_plain_lock: row.take()?,
             accepted: row.take()?,
             held: row.take()?,
+            rebuilt: row.take()?,
         };
         Ok((key, set))
     }

@@ -80,6 +80,9 @@ fn rows_of(state: &State) -> Vec<Change> {
     for (name, row) in &state.index_servers {
         rows.push(Change::IndexServer(name.clone(), Some(row.clone())));
     }
+    for (key, row) in &state.archive {
+        rows.push(Change::Archived(*key, Some(Box::new(row.clone()))));
+    }
     for (key, friend) in &state.friends {
         rows.push(Change::NewFriend(*key, friend.info.clone(), friend.channel.clone()));
         for (currency, line) in &friend.lines {
@@ -92,6 +95,9 @@ fn rows_of(state: &State) -> Vec<Change> {
                 }
             }
         }
+        rows.push(Change::Received(*key, friend.received.clone()));
+        rows.push(Change::BeforeSent(*key, friend.before_sent.clone()));
+        rows.push(Change::FriendRecovery(*key, friend.recovery.clone()));
         for (at, op) in &friend.queue {
             rows.push(Change::Queued(*key, *at, Some(op.clone())));
         }
@@ -103,5 +109,6 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));
+    rows.extend(state.recovery.map(|row| Change::Recovery(Some(row))));
     rows
 }

@@ -331,6 +331,8 @@ fn is_end(change: &Change) -> bool {
         | Change::Relay(..)
         | Change::IndexServer(..)
         | Change::NewFriend(..)
+        | Change::RemovedFriend(_)
+        | Change::Archived(..)
         | Change::Friend(..)
         | Change::Channel(..)
         | Change::Line(..)
@@ -341,6 +343,10 @@ fn is_end(change: &Change) -> bool {
         | Change::ForgetJournal(_)
         | Change::Spent(..)
         | Change::Settled(_)
+        | Change::Received(..)
+        | Change::BeforeSent(..)
+        | Change::FriendRecovery(..)
+        | Change::Recovery(_)
         | Change::Entry(_) => false,
     }
 }

@@ -31,7 +31,13 @@ fn filled(store: &mut SqliteStore) -> Vec<HistoryEntry> {
     let mut changes = Vec::new();
     for friend in [1, 2] {
         let (name, relays) = (name(friend), Vec::new());
-        let info = FriendInfo { name, enabled: true, relays, previous_relays: Vec::new() };
+        let info = FriendInfo {
+            name,
+            enabled: true,
+            removing: false,
+            relays,
+            previous_relays: Vec::new(),
+        };
         let channel = Channel::new(&offset_funder::credit::Ends::new(node(), key(friend)));
         changes.push(Change::NewFriend(key(friend), info, channel));
     }

@@ -183,6 +183,12 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
         }
         ConfigRequest::SetSpontaneous { accept } => config.set_set_spontaneous(*accept),
         ConfigRequest::SetRetention { days } => config.set_set_retention(days.unwrap_or(0)),
+        ConfigRequest::RecoverFriend { friend, token } => {
+            let mut recover = config.init_recover_friend();
+            recover.set_friend(friend.as_str());
+            recover.set_token(token.as_bytes());
+        }
+        ConfigRequest::EndRecovery { cancel_unknown } => config.set_end_recovery(*cancel_unknown),
         ConfigRequest::AddFriend { name, public_key, relays, currency, opening_balance } => {
             let mut add = config.init_add_friend();
             add.set_name(name.as_str());
@@ -249,6 +255,11 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             reset.set_friend(friend.as_str());
             reset.set_reset_token(reset_token.as_bytes());
         }
+        ConfigRequest::RemoveFriend { friend, forfeit } => {
+            let mut remove = config.init_remove_friend();
+            remove.set_friend(friend.as_str());
+            remove.set_forfeit(*forfeit);
+        }
     }
 }
 
@@ -282,6 +293,15 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             friend: parse("friend", reset.get_friend())?,
             reset_token: fixed("resetToken", reset.get_reset_token())?,
         },
+        Which::RemoveFriend(remove) => ConfigRequest::RemoveFriend {
+            friend: parse("friend", remove.get_friend())?,
+            forfeit: remove.get_forfeit(),
+        },
+        Which::RecoverFriend(recover) => ConfigRequest::RecoverFriend {
+            friend: parse("friend", recover.get_friend())?,
+            token: fixed("token", recover.get_token())?,
+        },
+        Which::EndRecovery(cancel_unknown) => ConfigRequest::EndRecovery { cancel_unknown },
         Which::AddFriend(add) => ConfigRequest::AddFriend {
             name: parse("name", add.get_name())?,
             public_key: key("publicKey", add.get_public_key())?,
