@@ -55,7 +55,7 @@ struct AppRequest {
       destination @5 :Data;
       exclude @6 :List(Common.Edge);     # at most 64
     }
-    pay @7 :PayRequest;              # [buyer] answered when the payment has ended
+    pay @7 :PayRequest;              # [buyer] answered when the payment has ended, or is held
     paymentStatus @8 :Data;          # [buyer] by payment id, answered at once
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; once committed only while it is held
@@ -73,8 +73,11 @@ struct AppRequest {
       }
     }
     events @19 :UInt64;               # what the journal says after this number, a page of it
-    history @20 :History.HistoryQuery;   # a page of the books
-    pending @21 :History.PendingKey;     # what is frozen, after this one; without a friend: all
+    payByCommit @20 :PayRequest;     # [buyer] the commit is not sent; answered once it can be handed out
+    paymentCommit @21 :Data;         # [buyer] by payment id: the commit to hand to the seller
+    cancelPayment @22 :Data;         # [buyer] by payment id; not after it was committed
+    history @23 :History.HistoryQuery;   # a page of the books
+    pending @24 :History.PendingKey;     # what is frozen, after this one; without a friend: all
   }
 }
 
@@ -222,8 +225,9 @@ struct AppReply {
       last @7 :UInt64;                   # the newest number; more follows while it is above upTo
     }
     invoices @8 :InvoicePage;
-    history @9 :History.HistoryPage;
-    pending @10 :History.PendingPage;
+    commit @9 :Payment.Commit;
+    history @10 :History.HistoryPage;
+    pending @11 :History.PendingPage;
   }
 }
 
@@ -283,6 +287,7 @@ struct PaymentFailure {
     deadline @7 :Void;              # not complete before the deadline; taken back
     expired @8 :Void;               # the invoice's time is over
     noCapacity @9 :Common.UInt128;  # all ways to the receiver together carry this much at most
+    takenBack @11 :Void;            # the buyer took it back
     noAnswer @10 :Data;             # what went out over this friend was not answered in time
   }
 }

@@ -1,5 +1,6 @@
 //! `stctrl`: looks at a node, configures it, pays with it.
 
+pub mod buyer;
 pub mod config;
 pub mod friends;
 pub mod funds;
@@ -68,6 +69,9 @@ enum Group {
     /// Look at the node's books.
     #[command(subcommand)]
     History(history::History),
+    /// Pay by a commit file that is handed to the seller.
+    #[command(subcommand)]
+    Buyer(buyer::Buyer),
     /// Sell: make invoices and take commits.
     #[command(subcommand)]
     Seller(seller::Seller),
@@ -129,6 +133,7 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
         Group::History(command) => command.run(&session, arguments.json).await,
+        Group::Buyer(command) => command.run(&session).await,
         Group::Seller(command) => command.run(&session).await,
     }
 }

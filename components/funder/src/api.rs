@@ -88,6 +88,29 @@ pub enum Command {
         /// Who orders it; `None`: the node itself, which nothing limits.
         payer: Option<Payer>,
     },
+    /// A payment whose commit the buyer hands to the seller.
+    PayByCommit {
+        /// The order.
+        request: Box<PayRequest>,
+        /// As that of [`Command::Pay`].
+        ended: Option<Box<PaymentRow>>,
+        /// As that of [`Command::Pay`].
+        payer: Option<Payer>,
+    },
+    /// The commit of a payment that was made for it.
+    PaymentCommit {
+        /// Which.
+        payment_id: PaymentId,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
+    },
+    /// Takes back a payment that was not committed.
+    CancelPayment {
+        /// Which.
+        payment_id: PaymentId,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
+    },
     /// How a payment stands.
     PaymentStatus {
         /// Which.

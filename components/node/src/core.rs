@@ -247,6 +247,16 @@ impl Core {
                 let ended = self.ended_payment(&request.payment_id)?;
                 Command::Pay { request: Box::new(request), ended, payer: Some(payer) }
             }
+            AppRequest::PayByCommit(request) => {
+                let ended = self.ended_payment(&request.payment_id)?;
+                Command::PayByCommit { request: Box::new(request), ended, payer: Some(payer) }
+            }
+            AppRequest::PaymentCommit { payment_id } => {
+                Command::PaymentCommit { payment_id, ended: self.ended_payment(&payment_id)? }
+            }
+            AppRequest::CancelPayment { payment_id } => {
+                Command::CancelPayment { payment_id, ended: self.ended_payment(&payment_id)? }
+            }
             AppRequest::PaymentStatus { payment_id } => {
                 Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }
             }

@@ -786,6 +786,8 @@ pub(crate) mod payment {
             "deadline",
             "note",
             "max_parts",
+            "hold_seconds",
+            "by_commit",
             "exclude",
             "searching_since",
             "attempts",
@@ -810,6 +812,8 @@ pub(crate) mod payment {
             deadline,
             note,
             max_parts,
+            hold_seconds,
+            by_commit,
             exclude,
             searching_since,
             attempts,
@@ -830,6 +834,8 @@ pub(crate) mod payment {
             .put(deadline)
             .put(note)
             .put(max_parts)
+            .put(hold_seconds)
+            .put(by_commit)
             .put(exclude)
             .put(searching_since)
             .put(attempts)
@@ -855,6 +861,8 @@ pub(crate) mod payment {
             deadline: row.take()?,
             note: row.take()?,
             max_parts: row.take()?,
+            hold_seconds: row.take()?,
+            by_commit: row.take()?,
             exclude: row.take()?,
             searching_since: row.take()?,
             attempts: row.take()?,

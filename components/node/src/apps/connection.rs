@@ -72,7 +72,7 @@ impl House {
 
     /// Whether the application has a turn for this request. Orders of payments need none.
     fn take_turn(&self, key: &PublicKey, rate: u32, request: &AppRequest) -> bool {
-        if matches!(request, AppRequest::Pay(_)) {
+        if matches!(request, AppRequest::Pay(_) | AppRequest::PayByCommit(_)) {
             return true;
         }
         let now = Instant::now();

@@ -440,6 +440,9 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         9 => config().prop_map(AppRequest::Config),
         1 => routes,
         2 => pay().prop_map(AppRequest::Pay),
+        1 => pay().prop_map(AppRequest::PayByCommit),
+        1 => payment_id().prop_map(|payment_id| AppRequest::PaymentCommit { payment_id }),
+        1 => payment_id().prop_map(|payment_id| AppRequest::CancelPayment { payment_id }),
         1 => payment_id().prop_map(|payment_id| AppRequest::PaymentStatus { payment_id }),
         1 => create,
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
@@ -547,6 +550,7 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         (vec(journal_event(), 0..4), any::<u64>(), any::<u64>())
             .prop_map(|(events, up_to, last)| AppReply::Events(EventPage { events, up_to, last })),
         invoice_page().prop_map(AppReply::Invoices),
+        commit().prop_map(|commit| AppReply::Commit(Box::new(commit))),
     ];
     let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
     let result = prop_oneof![3 => reply.prop_map(Ok), 1 => error.prop_map(Err)];
@@ -606,6 +610,7 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
         Just(F::Deadline),
         Just(F::Expired),
         credits().prop_map(|available| F::NoCapacity { available }),
+        Just(F::TakenBack),
         key().prop_map(|friend| F::NoAnswer { friend }),
     ];
     let status = prop_oneof![

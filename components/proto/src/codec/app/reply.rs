@@ -15,7 +15,7 @@ use crate::{
         history,
         index::{multi_route_words, multi_routes, set_multi_route},
         key, list, mirror, parse,
-        payment::{receipt, set_receipt},
+        payment::{commit, receipt, set_commit, set_receipt},
         report::{
             friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
             set_mutation, set_report,
@@ -41,7 +41,7 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Done => 0,
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
-            AppReply::Payment(_) | AppReply::Invoice(_) => 120,
+            AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Commit(_) => 120,
             AppReply::History(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Pending(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Events(page) => 8 + 120 * page.events.len(),
@@ -117,6 +117,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
             events.set_last(page.last);
         }
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
+        AppReply::Commit(commit) => set_commit(commit, reply.init_commit()),
     }
 }
 
@@ -136,6 +137,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
             last: events.get_last(),
         }),
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
+        Which::Commit(value) => AppReply::Commit(Box::new(commit(value?)?)),
     })
 }
 
@@ -268,6 +270,7 @@ fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>
         PaymentFailure::NoCapacity { available } => {
             set_credits(*available, failure.init_no_capacity());
         }
+        PaymentFailure::TakenBack => failure.set_taken_back(()),
         PaymentFailure::NoAnswer { friend } => failure.set_no_answer(friend.as_bytes()),
     }
 }
@@ -292,6 +295,7 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
         Which::NoCapacity(available) => {
             PaymentFailure::NoCapacity { available: credits(available?) }
         }
+        Which::TakenBack(()) => PaymentFailure::TakenBack,
         Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
     })
 }
