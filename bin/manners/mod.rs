@@ -17,6 +17,7 @@ pub mod inputs;
 pub mod limits;
 pub mod logs;
 pub mod metrics;
+pub mod moment;
 pub mod names;
 pub mod passphrase;
 pub mod protect;
