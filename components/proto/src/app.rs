@@ -260,6 +260,8 @@ impl AppRequest {
             | Self::CommitInvoice(_)
             | Self::CollectInvoice { .. }
             | Self::Invoices { .. }
+            | Self::History(_)
+            | Self::Pending(_)
             | Self::Events { .. } => false,
         }
     }
