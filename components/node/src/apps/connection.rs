@@ -77,7 +77,8 @@ impl House {
         }
         let now = Instant::now();
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        paces.entry(*key).or_insert_with(|| Pace::new(rate, now)).take(rate, now)
+        let new = || Pace::new(rate, limits::APP_BURST_SECONDS, now);
+        paces.entry(*key).or_insert_with(new).take(rate, now)
     }
 
     /// Forgets the turns of applications that are not trusted any more.
