@@ -209,7 +209,7 @@ fn a_crash_anywhere_leaves_all_or_nothing() {
                     // The crash loses what 0 has not made durable.
                     if to != 0 {
                         net.flush(to);
-                    } else if links.len() % 2 == 0 {
+                    } else if links.len().is_multiple_of(2) {
                         net.flush(0);
                     }
                 } else {
