@@ -9,7 +9,7 @@ use offset_proto::{
         AppError, AppLimits, AppReply, AppRequestId, ConfigRequest, CreateInvoice, JournalEvent,
         PayRequest,
     },
-    friend::FriendMessage,
+    friend::{Endings, FriendMessage},
     index::{IndexLine, RouteQuery},
     payment::Commit,
     report::ReportMutation,
@@ -17,6 +17,7 @@ use offset_proto::{
 
 use crate::{
     change::Change,
+    side::Side,
     state::{InvoiceRow, PaymentRow},
 };
 
@@ -146,6 +147,25 @@ pub enum RoutesFor {
     Payment(PaymentId),
 }
 
+/// For what collected requests are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CollectedFor {
+    /// For requests of our own to this friend that lost their partner.
+    Recovery(PublicKey, SessionId),
+    /// For this friend, who asked in this session.
+    Friend(PublicKey, SessionId),
+}
+
+impl CollectedFor {
+    /// With whom the line of the requests is.
+    #[must_use]
+    pub const fn friend(&self) -> PublicKey {
+        match self {
+            Self::Recovery(friend, _) | Self::Friend(friend, _) => *friend,
+        }
+    }
+}
+
 /// Why no routes came for a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoutesError {
@@ -196,6 +216,16 @@ pub enum Effect {
         asker: RoutesFor,
         /// What to ask.
         query: RouteQuery,
+    },
+    /// Looks up which of these requests were collected, in what the store keeps of them and in all
+    /// that was handed to it; the answer comes back through `Funder::handle_collected`, always.
+    FindCollected {
+        /// For what.
+        asker: CollectedFor,
+        /// Who sent the requests: this node, or the friend.
+        sender: Side,
+        /// Which requests, on the line with the asker's friend.
+        question: Endings,
     },
     /// The one answer to an application's request.
     Reply {

@@ -66,6 +66,7 @@ impl Outside {
                 }
             }
             Effect::FindRoutes { asker, query } => self.find_routes(asker, query),
+            Effect::FindCollected { .. } => unreachable!("the core looks that up"),
             Effect::Reply { app, request_id, result } => self.reply(app, request_id, result),
             Effect::Mutation(mutation) => {
                 let mutation = self.view.follow(mutation);
