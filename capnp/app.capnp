@@ -7,6 +7,7 @@ using Session = import "session.capnp";
 using Friend = import "friend.capnp";
 using Index = import "index.capnp";
 using Payment = import "payment.capnp";
+using History = import "history.capnp";
 using Report = import "report.capnp";
 
 struct AppToNode {
@@ -54,7 +55,7 @@ struct AppRequest {
       destination @5 :Data;
       exclude @6 :List(Common.Edge);     # at most 64
     }
-    pay @7 :PayRequest;              # [buyer] answered when the payment has ended
+    pay @7 :PayRequest;              # [buyer] answered when the payment has ended, or is held
     paymentStatus @8 :Data;          # [buyer] by payment id, answered at once
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; once committed only while it is held
@@ -72,6 +73,11 @@ struct AppRequest {
       }
     }
     events @19 :UInt64;               # what the journal says after this number, a page of it
+    payByCommit @20 :PayRequest;     # [buyer] the commit is not sent; answered once it can be handed out
+    paymentCommit @21 :Data;         # [buyer] by payment id: the commit to hand to the seller
+    cancelPayment @22 :Data;         # [buyer] by payment id; not after it was committed
+    history @23 :History.HistoryQuery;   # a page of the books
+    pending @24 :History.PendingKey;     # what is frozen, after this one; without a friend: all
   }
 }
 
@@ -151,6 +157,7 @@ struct ConfigRequest {
     endRecovery @40 :Bool;
     # The node waits for nobody any more. Requests that may have been paid while nobody can say so
     # are cancelled if this is true; if there are such and it is false, it is refused.
+    setRetention @41 :UInt32;                  # for how many days the books keep entries; 0: for ever
   }
 }
 
@@ -218,6 +225,9 @@ struct AppReply {
       last @7 :UInt64;                   # the newest number; more follows while it is above upTo
     }
     invoices @8 :InvoicePage;
+    commit @9 :Payment.Commit;
+    history @10 :History.HistoryPage;
+    pending @11 :History.PendingPage;
   }
 }
 
@@ -277,6 +287,7 @@ struct PaymentFailure {
     deadline @7 :Void;              # not complete before the deadline; taken back
     expired @8 :Void;               # the invoice's time is over
     noCapacity @9 :Common.UInt128;  # all ways to the receiver together carry this much at most
+    takenBack @11 :Void;            # the buyer took it back
     noAnswer @10 :Data;             # what went out over this friend was not answered in time
   }
 }

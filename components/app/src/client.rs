@@ -15,6 +15,7 @@ use offset_proto::{
         EventPage, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus, NodeToApp, PayRequest,
         PaymentReport,
     },
+    history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
     payment::Commit,
     report::NodeReport,
@@ -141,7 +142,7 @@ impl AppClient {
     /// [`Error::Refused`] is the node's own answer; [`Error::NoAnswer`], [`Error::Lost`],
     /// [`Error::TooLong`].
     pub async fn request(&self, request: AppRequest) -> Result<AppReply, Error> {
-        if matches!(request, AppRequest::Pay(_)) {
+        if matches!(request, AppRequest::Pay(_) | AppRequest::PayByCommit(_)) {
             return self.ask(request).await;
         }
         self.request_within(request, self.inner.reply_timeout).await
@@ -253,6 +254,32 @@ impl AppClient {
         payment_of(self.request(AppRequest::Pay(payment)).await?)
     }
 
+    /// Reserves a payment and waits until its commit can be handed to the seller, which is not sent:
+    /// see [`AppClient::payment_commit`]; or until it has failed.
+    ///
+    /// # Errors
+    /// As [`AppClient::pay`].
+    pub async fn pay_by_commit(&self, payment: PayRequest) -> Result<PaymentReport, Error> {
+        payment_of(self.request(AppRequest::PayByCommit(payment)).await?)
+    }
+
+    /// The commit of a payment that was made for it. Whoever has it can hand it to the seller.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn payment_commit(&self, payment_id: PaymentId) -> Result<Commit, Error> {
+        let reply = self.request(AppRequest::PaymentCommit { payment_id }).await?;
+        if let AppReply::Commit(commit) = reply { Ok(*commit) } else { Err(unexpected(&reply)) }
+    }
+
+    /// Takes back a payment that is not committed.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn cancel_payment(&self, payment_id: PaymentId) -> Result<(), Error> {
+        done(self.request(AppRequest::CancelPayment { payment_id }).await?)
+    }
+
     /// How a payment stands.
     ///
     /// # Errors
@@ -333,6 +360,24 @@ impl AppClient {
         let request = AppRequest::Routes { currency, amount, destination, exclude };
         let reply = self.request(request).await?;
         if let AppReply::Routes(routes) = reply { Ok(routes) } else { Err(unexpected(&reply)) }
+    }
+
+    /// A page of the books: what is durable.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, Error> {
+        let reply = self.request(AppRequest::History(query)).await?;
+        if let AppReply::History(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
+    }
+
+    /// What is frozen, after this request or from the first.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn pending(&self, after: Option<PendingKey>) -> Result<PendingPage, Error> {
+        let reply = self.request(AppRequest::Pending(after)).await?;
+        if let AppReply::Pending(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
     }
 
     /// Says goodbye and waits until what was sent has left.
@@ -458,8 +503,11 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Routes(_) => "routes",
         AppReply::Payment(_) => "a payment",
         AppReply::Invoice(_) => "an invoice",
+        AppReply::History(_) => "a page of the books",
+        AppReply::Pending(_) => "what is frozen",
         AppReply::Events(_) => "events",
         AppReply::Invoices(_) => "a list of invoices",
+        AppReply::Commit(_) => "a commit",
     };
     Error::Protocol(format!("it answered {kind}, which was not asked for"))
 }

@@ -10,6 +10,7 @@ use offset_proto::{
         PayRequest,
     },
     friend::{Endings, FriendMessage},
+    history::PendingKey,
     index::{IndexLine, RouteQuery},
     payment::Commit,
     report::ReportMutation,
@@ -58,6 +59,8 @@ pub struct Payer {
 pub enum Command {
     /// The node's report, with all friends.
     Report,
+    /// What is frozen, after this request or from the first.
+    Pending(Option<PendingKey>),
     /// The node's report, with a page of the friends in the order of their keys.
     ReportPage {
         /// The last friend of the page before; `None`: from the first.
@@ -85,6 +88,29 @@ pub enum Command {
         ended: Option<Box<PaymentRow>>,
         /// Who orders it; `None`: the node itself, which nothing limits.
         payer: Option<Payer>,
+    },
+    /// A payment whose commit the buyer hands to the seller.
+    PayByCommit {
+        /// The order.
+        request: Box<PayRequest>,
+        /// As that of [`Command::Pay`].
+        ended: Option<Box<PaymentRow>>,
+        /// As that of [`Command::Pay`].
+        payer: Option<Payer>,
+    },
+    /// The commit of a payment that was made for it.
+    PaymentCommit {
+        /// Which.
+        payment_id: PaymentId,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
+    },
+    /// Takes back a payment that was not committed.
+    CancelPayment {
+        /// Which.
+        payment_id: PaymentId,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
     },
     /// How a payment stands.
     PaymentStatus {

@@ -129,7 +129,7 @@ impl Funder {
             CollectedFor::Recovery(key, session) if self.session_of(&key) == Some(session) => {
                 self.own_found(now, key, found);
             }
-            CollectedFor::Friend(key, session) => self.answer(key, session, found),
+            CollectedFor::Friend(key, session) => self.answer_endings(key, session, found),
             CollectedFor::Recovery(..) => {}
         }
         self.stepped();
@@ -287,7 +287,7 @@ impl Funder {
         self.effects.push(Effect::FindCollected { asker, sender: Side::Remote, question });
     }
 
-    fn answer(&mut self, key: PublicKey, session: SessionId, found: Vec<KeptCollect>) {
+    fn answer_endings(&mut self, key: PublicKey, session: SessionId, found: Vec<KeptCollect>) {
         let current = self.session_of(&key);
         let Some(live) = self.live.get_mut(&key) else {
             return;

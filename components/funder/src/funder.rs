@@ -20,6 +20,7 @@ use crate::{
     asking::Proofs,
     books::Books,
     buyer::Asked,
+    buyer::Order,
     change::{Change, CorruptState},
     config::Config,
     credit::{Ends, MutualCredit},
@@ -256,6 +257,9 @@ impl Funder {
     ) {
         let result = match command {
             Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
+            Command::Pending(after) => {
+                Some(Ok(AppReply::Pending(self.pending_page(now, after.as_ref()))))
+            }
             Command::ReportPage { friends_after, friends_at_most } => {
                 let report = self.report_page(friends_after, friends_at_most);
                 Some(Ok(AppReply::Report(Box::new(report))))
@@ -263,7 +267,18 @@ impl Funder {
             Command::Events { after, ended } => Some(self.events_after(after, &ended)),
             Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
-                self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
+                let order = Order { request: *request, by_commit: false };
+                self.pay(now, (app, request_id), order, ended.as_deref(), payer.as_ref())
+            }
+            Command::PayByCommit { request, ended, payer } => {
+                let order = Order { request: *request, by_commit: true };
+                self.pay(now, (app, request_id), order, ended.as_deref(), payer.as_ref())
+            }
+            Command::PaymentCommit { payment_id, ended } => {
+                Some(self.payment_commit(payment_id, ended.as_deref()))
+            }
+            Command::CancelPayment { payment_id, ended } => {
+                Some(self.cancel_payment(now, payment_id, ended.as_deref()))
             }
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))

@@ -54,6 +54,7 @@ mod journal;
 mod kept;
 mod loading;
 mod mediator;
+mod pending;
 mod proof;
 mod recovery;
 mod removal;

@@ -91,6 +91,8 @@ pub struct Settings {
     pub default_currency: Currency,
     /// Whether payments without a registered invoice are taken.
     pub accepts_spontaneous: bool,
+    /// For how many days the books keep their entries; `None`: for ever.
+    pub retention_days: Option<u32>,
     /// With how many digits behind the point people see amounts; currencies that are not named are
     /// seen as they are.
     pub decimals: BTreeMap<Currency, u8>,
@@ -101,6 +103,7 @@ impl Default for Settings {
         Self {
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            retention_days: None,
             decimals: BTreeMap::new(),
         }
     }
@@ -509,6 +512,10 @@ pub struct PaymentRow {
     pub note: Text,
     /// Over how many routes at once.
     pub max_parts: u8,
+    /// How long after the invoice's expiry the seller may hold it, in seconds; 0: not at all.
+    pub hold_seconds: u64,
+    /// Whether the commit is handed to the seller by the buyer, and not sent.
+    pub by_commit: bool,
     /// Directed edges that failed.
     pub exclude: Vec<Edge>,
     /// Since when what is missing has been looked for: an index server's *no* is not final at once.

@@ -36,12 +36,10 @@ fn cut(lost: (usize, usize), ends: fn(&FriendOp) -> bool) -> (Net, PaymentId, St
         for node in 0..3 {
             net.flush(node);
         }
-        let carries = |message: &FriendMessage| match message {
-            FriendMessage::MoveToken(token) => {
-                token.body.currency_ops.iter().flat_map(|ops| &ops.ops).any(ends)
-            }
-            _ => false,
-        };
+        let carries = |message: &FriendMessage| {
+ let FriendMessage::MoveToken(token) = message else { return false };
+ token.body.currency_ops.iter().flat_map(|ops| &ops.ops).any(ends)
+ };
         if net.link(lost.0, lost.1).front().is_some_and(carries) {
             net.disconnect(lost.0, lost.1);
             net.settle();
@@ -249,10 +247,10 @@ fn a_friend_is_answered_one_question_at_a_time() {
     };
     let answers = |lab: &mut Lab| {
         let raw = std::mem::take(&mut lab.puppets[0].raw);
-        let answer = |message| match message {
-            FriendMessage::EndingsAnswer(answer) => Some(answer),
-            _ => None,
-        };
+        let answer = |message| {
+ let FriendMessage::EndingsAnswer(answer) = message else { return None };
+ Some(answer)
+ };
         raw.into_iter().filter_map(answer).collect::<Vec<EndingsAnswer>>()
     };
     lab.message(0, question(&[unknown, ended, unknown, ended]));
@@ -302,10 +300,10 @@ fn terms_prove_a_collect_whose_response_went_out_before() {
     let proven: Vec<_> = lab.puppets[0]
         .raw
         .iter()
-        .filter_map(|message| match message {
-            FriendMessage::Inconsistency(message) => Some(&message.collected),
-            _ => None,
-        })
+        .filter_map(|message| {
+ let FriendMessage::Inconsistency(message) = message else { return None };
+ Some(&message.collected)
+ })
         .flatten()
         .collect();
     assert_eq!(proven.len(), 1, "{:?}", lab.inconsistent(0));

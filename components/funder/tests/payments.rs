@@ -189,7 +189,7 @@ fn orders_are_checked() {
     for (created, expires, hold, ok) in [
         (now, now - 1, None, false),
         (now - 9, now - 1, None, false),
-        (now, now + 9, Some(10), false),
+        (now, now + 9, Some(8), false),
         (now, now + 9, None, true),
     ] {
         let invoice = invoice(&lab, created, expires, hold);
@@ -530,4 +530,25 @@ fn payments_of_one_id_and_node_have_one_invoice() {
     let mut other = Lab::new(1);
     order(&mut other, &pay);
     assert_eq!(sent_request(&mut other, 0).invoice_id, first.invoice_id);
+}
+
+/// An answer and its end come in one token: nothing is committed, the payment goes on.
+#[test]
+fn an_answer_that_was_taken_back_in_its_own_token_is_not_committed() {
+    let mut lab = Lab::new(1);
+    let destination = lab.puppets[0].key();
+    let request = request(&mut lab, destination, 100);
+    let number = order(&mut lab, &request);
+    let first = sent_request(&mut lab, 0);
+    let identity = lab.puppets[0].identity.clone();
+    let response = response_by(&identity, &first, &dest_lock(), true, &credit());
+    let taken_back = cancel(&first, CancelReason::Busy, None);
+    lab.send(0, &[FriendOp::Response(response), taken_back]);
+    assert!(answer_is_missing(&lab, number));
+    lab.pass(300);
+    let second = sent_request(&mut lab, 0);
+    assert_ne!(first.src_hashed_lock, second.src_hashed_lock, "another attempt");
+    answer_request(&mut lab, 0, &second);
+    collect_committed(&mut lab, 0, &second);
+    assert!(matches!(answer(&mut lab, number), Some(Ok(PaymentStatus::Succeeded { .. }))));
 }

@@ -7,6 +7,7 @@ use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PublicKey};
 use crate::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
     friend::CancelReason,
+    history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
     payment::{Commit, Invoice, Receipt},
     report::{FriendReport, NodeReport, ReportMutation},
@@ -143,8 +144,23 @@ pub enum AppRequest {
         exclude: Vec<Edge>,
     },
     /// Pays, or asks again for a payment of the same id and contents: answered with
-    /// [`AppReply::Payment`] when the payment has ended.
+    /// [`AppReply::Payment`] when the payment has ended, or when it is committed to an invoice whose
+    /// seller may hold it.
     Pay(PayRequest),
+    /// As [`AppRequest::Pay`], but the commit is not sent: answered with [`AppReply::Payment`] when
+    /// the payment is committed and [`AppRequest::PaymentCommit`] gives what the seller is to be
+    /// handed, or when it has failed.
+    PayByCommit(PayRequest),
+    /// The commit of a payment that was made for it: answered with [`AppReply::Commit`].
+    PaymentCommit {
+        /// Which.
+        payment_id: PaymentId,
+    },
+    /// Takes back a payment that was not committed: answered with [`AppReply::Done`].
+    CancelPayment {
+        /// Which.
+        payment_id: PaymentId,
+    },
     /// How a payment stands: answered with [`AppReply::Payment`] at once.
     PaymentStatus {
         /// Which.
@@ -163,6 +179,11 @@ pub enum AppRequest {
         /// Which.
         invoice_id: InvoiceId,
     },
+    /// A page of the books: answered with [`AppReply::History`].
+    History(HistoryQuery),
+    /// A page of what is frozen, after this request or from the first: answered with
+    /// [`AppReply::Pending`].
+    Pending(Option<PendingKey>),
     /// The buyer's commit, as it was handed to the seller: answered with [`AppReply::Invoice`] once
     /// it is accepted, and again and again when it is repeated.
     CommitInvoice(Box<Commit>),
@@ -193,10 +214,18 @@ impl AppRequest {
     #[must_use]
     pub const fn permission(&self) -> Permission {
         match self {
-            Self::Report { .. } | Self::Subscribe | Self::Events { .. } => Permission::Read,
+            Self::Report { .. }
+            | Self::Subscribe
+            | Self::Events { .. }
+            | Self::History(_)
+            | Self::Pending(_) => Permission::Read,
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } => Permission::Routes,
-            Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
+            Self::Pay(_)
+            | Self::PayByCommit(_)
+            | Self::PaymentCommit { .. }
+            | Self::CancelPayment { .. }
+            | Self::PaymentStatus { .. } => Permission::Buyer,
             Self::CreateInvoice(_)
             | Self::CancelInvoice { .. }
             | Self::InvoiceStatus { .. }
@@ -331,6 +360,12 @@ pub enum ConfigRequest {
         /// Or not.
         accept: bool,
     },
+    /// For how long the books keep their entries. What is older is dropped, with one entry for each
+    /// line that carries its balance forward.
+    SetRetention {
+        /// At least 1; `None`: for ever.
+        days: Option<u32>,
+    },
     /// Accepts the friend's terms to begin an inconsistent channel again.
     ResetFriend {
         /// Which friend.
@@ -461,10 +496,16 @@ pub enum AppReply {
     Payment(Box<PaymentReport>),
     /// See [`AppRequest::CreateInvoice`].
     Invoice(Box<InvoiceReport>),
+    /// See [`AppRequest::History`].
+    History(HistoryPage),
+    /// See [`AppRequest::Pending`].
+    Pending(PendingPage),
     /// See [`AppRequest::Events`].
     Events(EventPage),
     /// See [`AppRequest::Invoices`].
     Invoices(InvoicePage),
+    /// See [`AppRequest::PaymentCommit`].
+    Commit(Box<Commit>),
 }
 
 /// Why a request was not carried out.
@@ -601,6 +642,9 @@ pub enum PaymentFailure {
         /// The first node of its route.
         friend: PublicKey,
     },
+    /// The buyer took it back.
+    #[error("the payment was taken back before it was committed")]
+    TakenBack,
     /// The deadline passed before the payment was complete.
     #[error("the payment did not complete before its deadline, and was taken back")]
     Deadline,

@@ -112,27 +112,36 @@ pub(crate) mod starts {
 pub(crate) mod settings {
     use super::*;
 
-    pub(crate) static TABLE: Table =
-        Table::new("settings", 1, &["one", "default_currency", "accepts_spontaneous", "decimals"]);
+    pub(crate) static TABLE: Table = Table::new(
+        "settings",
+        1,
+        &["one", "default_currency", "accepts_spontaneous", "retention_days", "decimals"],
+    );
 
     pub(crate) fn write(row: &Settings) -> Values {
-        let Settings { default_currency, accepts_spontaneous, decimals } = row;
+        let Settings { default_currency, accepts_spontaneous, retention_days, decimals } = row;
         let decimals: Vec<(Currency, u64)> = decimals
             .iter()
             .map(|(currency, digits)| (currency.clone(), (*digits).into()))
             .collect();
-        Values::default().put(&1u32).put(default_currency).put(accepts_spontaneous).put(&decimals)
+        Values::default()
+            .put(&1u32)
+            .put(default_currency)
+            .put(accepts_spontaneous)
+            .put(retention_days)
+            .put(&decimals)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<Settings> {
         row.take::<u32>()?;
         let (default_currency, accepts_spontaneous) = (row.take()?, row.take()?);
+        let retention_days = row.take()?;
         let mut decimals = BTreeMap::new();
         for (currency, digits) in row.take::<Vec<(Currency, u64)>>()? {
             let digits = u8::try_from(digits).ok().filter(|digits| *digits <= MAX_DECIMALS);
             decimals.insert(currency, digits.ok_or("more than 18 digits behind the point")?);
         }
-        Ok(Settings { default_currency, accepts_spontaneous, decimals })
+        Ok(Settings { default_currency, accepts_spontaneous, retention_days, decimals })
     }
 }
 
@@ -780,6 +789,8 @@ pub(crate) mod payment {
             "deadline",
             "note",
             "max_parts",
+            "hold_seconds",
+            "by_commit",
             "exclude",
             "searching_since",
             "attempts",
@@ -804,6 +815,8 @@ pub(crate) mod payment {
             deadline,
             note,
             max_parts,
+            hold_seconds,
+            by_commit,
             exclude,
             searching_since,
             attempts,
@@ -824,6 +837,8 @@ pub(crate) mod payment {
             .put(deadline)
             .put(note)
             .put(max_parts)
+            .put(hold_seconds)
+            .put(by_commit)
             .put(exclude)
             .put(searching_since)
             .put(attempts)
@@ -849,6 +864,8 @@ pub(crate) mod payment {
             deadline: row.take()?,
             note: row.take()?,
             max_parts: row.take()?,
+            hold_seconds: row.take()?,
+            by_commit: row.take()?,
             exclude: row.take()?,
             searching_since: row.take()?,
             attempts: row.take()?,

@@ -31,6 +31,7 @@ CREATE TABLE settings (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     default_currency TEXT NOT NULL,
     accepts_spontaneous INTEGER NOT NULL,
+    retention_days INTEGER,
     decimals TEXT NOT NULL,
     row_check TEXT NOT NULL
 ) STRICT;
@@ -279,6 +280,8 @@ CREATE TABLE payments (
     deadline INTEGER NOT NULL,
     note TEXT NOT NULL,
     max_parts INTEGER NOT NULL,
+    hold_seconds INTEGER NOT NULL,
+    by_commit INTEGER NOT NULL,
     exclude TEXT NOT NULL,
     searching_since INTEGER NOT NULL,
     attempts TEXT NOT NULL,

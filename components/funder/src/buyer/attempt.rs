@@ -18,6 +18,7 @@ use crate::{
     api::{Effect, RoutesError, RoutesFor},
     dirty::Key,
     funder::{Funder, Place, Timer},
+    side::Side,
     state::{Attempt, Decision, Link, Part, PartState, PaymentRow, Pending, Phase, sum},
 };
 
@@ -99,6 +100,7 @@ impl Funder {
             row.attempts.push(Attempt { src_plain_lock, decision, parts: Vec::new() });
         }
         let (total, invoice_id, spontaneous) = (row.amount, row.invoice_id, row.spontaneous);
+        let hold_seconds = row.hold_seconds;
         let currency = row.currency.clone();
         let Some(attempt) = row.current_mut() else {
             return;
@@ -117,7 +119,7 @@ impl Funder {
                 invoice_id,
                 left_fees: fee,
                 spontaneous,
-                hold_seconds: 0,
+                hold_seconds,
             };
             attempt.parts.push(Part {
                 route: keys,
@@ -234,7 +236,7 @@ impl Funder {
 
     /// Whether the answers so far contradict each other, or are all that is needed.
     fn judge(&mut self, now: Timestamp, id: PaymentId) {
-        let Some(row) = self.state.payments.get_mut(&id) else {
+        let Some(row) = self.state.payments.get(&id) else {
             return;
         };
         if row.deadline <= now {
@@ -244,15 +246,19 @@ impl Funder {
         let complete = answers().filter(|answer| answer.is_complete).count();
         let first = answers().next().map(|answer| answer.dest_hashed_lock);
         let one_lock = answers().all(|answer| Some(answer.dest_hashed_lock) == first);
-        let all_here = row.missing() == Credits::ZERO
-            && row.standing().all(|part| part.state == PartState::Responded);
+        // A later operation of the same token may have ended one of them already.
+        let is_here = |part: &Part| {
+            let pending = |at: Place| self.pending(&at, Side::Local).is_some();
+            part.state == PartState::Responded && part.place(&row.currency).is_some_and(pending)
+        };
+        let all_here = row.missing() == Credits::ZERO && row.standing().all(is_here);
         if 1 < complete || !one_lock || (all_here && complete != 1) {
             // Whoever answers so cannot be paid.
             let reporter = Some(row.destination);
             let failure = PaymentFailure::Refused { reason: CancelReason::Declined, reporter };
             return self.fail(now, id, failure);
         }
-        if all_here {
+        if all_here && let Some(row) = self.state.payments.get_mut(&id) {
             row.phase = Phase::Complete;
             let moved = JournalEntry::Payment(Box::new(report(id, row)));
             self.journal(moved);
@@ -261,12 +267,13 @@ impl Funder {
         }
     }
 
-    /// The decision to pay: the lock is revealed over every part.
+    /// The decision to pay: the lock is revealed over every part, or may be handed to the seller
+    /// from here on.
     fn commit(&mut self, now: Timestamp, id: PaymentId) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
         };
-        let currency = row.currency.clone();
+        let (currency, by_commit) = (row.currency.clone(), row.by_commit);
         let Some(attempt) = row.current_mut() else {
             return;
         };
@@ -279,9 +286,15 @@ impl Funder {
             .filter_map(|part| part.place(&currency))
             .collect();
         row.phase = Phase::Committed;
-        let moved = JournalEntry::Payment(Box::new(report(id, row)));
-        self.journal(moved);
+        let (report, answered) = (report(id, row), row.has_answer());
+        if answered {
+            self.answer(id, &report);
+        }
+        self.journal(JournalEntry::Payment(Box::new(report)));
         self.dirty.mark(Key::Payment(id));
+        if by_commit {
+            return;
+        }
         for at in places {
             let commit = Commit { request_id: at.id, src_plain_lock };
             self.enqueue(now, &at, FriendOp::Commit(commit), Link::None);
@@ -301,7 +314,7 @@ impl Funder {
 
     /// Ends an undecided payment. The decision is durable together with the releases: this lock is
     /// never revealed.
-    fn fail(&mut self, now: Timestamp, id: PaymentId, failure: PaymentFailure) {
+    pub(super) fn fail(&mut self, now: Timestamp, id: PaymentId, failure: PaymentFailure) {
         self.release_current(now, id);
         self.end_payment(id, Phase::Failed(failure));
     }

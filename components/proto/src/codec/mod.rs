@@ -7,6 +7,7 @@
 mod app;
 mod endings;
 mod friend;
+mod history;
 mod index;
 mod payment;
 mod proof;

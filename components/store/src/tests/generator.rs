@@ -295,6 +295,7 @@ impl Generator {
         Change::Settings(Settings {
             default_currency: self.currency(),
             accepts_spontaneous: self.coin(),
+            retention_days: self.maybe(|some| some.pick(&[1, u32::MAX])),
             decimals: self.list(|some| (some.currency(), 1 + some.byte(18))).into_iter().collect(),
         })
     }
@@ -581,6 +582,8 @@ impl Generator {
             deadline: self.time(),
             note: Text::cut("a note"),
             max_parts: self.byte(9),
+            hold_seconds: u64::from(self.byte(9)),
+            by_commit: self.coin(),
             exclude: self.list(|some| Edge { from: key(some.byte(9)), to: key(some.byte(9)) }),
             searching_since: self.time(),
             attempts: self.list(|some| Attempt {
@@ -650,6 +653,7 @@ impl Generator {
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
             PaymentFailure::NoCapacity { available: self.credits() },
+            PaymentFailure::TakenBack,
             PaymentFailure::NoAnswer { friend: key(self.byte(9)) },
         ];
         self.pick(&failures)

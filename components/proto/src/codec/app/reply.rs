@@ -12,9 +12,10 @@ use crate::{
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
+        history,
         index::{multi_route_words, multi_routes, set_multi_route},
         key, list, mirror, parse,
-        payment::{receipt, set_receipt},
+        payment::{commit, receipt, set_commit, set_receipt},
         report::{
             friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
             set_mutation, set_report,
@@ -40,7 +41,9 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Done => 0,
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
-            AppReply::Payment(_) | AppReply::Invoice(_) => 120,
+            AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Commit(_) => 120,
+            AppReply::History(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
+            AppReply::Pending(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Events(page) => 8 + 120 * page.events.len(),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
@@ -104,6 +107,8 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         }
         AppReply::Payment(payment) => set_payment(payment, reply.init_payment()),
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
+        AppReply::History(page) => history::set_page(page, reply.init_history()),
+        AppReply::Pending(page) => history::set_pending_page(page, reply.init_pending()),
         AppReply::Events(page) => {
             let mut events = reply.init_events();
             let list = events.reborrow().init_events(count(page.events.len()));
@@ -112,6 +117,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
             events.set_last(page.last);
         }
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
+        AppReply::Commit(commit) => set_commit(commit, reply.init_commit()),
     }
 }
 
@@ -123,12 +129,15 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Routes(routes) => AppReply::Routes(multi_routes(routes?)?),
         Which::Payment(payment) => AppReply::Payment(Box::new(payment_of(payment?)?)),
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
+        Which::History(page) => AppReply::History(history::page(page?)?),
+        Which::Pending(page) => AppReply::Pending(history::pending_page(page?)?),
         Which::Events(events) => AppReply::Events(EventPage {
             events: list("events", events.get_events()?, MAX_EVENTS, journal_event)?,
             up_to: events.get_up_to(),
             last: events.get_last(),
         }),
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
+        Which::Commit(value) => AppReply::Commit(Box::new(commit(value?)?)),
     })
 }
 
@@ -261,6 +270,7 @@ fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>
         PaymentFailure::NoCapacity { available } => {
             set_credits(*available, failure.init_no_capacity());
         }
+        PaymentFailure::TakenBack => failure.set_taken_back(()),
         PaymentFailure::NoAnswer { friend } => failure.set_no_answer(friend.as_bytes()),
     }
 }
@@ -285,6 +295,7 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
         Which::NoCapacity(available) => {
             PaymentFailure::NoCapacity { available: credits(available?) }
         }
+        Which::TakenBack(()) => PaymentFailure::TakenBack,
         Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
     })
 }

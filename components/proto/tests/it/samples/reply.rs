@@ -17,7 +17,7 @@ use offset_proto::{
     reset::ResetBalance,
 };
 
-use super::{app, balance, currency, index, key, large, one_of_each, server, text};
+use super::{app, balance, currency, history, index, key, large, one_of_each, server, text};
 
 /// Every answer, event and what is in them, each under a name of its own.
 pub(crate) fn messages() -> Vec<(String, NodeToApp)> {
@@ -74,6 +74,9 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "invoice": AppReply::Invoice(_) => AppReply::Invoice(Box::new(invoice())),
         "events": AppReply::Events(_) => AppReply::Events(page),
         "invoices": AppReply::Invoices(_) => AppReply::Invoices(invoices),
+        "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(app::commit())),
+        "history": AppReply::History(_) => AppReply::History(history::page()),
+        "pending": AppReply::Pending(_) => AppReply::Pending(history::pending_page()),
     })
 }
 
@@ -143,6 +146,7 @@ fn failures() -> Vec<(&'static str, PaymentFailure)> {
         "feeTooHigh": F::FeeTooHigh { .. } => F::FeeTooHigh { fee: Credits(5) },
         "refused": F::Refused { .. } => refused,
         "noAnswer": F::NoAnswer { .. } => F::NoAnswer { friend: key(3) },
+        "takenBack": F::TakenBack => F::TakenBack,
         "deadline": F::Deadline => F::Deadline,
         "expired": F::Expired => F::Expired,
     })
