@@ -37,9 +37,9 @@ fn cut(lost: (usize, usize), ends: fn(&FriendOp) -> bool) -> (Net, PaymentId, St
             net.flush(node);
         }
         let carries = |message: &FriendMessage| {
- let FriendMessage::MoveToken(token) = message else { return false };
- token.body.currency_ops.iter().flat_map(|ops| &ops.ops).any(ends)
- };
+            let FriendMessage::MoveToken(token) = message else { return false };
+            token.body.currency_ops.iter().flat_map(|ops| &ops.ops).any(ends)
+        };
         if net.link(lost.0, lost.1).front().is_some_and(carries) {
             net.disconnect(lost.0, lost.1);
             net.settle();
@@ -248,9 +248,9 @@ fn a_friend_is_answered_one_question_at_a_time() {
     let answers = |lab: &mut Lab| {
         let raw = std::mem::take(&mut lab.puppets[0].raw);
         let answer = |message| {
- let FriendMessage::EndingsAnswer(answer) = message else { return None };
- Some(answer)
- };
+            let FriendMessage::EndingsAnswer(answer) = message else { return None };
+            Some(answer)
+        };
         raw.into_iter().filter_map(answer).collect::<Vec<EndingsAnswer>>()
     };
     lab.message(0, question(&[unknown, ended, unknown, ended]));
@@ -301,9 +301,9 @@ fn terms_prove_a_collect_whose_response_went_out_before() {
         .raw
         .iter()
         .filter_map(|message| {
- let FriendMessage::Inconsistency(message) = message else { return None };
- Some(&message.collected)
- })
+            let FriendMessage::Inconsistency(message) = message else { return None };
+            Some(&message.collected)
+        })
         .flatten()
         .collect();
     assert_eq!(proven.len(), 1, "{:?}", lab.inconsistent(0));

@@ -378,7 +378,7 @@ fn index_lists_have_limits() {
         recv_capacity: Credits(u128::MAX),
         rate: Rate { ppm: u32::MAX, add: u64::MAX },
     };
-    let currency: offset_proto::Currency = "0123456789abcdef".parse().unwrap();
+    let currency: Currency = "0123456789abcdef".parse().unwrap();
     let set = |n| UpdateMutation::Set { friend: key(n), currency: currency.clone(), line };
     let mutations = |count: usize| (0..).take(count).map(set).collect::<Vec<_>>();
     let sent = |kind| ClientToIndex::Update(Box::new(update(kind)));
