@@ -28,7 +28,23 @@ struct FriendMessage {
     # Asks for a page, from 0 on, of the proof of what the asker has signed; only when the friend's
     # resume says that the asker may have lost state.
     stateProof @10 :StateProofPage;
+    endings @11 :Endings;
+    # Asks how requests of the asker ended; one question at a time.
+    endingsAnswer @12 :EndingsAnswer;
   }
+}
+
+struct Endings {
+  currency @0 :Text;
+  requestIds @1 :List(Data);   # as the asker sent them; at most 256
+}
+
+struct EndingsAnswer {
+  # Each id of the question is in one of the lists.
+  currency @0 :Text;           # of the question
+  collected @1 :List(Collected);
+  # Those that the sender has collected, with what proves it.
+  unknown @2 :List(Data);      # the others: cancelled, never received, or forgotten
 }
 
 struct StateProofPage {

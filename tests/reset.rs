@@ -107,7 +107,9 @@ fn remember_differently(sandbox: &Sandbox) {
                     | FriendMessage::AcceptReset(_)
                     | FriendMessage::Removed { .. }
                     | FriendMessage::RequestStateProof { .. }
-                    | FriendMessage::StateProof(_) => {}
+                    | FriendMessage::StateProof(_)
+                    | FriendMessage::Endings(_)
+                    | FriendMessage::EndingsAnswer(_) => {}
                 }
             }
         };

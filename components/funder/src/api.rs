@@ -9,7 +9,7 @@ use offset_proto::{
         AppError, AppLimits, AppReply, AppRequestId, ClearRequest, ConfigRequest, CreateInvoice,
         JournalEvent, PayRequest,
     },
-    friend::FriendMessage,
+    friend::{Endings, FriendMessage},
     history::PendingKey,
     index::{CycleQuery, IndexLine, RouteQuery},
     payment::Commit,
@@ -18,6 +18,7 @@ use offset_proto::{
 
 use crate::{
     change::Change,
+    side::Side,
     state::{InvoiceRow, PaymentRow},
 };
 
@@ -181,6 +182,25 @@ pub enum RoutesFor {
     Payment(PaymentId),
 }
 
+/// For what collected requests are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CollectedFor {
+    /// For requests of our own to this friend that lost their partner.
+    Recovery(PublicKey, SessionId),
+    /// For this friend, who asked in this session.
+    Friend(PublicKey, SessionId),
+}
+
+impl CollectedFor {
+    /// With whom the line of the requests is.
+    #[must_use]
+    pub const fn friend(&self) -> PublicKey {
+        match self {
+            Self::Recovery(friend, _) | Self::Friend(friend, _) => *friend,
+        }
+    }
+}
+
 /// Why no routes came for a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoutesError {
@@ -240,6 +260,16 @@ pub enum Effect {
         payment_id: PaymentId,
         /// What to ask.
         query: CycleQuery,
+    },
+    /// Looks up which of these requests were collected, in what the store keeps of them and in all
+    /// that was handed to it; the answer comes back through `Funder::handle_collected`, always.
+    FindCollected {
+        /// For what.
+        asker: CollectedFor,
+        /// Who sent the requests: this node, or the friend.
+        sender: Side,
+        /// Which requests, on the line with the asker's friend.
+        question: Endings,
     },
     /// The one answer to an application's request.
     Reply {

@@ -15,9 +15,9 @@ use crate::{
     credit::Ends,
     side::Side,
     state::{
-        ArchivedFriend, BeforeSent, Channel, Friend, FriendInfo, FriendRecovery, IndexServer,
-        InvoiceRow, JournalRow, Line, LineRow, PaymentRow, Pending, QueuedOp, Recovery, SetKey,
-        SetRow, Settings, SpentKey, State,
+        AloneKey, ArchivedFriend, BeforeSent, Channel, Friend, FriendInfo, FriendRecovery,
+        IndexServer, InvoiceRow, JournalRow, KeptCollect, Line, LineRow, PaymentRow, Pending,
+        QueuedOp, Recovery, SetKey, SetRow, Settings, SpentKey, State,
     },
 };
 
@@ -66,6 +66,10 @@ pub enum Change {
     Received(PublicKey, Option<Arc<MoveToken>>),
     /// What our own last token to a friend ended and declared.
     BeforeSent(PublicKey, BeforeSent),
+    /// A request was collected. The store keeps it; it is no part of the state.
+    Collected(Box<KeptCollect>),
+    /// What was collected without a partner; `None`: forgotten, or its request came.
+    Alone(AloneKey, Option<Box<KeptCollect>>),
     /// Where a friendship stands in a recovery.
     FriendRecovery(PublicKey, Option<FriendRecovery>),
     /// Whether this node recovers what it lost.
@@ -142,6 +146,8 @@ impl State {
             Change::BeforeSent(key, rows) => self.friend_mut(key)?.before_sent = rows.clone(),
             Change::FriendRecovery(key, row) => self.friend_mut(key)?.recovery.clone_from(row),
             Change::Recovery(row) => self.recovery = *row,
+            Change::Collected(_) => {}
+            Change::Alone(key, row) => put(&mut self.alone, key, row.as_deref()),
         }
         Ok(())
     }

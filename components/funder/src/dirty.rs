@@ -10,7 +10,7 @@ use crate::{
     change::Change,
     funder::Place,
     side::Side,
-    state::{SetKey, SpentKey, State},
+    state::{AloneKey, SetKey, SpentKey, State},
 };
 
 /// A row, by name. The order is the order of changes in a batch: a row comes after the row that it
@@ -40,6 +40,7 @@ pub(crate) enum Key {
     BeforeSent(PublicKey),
     FriendRecovery(PublicKey),
     Recovery,
+    Alone(AloneKey),
 }
 
 /// See the module.
@@ -91,7 +92,8 @@ impl Dirty {
             | Key::Journal(_)
             | Key::ForgetJournal(_)
             | Key::Spent(_)
-            | Key::Settled(_) => {}
+            | Key::Settled(_)
+            | Key::Alone(_) => {}
         }
         self.keys.insert(key);
     }
@@ -177,5 +179,9 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
         Key::BeforeSent(key) => Change::BeforeSent(key, friend(&key)?.before_sent.clone()),
         Key::FriendRecovery(key) => Change::FriendRecovery(key, friend(&key)?.recovery.clone()),
         Key::Recovery => Change::Recovery(state.recovery),
+        Key::Alone(key) => {
+            let row = state.alone.get(&key).cloned().map(Box::new);
+            Change::Alone(key, row)
+        }
     })
 }

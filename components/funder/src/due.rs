@@ -47,7 +47,7 @@ impl Funder {
     /// Queues everything that the rows of a friend make due, on its side and on the other side of
     /// what passes between it and others.
     pub(crate) fn derive_due(&mut self, now: Timestamp, key: PublicKey) {
-        let mut queues = Queues::default();
+        let (mut queues, mut asking) = (Queues::default(), BTreeSet::new());
         let own = self.rows_of(key, Side::Remote);
         let passing = self.rows_of(key, Side::Local);
         let passing = passing.into_iter().filter_map(|(at, link)| match link {
@@ -60,7 +60,10 @@ impl Funder {
         let incoming: BTreeSet<_> =
             own.into_iter().map(|(at, _)| at).chain(passing).chain(waiting).collect();
         for at in incoming {
-            self.derive_incoming(now, &mut queues, &at);
+            self.derive_incoming(now, (&mut queues, &mut asking), &at);
+        }
+        for next in asking {
+            self.ask_endings(next);
         }
         let sets: BTreeSet<_> = self
             .state
@@ -86,7 +89,12 @@ impl Funder {
             .collect()
     }
 
-    fn derive_incoming(&mut self, now: Timestamp, queues: &mut Queues, at: &Place) {
+    fn derive_incoming(
+        &mut self,
+        now: Timestamp,
+        (queues, asking): (&mut Queues, &mut BTreeSet<PublicKey>),
+        at: &Place,
+    ) {
         let Some(row) = self.pending(at, Side::Remote).filter(|row| !row.closing).cloned() else {
             return;
         };
@@ -94,13 +102,48 @@ impl Funder {
             return self.derive_part(now, queues, at, &row);
         }
         if row.link == Link::None && !self.pair(at, &row) {
-            // It waits for what its next friend shows, or for the operator's word.
+            if !self.settle_alone(now, at) {
+                // It waits for what its next friend shows or says, or for the operator's word.
+                asking.extend(self.ending_wanted(at));
+            }
             return;
         }
         if let Some(Link::Downstream(friend, id)) = self.pending(at, Side::Remote).map(|r| r.link) {
             let out = Place { friend, currency: at.currency.clone(), id };
             self.derive_pair(now, queues, at, &out);
         }
+    }
+
+    /// What was sent for a request is still pending, or was collected, though the request itself has
+    /// only come now (again): it is paired or answered (protocol, section 6.1).
+    pub(crate) fn had_partner(&mut self, now: Timestamp, at: &Place) -> bool {
+        let Some(row) = self.pending(at, Side::Remote).cloned() else {
+            return false;
+        };
+        if self.settle_alone(now, at) {
+            return true;
+        }
+        if !self.pair(at, &row) {
+            return false;
+        }
+        if let Some(Link::Downstream(friend, id)) = self.pending(at, Side::Remote).map(|r| r.link) {
+            let out = Place { friend, currency: at.currency.clone(), id };
+            self.derive_pair(now, &mut Queues::default(), at, &out);
+        }
+        true
+    }
+
+    /// Answers a request that was collected while it had no partner.
+    fn settle_alone(&mut self, now: Timestamp, at: &Place) -> bool {
+        let next =
+            self.pending(at, Side::Remote).and_then(|row| row.request.route.first().copied());
+        let Some(next) = next else {
+            return false;
+        };
+        let kept = self.take_alone(at, next);
+        kept.is_some_and(|kept| {
+            self.settle_incoming(now, at, next, (&kept.collected, Some(kept.amount)))
+        })
     }
 
     /// Finds the request that was sent for an incoming one, by the id that it must have. It is the
@@ -123,7 +166,7 @@ impl Funder {
                 && a.hold_seconds == b.hold_seconds
                 && a.route == *rest
         };
-        if sent.link != Link::None || !same(&sent.request, &row.request) {
+        if sent.link != Link::None || sent.closing || !same(&sent.request, &row.request) {
             return false;
         }
         let (frozen, since) = (sent.request.frozen().unwrap_or_default(), sent.since);

@@ -14,7 +14,7 @@ use crate::{
     destination::set_key,
     dirty::Key,
     funder::{Funder, Place},
-    reset::mirrored,
+    reset::{mirrored, proofs},
     side::Side,
     state::{Agreement, BeforeSent, Line, Link, Pending},
 };
@@ -83,6 +83,7 @@ impl Funder {
     /// Ends everything that is pending or queued with a friend, as no time and nobody else may: what
     /// goes to the friend is cancelled backwards, what comes from it is released forwards.
     pub(crate) fn end_everything(&mut self, now: Timestamp, key: PublicKey) {
+        self.keep_promised(now, key);
         let queued: Vec<u64> =
             self.friend(&key).into_iter().flat_map(|friend| friend.queue.keys().copied()).collect();
         for number in queued {
@@ -96,6 +97,17 @@ impl Funder {
             match side {
                 Side::Local => self.outgoing_lost(now, &at, &row),
                 Side::Remote => self.incoming_lost(now, &at, &row),
+            }
+        }
+    }
+
+    /// What was collected of the friend and never went into a token: it was told of it, or may ask.
+    fn keep_promised(&mut self, now: Timestamp, key: PublicKey) {
+        for proof in self.friend(&key).map(proofs).unwrap_or_default() {
+            let at = Place { friend: key, currency: proof.currency.clone(), id: proof.request_id };
+            if let Some(row) = self.pending(&at, Side::Remote) {
+                let row = Pending { response: Some(proof.response().into()), ..row.clone() };
+                self.keep_collected(now, &at, Side::Remote, (&row, &proof.collect()));
             }
         }
     }

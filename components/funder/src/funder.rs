@@ -26,10 +26,11 @@ use crate::{
     config::Config,
     credit::{Ends, MutualCredit},
     dirty::{Dirty, Key},
+    endings::{Answering, Asking},
     guard::Guard,
     proof::Lines,
     side::Side,
-    state::{Friend, Link, Pending, QueuedOp, State},
+    state::{Friend, KeptCollect, Link, Pending, QueuedOp, State},
 };
 
 /// A node's decisions about money. See the crate's documentation.
@@ -48,6 +49,8 @@ pub struct Funder {
     pub(crate) queued_requests: BTreeMap<(PublicKey, RequestId), u64>,
     pub(crate) guard: Guard,
     pub(crate) books: Books,
+    /// What was collected since the last batch.
+    pub(crate) kept: Vec<KeptCollect>,
     /// Outgoing requests whose incoming side ended with a friendship.
     pub(crate) exposed: BTreeSet<Place>,
     /// Our invoices in memory, by what makes them unique.
@@ -90,6 +93,8 @@ pub(crate) enum Timer {
     Touch(PublicKey),
     /// A friend's turn to show its proof.
     Proof(SessionId),
+    /// The next question of a friend about endings may be answered.
+    Endings(PublicKey),
 }
 
 /// What is known of a friend only while we run.
@@ -106,6 +111,8 @@ pub(crate) struct Live {
     pub(crate) claim: Option<Text>,
     /// In quarantine: the lines as the friend proves them.
     pub(crate) proven: Lines,
+    /// Its questions about endings.
+    pub(crate) answering: Answering,
 }
 
 /// Requests that wait for one line.
@@ -130,6 +137,8 @@ pub(crate) struct Session {
     pub(crate) asked: Option<u64>,
     /// What was proven to the friend as collected.
     pub(crate) proven: BTreeSet<(Currency, RequestId)>,
+    /// Our questions about endings.
+    pub(crate) asking: Asking,
 }
 
 /// Whether the two `resume`s of a session agree.
@@ -172,6 +181,7 @@ impl Funder {
             queued_requests: BTreeMap::new(),
             guard: Guard::default(),
             books: Books::default(),
+            kept: Vec::new(),
             exposed: BTreeSet::new(),
             invoice_nonces: BTreeMap::new(),
             next_queued: 0,
@@ -233,6 +243,8 @@ impl Funder {
                 FriendMessage::Removed { epoch } => self.removed_received(now, friend, epoch),
                 FriendMessage::RequestStateProof { page } => self.proof_wanted(friend, page),
                 FriendMessage::StateProof(page) => self.proof_page(now, friend, page),
+                FriendMessage::Endings(question) => self.endings_wanted(now, friend, question),
+                FriendMessage::EndingsAnswer(answer) => self.endings_told(now, friend, answer),
             }
         }
         self.stepped();
@@ -340,6 +352,7 @@ impl Funder {
                 Timer::Invoice(id) => self.invoice_timer(now, id),
                 Timer::Touch(friend) => self.dirty.touch(friend),
                 Timer::Proof(session) => self.proof_timer(now, session),
+                Timer::Endings(friend) => self.look_up(now, friend),
             }
         }
         self.start_payments(now, rng);
@@ -397,6 +410,7 @@ impl Funder {
         self.number = BatchNumber(self.number.0 + 1);
         let mut changes = self.dirty.take_changes(&self.state, self.next_queued);
         changes.extend(self.books.take());
+        changes.extend(self.kept.drain(..).map(|kept| Change::Collected(Box::new(kept))));
         for change in &changes {
             if let Change::Payment(id, row) = change
                 && row.is_ended()
@@ -412,7 +426,7 @@ impl Funder {
     }
 
     /// Called after every step: checks the invariants every so many of them in debug builds.
-    fn stepped(&mut self) {
+    pub(crate) fn stepped(&mut self) {
         self.steps += 1;
         if cfg!(debug_assertions) && self.steps.is_multiple_of(self.config.check_every.max(1)) {
             self.check_invariants();

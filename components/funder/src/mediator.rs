@@ -27,6 +27,10 @@ impl Funder {
             return;
         };
         let request = row.request.clone();
+        // What was sent for it in a time that this node lost, or for a friend that lost it.
+        if self.had_partner(now, at) {
+            return;
+        }
         let refused = if !self.is_serving(&at.friend) {
             Some(CancelReason::Offline)
         } else if !allowed {

@@ -11,7 +11,6 @@ use offset_proto::{
     Balance, Currency, Name, Text, Timestamp,
     app::{AppError, ErrorCode},
     friend::{CancelReason, Collect, CurrencyOps, FriendMessage, FriendOp, Response, Resume},
-    payment::ResponseTerms,
     reset::{
         AcceptReset, Collected, Inconsistency, MAX_COLLECTED, ResetBalance, ResetTerms,
         ResetTermsBody,
@@ -23,6 +22,7 @@ use crate::{
     destination::app_error,
     dirty::Key,
     funder::{Funder, Place, Standing},
+    kept::proves,
     side::Side,
     state::{Agreement, Channel, Friend, Inconsistent, Link, Stage},
 };
@@ -184,11 +184,7 @@ impl Funder {
             return true;
         };
         let response = proof.response();
-        if !proof.src_plain_lock.opens(&row.request.src_hashed_lock)
-            || !proof.dest_plain_lock.opens(&proof.dest_hashed_lock)
-            || !ResponseTerms::of(&row.request, &response, &proof.currency)
-                .verify(&row.request.destination(key), &response.signature)
-        {
+        if !proves(row, key, &proof) {
             return false;
         }
         let mut row = row.clone();
@@ -204,6 +200,7 @@ impl Funder {
             self.response_received(now, &at, link, response);
         }
         let collect: Collect = proof.collect();
+        self.keep_collected(now, &at, Side::Local, (&row, &collect));
         self.collect_received(now, &at, &row, &collect);
         true
     }
@@ -394,6 +391,7 @@ pub(crate) fn proofs(friend: &Friend) -> Vec<Collected> {
                 let row = line.and_then(|credit| credit.pending(Side::Remote).get(&id));
                 let response = row.and_then(|row| row.response.as_deref());
                 let response = response.or_else(|| responses.get(&(currency, id)).copied());
+                let response = response.or_else(|| answered_before(friend, currency, id));
                 let proof = response.map(|r| Collected::of(currency.clone(), r, collect));
                 proofs.extend(proof);
             }
@@ -404,6 +402,17 @@ pub(crate) fn proofs(friend: &Friend) -> Vec<Collected> {
         }
     }
     proofs
+}
+
+/// The response to a request that our last token collected, when an earlier one carried it.
+fn answered_before<'a>(
+    friend: &'a Friend,
+    currency: &Currency,
+    id: RequestId,
+) -> Option<&'a Response> {
+    let mut ended = friend.before_sent.ended.iter();
+    let ended = ended.find(|(of, row)| of == currency && row.request.request_id == id);
+    ended.and_then(|(_, row)| row.response.as_deref())
 }
 
 /// The friend's terms, when they are of an epoch above every one that we were in.

@@ -47,6 +47,7 @@ impl Funder {
             remote_wants: None,
             asked: None,
             proven: Default::default(),
+            asking: Default::default(),
         };
         let live = self.live.entry(key).or_default();
         live.session = Some(session);
@@ -82,6 +83,7 @@ impl Funder {
 
     pub(crate) fn disconnected(&mut self, now: Timestamp, key: PublicKey) {
         self.proof_over(now, key);
+        self.forget_question(key);
         let live = self.live.entry(key).or_default();
         if live.session.take().is_some_and(|session| session.standing == Standing::Agreed) {
             self.availability_changed(key);

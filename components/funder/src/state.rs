@@ -12,7 +12,7 @@ use offset_proto::{
     index::Edge,
     payment::{Invoice, Receipt},
     proof::StateProof,
-    reset::{AcceptReset, ResetBalance, ResetTerms},
+    reset::{AcceptReset, Collected, ResetBalance, ResetTerms},
 };
 
 use crate::{credit::MutualCredit, credit::Numbers, side::Side};
@@ -46,6 +46,9 @@ pub struct State {
     /// The sequence number of the last entry of the books, 0 when there is none. The entries
     /// themselves are kept by the store alone.
     pub last_entry: u64,
+    /// What was collected of us while nothing here knew for whom it had been sent, by friend,
+    /// currency and id there: answered when its request comes (protocol, section 6.1).
+    pub alone: BTreeMap<AloneKey, KeptCollect>,
     /// Since this database turned out not to be the newest, until the operator ends the recovery.
     pub recovery: Option<Recovery>,
 }
@@ -59,6 +62,27 @@ pub struct Recovery {
     /// (`stnode --recover`); else each waits for the operator's word.
     pub at_once: bool,
 }
+
+/// Names a request that we sent: friend, currency and id.
+pub type AloneKey = (PublicKey, Currency, RequestId);
+
+/// A request that was collected: its response and locks, kept beyond its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptCollect {
+    /// On whose line.
+    pub friend: PublicKey,
+    /// Who sent the request.
+    pub sender: Side,
+    /// When it was collected.
+    pub at: Timestamp,
+    /// What moved.
+    pub amount: Credits,
+    /// The line's currency, the id, response and locks.
+    pub collected: Collected,
+}
+
+/// For how long a [`KeptCollect`] is kept at least: 90 days (protocol, section 6.6).
+pub const KEPT_MS: u64 = 90 * 24 * 3_600_000;
 
 /// Settings of the whole node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -361,6 +361,7 @@ impl Funder {
             FriendOp::Collect(collect) => {
                 if let Some(row) = ended {
                     self.book_sent(now, &at, &row);
+                    self.keep_collected(now, &at, Side::Local, (&row, &collect));
                     self.collect_received(now, &at, &row, &collect);
                 }
             }
@@ -433,8 +434,9 @@ impl Funder {
 
     /// A request whose link says where it belongs ended by our own collect or cancel.
     fn ended_by_us(&mut self, now: Timestamp, at: &Place, row: &Pending, op: &FriendOp) {
-        if matches!(op, FriendOp::Collect(_)) {
+        if let FriendOp::Collect(collect) = op {
             self.book_received(now, at, row);
+            self.keep_collected(now, at, Side::Remote, (row, collect));
             if row.link == Link::Destination {
                 self.part_collected(at, row);
             }

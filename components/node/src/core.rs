@@ -59,6 +59,8 @@ pub(crate) struct Core {
     /// Batches that are not durable yet, oldest first.
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) metrics: Metrics,
+    /// Whether something was looked up since the last batch, which the next one acts on.
+    pub(crate) found: bool,
 }
 
 /// A batch that waits for the disk, with the batches without changes that came after it.
@@ -374,9 +376,17 @@ impl Core {
     /// Takes what the inputs led to, and hands it to the store. While enough waits for the disk, it
     /// is left for later: the end of each batch leads here again.
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
-        if !self.may_flush() {
-            return Ok(());
+        while self.may_flush() {
+            self.found = false;
+            self.flush_batch().await?;
+            if !self.found {
+                break;
+            }
         }
+        Ok(())
+    }
+
+    async fn flush_batch(&mut self) -> Result<(), Error> {
         let now = self.clock.now();
         if self.funder.next_timeout().is_some_and(|due| due <= now) {
             self.funder.handle_timeout(now, &mut SystemRng);
@@ -406,7 +416,7 @@ impl Core {
             last.last = number;
             last.effects.extend(effects);
         } else {
-            self.perform(number, effects);
+            self.perform(number, effects)?;
         }
         Ok(())
     }
@@ -434,7 +444,7 @@ impl Core {
         durable.ok_or(Error::WriterGone)??;
         if let Some(Waiting { last, effects, since }) = self.waiting.pop_front() {
             self.metrics.counts().commits.observe(since.elapsed());
-            self.perform(last, effects);
+            self.perform(last, effects)?;
         }
         Ok(())
     }
@@ -450,11 +460,18 @@ impl Core {
         self.metrics.look(self.funder.state(), &depths);
     }
 
-    fn perform(&mut self, number: BatchNumber, effects: Vec<Effect>) {
+    fn perform(&mut self, number: BatchNumber, effects: Vec<Effect>) -> Result<(), Error> {
         self.funder.handle_durable(number);
         for effect in effects {
-            self.outside.perform(effect);
+            if let Effect::FindCollected { asker, sender, question } = effect {
+                let found = self.writer.collected(&asker.friend(), sender, &question)?;
+                self.funder.handle_collected(self.clock.now(), asker, found);
+                self.found = true;
+            } else {
+                self.outside.perform(effect);
+            }
         }
+        Ok(())
     }
 }
 

@@ -159,6 +159,7 @@ async fn run_on<S: Store + Send + 'static>(
         inputs,
         outside,
         waiting: VecDeque::new(),
+        found: false,
         metrics: config.metrics.clone(),
     };
     let servers = shell.serve(&config, directory, listener);

@@ -201,6 +201,7 @@ async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_take
         inputs,
         outside,
         waiting,
+        found: false,
         metrics: config.metrics.clone(),
     };
 

@@ -8,7 +8,7 @@ use offset_crypto::{
 use crate::{
     Balance, Credits, Currency, ServerAddress,
     proof::ProofPage,
-    reset::{AcceptReset, Inconsistency},
+    reset::{AcceptReset, Collected, Inconsistency},
 };
 
 /// The most currencies, active and proposed, in one friendship.
@@ -25,6 +25,9 @@ pub const MAX_ROUTE_KEYS: usize = 32;
 pub const MAX_REMAINING_KEYS: usize = 31;
 /// The most pending requests in one direction of a currency.
 pub const MAX_PENDING: usize = 8_192;
+
+/// The most requests of one question about endings.
+pub const MAX_ENDINGS: usize = 256;
 
 /// What two friends send each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,32 @@ pub enum FriendMessage {
     },
     /// The page that was asked for.
     StateProof(ProofPage),
+    /// Asks how requests of the asker ended.
+    Endings(Endings),
+    /// How they ended.
+    EndingsAnswer(EndingsAnswer),
+}
+
+/// A question of a node that recovers: how its requests ended at the friend that received them
+/// (section 8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endings {
+    /// The line of the requests.
+    pub currency: Currency,
+    /// As the asker sent them, at most [`MAX_ENDINGS`].
+    pub request_ids: Vec<RequestId>,
+}
+
+/// The answer to [`Endings`]: each of its ids is in one of the lists, at most [`MAX_ENDINGS`] in
+/// both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndingsAnswer {
+    /// As in the question.
+    pub currency: Currency,
+    /// The requests that were collected, with what proves it.
+    pub collected: Vec<Collected>,
+    /// The others: cancelled, never received, or forgotten.
+    pub unknown: Vec<RequestId>,
 }
 
 /// What is durable here: compared with the friend's before anything else happens.

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use offset_crypto::{InvoiceId, PaymentId, PublicKey};
+use offset_crypto::{InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_funder::{
-    Change,
+    Change, Side,
     api::{BatchNumber, Effect},
-    state::{InvoiceRow, PaymentRow, State},
+    state::{InvoiceRow, KeptCollect, PaymentRow, State},
 };
+use offset_proto::Currency;
 
 /// What survives a process.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct Disk {
     /// Ended payments and invoices, which leave the state.
     pub(crate) payments: BTreeMap<PaymentId, PaymentRow>,
     pub(crate) invoices: BTreeMap<InvoiceId, InvoiceRow>,
+    /// Requests that were collected.
+    pub(crate) collected: BTreeMap<(PublicKey, Currency, Side, RequestId), KeptCollect>,
     pub(crate) index_epoch: u64,
     /// Until then every commit fails.
     pub(crate) failing_until: u64,
@@ -43,6 +46,9 @@ impl Disk {
                 && row.is_final()
             {
                 self.invoices.insert(*id, row.clone());
+            } else if let Change::Collected(row) = change {
+                let (currency, id) = (row.collected.currency.clone(), row.collected.request_id);
+                self.collected.insert((row.friend, currency, row.sender, id), (**row).clone());
             }
         }
     }

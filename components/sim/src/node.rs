@@ -313,6 +313,21 @@ impl World {
                     ClientToIndex::RequestCycles { request_id, query }
                 });
             }
+            Effect::FindCollected { asker, sender, question } => {
+                // Performed when its batch, and with it every earlier one, is durable.
+                let now = self.clock(node);
+                let it = &mut self.nodes[node];
+                let (disk, friend) = (&it.disk, asker.friend());
+                let keys = question
+                    .request_ids
+                    .iter()
+                    .map(|id| (friend, question.currency.clone(), sender, *id));
+                let found = keys.filter_map(|key| disk.collected.get(&key).cloned()).collect();
+                if let Some(process) = it.process.as_mut() {
+                    process.funder.handle_collected(now, asker, found);
+                    self.flush(node);
+                }
+            }
             Effect::Reply { request_id, result, .. } => {
                 if let Ok(AppReply::Payment(report)) = &result {
                     self.nodes[node].app.payment_reported(report);

@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use offset_crypto::{InvoiceId, Nonce, PaymentId, PublicKey};
-use offset_funder::state::{InvoicePhase, InvoiceRow, PaymentRow};
+use offset_funder::{
+    Side,
+    state::{InvoicePhase, InvoiceRow, KeptCollect, PaymentRow},
+};
 use offset_proto::{
     Timestamp,
     app::InvoiceCursor,
+    friend::Endings,
     history::{HistoryPage, HistoryQuery},
 };
 use rusqlite::Connection;
@@ -66,6 +70,25 @@ impl Reader {
             found = Some(rows::invoice::read(row)?.1);
             Ok(())
         })?;
+        Ok(found)
+    }
+
+    /// Those of these requests on a friend's line that were collected.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn collected(
+        &self,
+        friend: &PublicKey,
+        sender: Side,
+        question: &Endings,
+    ) -> Result<Vec<KeptCollect>, Error> {
+        let mut found = Vec::new();
+        for id in &question.request_ids {
+            let key = rows::collected::line(friend, &question.currency, sender).put(id);
+            let db = (&self.db, self.path.as_path());
+            found.extend(rows::collected::TABLE.find(db, key, rows::collected::read)?);
+        }
         Ok(found)
     }
 

@@ -3,6 +3,7 @@
 //! Each table has a `write` that gives a row's values in the order of its columns and a `read` that
 //! takes them in the same order and checks what can be checked within the row.
 
+pub(crate) mod collected;
 pub(crate) mod history;
 
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
@@ -59,6 +60,8 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&before_sent::TABLE, |row| before_sent::read(row).map(drop)),
     (&recovery::TABLE, |row| recovery::read(row).map(drop)),
     (&friend_recovery::TABLE, |row| friend_recovery::read(row).map(drop)),
+    (&collected::TABLE, |row| collected::read(row).map(drop)),
+    (&collected::ALONE, |row| collected::read(row).map(drop)),
 ];
 
 pub(crate) mod node {

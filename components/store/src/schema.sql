@@ -131,6 +131,37 @@ CREATE TABLE friend_recovery (
     row_check TEXT NOT NULL
 ) STRICT;
 
+-- Requests that were collected, by whoever sent them, with their response and locks: for 90 days, in
+-- the order in which they came. `sender` is local or remote.
+CREATE TABLE collected (
+    friend TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    amount TEXT NOT NULL,
+    response TEXT NOT NULL,
+    src_plain_lock TEXT NOT NULL,
+    dest_plain_lock TEXT NOT NULL,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (friend, currency, sender, request_id)
+) STRICT;
+
+-- Those of them that this node sent for nobody it knew: answered when their request comes.
+CREATE TABLE alone (
+    friend TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    amount TEXT NOT NULL,
+    response TEXT NOT NULL,
+    src_plain_lock TEXT NOT NULL,
+    dest_plain_lock TEXT NOT NULL,
+    row_check TEXT NOT NULL,
+    PRIMARY KEY (friend, currency, sender, request_id)
+) STRICT;
+
 -- One currency with one friend. Everything from `balance` on is null until the currency is active.
 CREATE TABLE lines (
     friend TEXT NOT NULL REFERENCES friends ON DELETE CASCADE,

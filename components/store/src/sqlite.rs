@@ -271,6 +271,11 @@ impl SqliteStore {
         each(db, &rows::spent::TABLE, rows::spent::read, |(key, amount)| {
             self.apply(state, &Change::Spent(key, Some(amount)))
         })?;
+        each(db, &rows::collected::ALONE, rows::collected::read, |row| {
+            let key = (row.friend, row.collected.currency.clone(), row.collected.request_id);
+            drop(state.alone.insert(key, row));
+            Ok(())
+        })?;
         each(db, &rows::settled::TABLE, rows::settled::read, |id| {
             self.apply(state, &Change::Settled(id))
         })
@@ -425,6 +430,11 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
             rows::friend_recovery::TABLE.delete(db, Values::default().put(key))
         }
         Change::Recovery(Some(row)) => rows::recovery::TABLE.put(db, rows::recovery::write(row)),
+        Change::Collected(row) => rows::collected::keep(db, row),
+        Change::Alone(_, Some(row)) => rows::collected::ALONE.put(db, rows::collected::write(row)),
+        Change::Alone(key, None) => {
+            rows::collected::ALONE.delete(db, rows::collected::alone_key(key))
+        }
         Change::Recovery(None) => rows::recovery::TABLE.delete(db, Values::default().put(&1u32)),
     }
 }

@@ -60,6 +60,21 @@ impl Table {
         Ok(())
     }
 
+    /// Deletes those of the rows that were written first, no more than `most`, that fit the condition.
+    pub(crate) fn delete_oldest(
+        &self,
+        db: &Connection,
+        most: usize,
+        condition: &str,
+        parameters: Values,
+    ) -> rusqlite::Result<()> {
+        let name = self.name;
+        let oldest = format!("SELECT rowid FROM {name} ORDER BY rowid LIMIT {most}");
+        let sql = format!("DELETE FROM {name} WHERE rowid IN ({oldest}) AND {condition}");
+        db.prepare_cached(&sql)?.execute(params_from_iter(parameters.parameters()))?;
+        Ok(())
+    }
+
     /// The row with this key.
     pub(crate) fn find<T>(
         &self,

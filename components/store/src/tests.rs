@@ -2,6 +2,7 @@
 
 mod books;
 mod changes;
+mod collected;
 mod copies;
 mod generator;
 mod invoices;
@@ -109,6 +110,9 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));
+    for (key, row) in &state.alone {
+        rows.push(Change::Alone(key.clone(), Some(Box::new(row.clone()))));
+    }
     rows.extend(state.recovery.map(|row| Change::Recovery(Some(row))));
     rows
 }

@@ -13,10 +13,10 @@ use std::{
 
 use offset_crypto::{InvoiceId, Nonce, PaymentId, PublicKey};
 use offset_funder::{
-    Change,
-    state::{InvoicePhase, InvoiceRow, PaymentRow},
+    Change, Side,
+    state::{InvoicePhase, InvoiceRow, KeptCollect, PaymentRow},
 };
-use offset_proto::app::InvoiceCursor;
+use offset_proto::{app::InvoiceCursor, friend::Endings};
 
 use offset_proto::{
     Timestamp,
@@ -214,6 +214,36 @@ impl<T: Send + 'static> Writer<T> {
         self.reader.invoice_by_nonce(nonce)
     }
 
+    /// Those of these requests on a friend's line that were collected, as submitted, durable or not
+    /// yet.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn collected(
+        &self,
+        friend: &PublicKey,
+        sender: Side,
+        question: &Endings,
+    ) -> Result<Vec<KeptCollect>, Error> {
+        let mut found = self.reader.collected(friend, sender, question)?;
+        let wanted = |row: &KeptCollect| {
+            let id = &row.collected.request_id;
+            row.friend == *friend
+                && row.sender == sender
+                && row.collected.currency == question.currency
+                && question.request_ids.contains(id)
+        };
+        for change in self.recent() {
+            if let Change::Collected(row) = change
+                && wanted(row)
+                && found.iter().all(|it| it.collected.request_id != row.collected.request_id)
+            {
+                found.push(row.as_ref().clone());
+            }
+        }
+        Ok(found)
+    }
+
     /// See [`Reader::invoices`]: as they are in the database, which is what applications were told.
     ///
     /// # Errors
@@ -327,6 +357,7 @@ fn is_end(change: &Change) -> bool {
     match change {
         Change::Payment(_, row) => row.is_ended(),
         Change::Invoice(_, row) => row.is_final(),
+        Change::Collected(_) => true,
         Change::Settings(_)
         | Change::Relay(..)
         | Change::IndexServer(..)
@@ -347,6 +378,7 @@ fn is_end(change: &Change) -> bool {
         | Change::BeforeSent(..)
         | Change::FriendRecovery(..)
         | Change::Recovery(_)
+        | Change::Alone(..)
         | Change::Entry(_) => false,
     }
 }

@@ -22,7 +22,7 @@ use offset_proto::{
     },
 };
 
-use crate::support::{books::Books, credit, name, puppet::Puppet, rows};
+use crate::support::{Kept, books::Books, credit, name, puppet::Puppet, rows};
 
 pub struct Lab {
     pub identity: Arc<Identity>,
@@ -40,6 +40,8 @@ pub struct Lab {
     pub archive: BTreeMap<PaymentId, PaymentRow>,
     /// The books as the disk keeps them.
     pub books: Books,
+    /// Collected requests as the disk keeps them.
+    pub kept: Kept,
     /// How invoices that have ended were last reported.
     pub ended_invoices: BTreeMap<InvoiceId, InvoiceStatus>,
     next_request: u64,
@@ -78,6 +80,7 @@ impl Lab {
             invoice_archive: BTreeMap::new(),
             archive: BTreeMap::new(),
             books: Books::default(),
+            kept: Kept::default(),
             ended_invoices: BTreeMap::new(),
             next_request: 1,
             next_session: 1,
@@ -305,6 +308,7 @@ impl Lab {
         for change in changes {
             self.disk.apply(key, change).unwrap();
             self.books.write(change);
+            self.kept.write(change, &self.disk);
             match change {
                 Change::Payment(id, row) if row.is_ended() => {
                     drop(self.archive.insert(*id, row.clone()));
@@ -337,8 +341,14 @@ impl Lab {
                     | FriendMessage::AcceptReset(_)
                     | FriendMessage::Removed { .. }
                     | FriendMessage::RequestStateProof { .. }
-                    | FriendMessage::StateProof(_) => {}
+                    | FriendMessage::StateProof(_)
+                    | FriendMessage::Endings(_)
+                    | FriendMessage::EndingsAnswer(_) => {}
                 }
+            }
+            Effect::FindCollected { asker, sender, question } => {
+                let found = self.kept.find(asker.friend(), sender, &question);
+                self.funder.handle_collected(self.now, asker, found);
             }
             Effect::Reply { request_id, result, .. } => {
                 assert!(self.replies.insert(request_id.0, result).is_none(), "answered twice");

@@ -19,12 +19,13 @@ use std::{
 };
 
 use offset_crypto::{
-    HashResult, Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng,
+    HashResult, Identity, InvoiceId, Nonce, PaymentId, PublicKey, RequestId, Rng as _, Seed,
+    SeededRng,
 };
 use offset_funder::{
     Change, Config, Funder, Side,
     api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
-    state::State,
+    state::{KeptCollect, State},
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, Rate, Timestamp,
@@ -33,7 +34,7 @@ use offset_proto::{
         InvoiceReport, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
         PaymentTarget,
     },
-    friend::{FriendMessage, FriendOp},
+    friend::{Endings, FriendMessage, FriendOp},
     index::{IndexLine, MultiRoute, Route, RouteQuery},
     payment::Invoice,
     report::FriendRecovery,
@@ -53,6 +54,8 @@ pub struct Node {
     pub archive: BTreeMap<PaymentId, offset_funder::state::PaymentRow>,
     /// The books as the disk keeps them.
     pub books: books::Books,
+    /// Collected requests as the disk keeps them.
+    pub kept: Kept,
     pub lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
@@ -105,6 +108,7 @@ impl Net {
                 invoices: BTreeMap::new(),
                 archive: BTreeMap::new(),
                 books: books::Books::default(),
+                kept: Kept::default(),
                 lines: BTreeMap::new(),
             }
         });
@@ -335,6 +339,7 @@ impl Net {
     pub fn restore(&mut self, node: usize, copy: &State, at_once: bool) {
         self.nodes[node].disk = copy.clone();
         self.nodes[node].books.restore(copy);
+        self.nodes[node].kept.restore(copy);
         self.crash(node, false);
         if at_once {
             let now = self.now;
@@ -403,6 +408,7 @@ impl Net {
         for change in changes {
             it.disk.apply(key, change).unwrap();
             it.books.write(change);
+            it.kept.write(change, &it.disk);
             if let Change::Payment(id, row) = change
                 && row.is_ended()
             {
@@ -436,6 +442,12 @@ impl Net {
                 let answer = self.find_cycles(&query);
                 let (now, rng) = (self.now, &mut self.rng);
                 self.nodes[node].funder.handle_cycles(now, rng, payment_id, answer);
+            }
+            Effect::FindCollected { asker, sender, question } => {
+                let now = self.now;
+                let it = &mut self.nodes[node];
+                let found = it.kept.find(asker.friend(), sender, &question);
+                it.funder.handle_collected(now, asker, found);
             }
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);
@@ -638,6 +650,35 @@ impl Net {
     }
 }
 
+/// Collected requests as a disk keeps them, each with the last entry of the books after it.
+#[derive(Default)]
+pub struct Kept(BTreeMap<(PublicKey, Currency, Side, RequestId), (u64, KeptCollect)>);
+
+impl Kept {
+    pub fn write(&mut self, change: &Change, disk: &State) {
+        if let Change::Collected(row) = change {
+            let (currency, id) = (row.collected.currency.clone(), row.collected.request_id);
+            let row = (disk.last_entry, (**row).clone());
+            self.0.insert((row.1.friend, currency, row.1.sender, id), row);
+        }
+    }
+
+    /// As it was at an older copy of the disk.
+    pub fn restore(&mut self, disk: &State) {
+        self.0.retain(|_, (entry, _)| *entry <= disk.last_entry);
+    }
+
+    pub fn find(&self, friend: PublicKey, sender: Side, question: &Endings) -> Vec<KeptCollect> {
+        let key = |id: &RequestId| (friend, question.currency.clone(), sender, *id);
+        let found = question.request_ids.iter().filter_map(|id| self.0.get(&key(id)));
+        found.map(|(_, row)| row.clone()).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// A state as text, row by row, without what is derived.
 pub fn rows(state: &State) -> BTreeSet<String> {
     let mut rows = BTreeSet::new();
@@ -645,7 +686,7 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
     rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.journal));
     rows.insert(format!("{}", state.last_entry));
-    rows.insert(format!("{:?}", state.archive));
+    rows.insert(format!("{:?} {:?}", state.archive, state.alone));
     rows.insert(format!("{:?}", state.recovery));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));

@@ -3,9 +3,9 @@
 use capnp::struct_list;
 
 use super::{
-    Decoded, balance, check_count, check_sorted, count, credits, fixed, invalid, key, keys, limit,
-    list, mirror, parse, proof, reset, server, session, set_balance, set_credits, set_keys,
-    set_list, set_server, wire, words_of,
+    Decoded, balance, check_count, check_sorted, count, credits, endings, fixed, invalid, key,
+    keys, limit, list, mirror, parse, proof, reset, server, session, set_balance, set_credits,
+    set_keys, set_list, set_server, wire, words_of,
 };
 use crate::{
     canonical::Canonical as _,
@@ -38,6 +38,8 @@ fn words(message: &FriendMessage) -> usize {
         FriendMessage::Inconsistency(message) => reset::words(message),
         FriendMessage::StateProof(page) => 8 + words_of(page.bytes.len()),
         FriendMessage::MoveToken(token) => token_words(token),
+        FriendMessage::Endings(question) => endings::words(question),
+        FriendMessage::EndingsAnswer(answer) => endings::answer_words(answer),
     }
 }
 
@@ -70,6 +72,10 @@ fn set_message(message: &FriendMessage, mut root: friend_message::Builder<'_>) {
         FriendMessage::Removed { epoch } => root.set_removed(*epoch),
         FriendMessage::RequestStateProof { page } => root.set_request_state_proof(*page),
         FriendMessage::StateProof(page) => proof::set_page(page, root.init_state_proof()),
+        FriendMessage::Endings(question) => endings::set_question(question, root.init_endings()),
+        FriendMessage::EndingsAnswer(answer) => {
+            endings::set_answer(answer, root.init_endings_answer());
+        }
     }
 }
 
@@ -89,6 +95,8 @@ fn message(root: friend_message::Reader<'_>) -> Decoded<Packet<FriendMessage>> {
         Which::Removed(epoch) => FriendMessage::Removed { epoch },
         Which::RequestStateProof(page) => FriendMessage::RequestStateProof { page },
         Which::StateProof(page) => FriendMessage::StateProof(proof::page_of(page?)?),
+        Which::Endings(question) => FriendMessage::Endings(endings::question_of(question?)?),
+        Which::EndingsAnswer(answer) => FriendMessage::EndingsAnswer(endings::answer_of(answer?)?),
     }))
 }
 

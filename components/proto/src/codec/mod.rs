@@ -5,6 +5,7 @@
 //! decoder allocates is bounded by what the frame's words can hold.
 
 mod app;
+mod endings;
 mod friend;
 mod history;
 mod index;

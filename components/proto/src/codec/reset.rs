@@ -10,8 +10,11 @@ use crate::{
     schema::friend_capnp::{accept_reset, collected, inconsistency, reset_balance},
 };
 
+/// What one entry of `collected` takes.
+pub(super) const COLLECTED_WORDS: usize = 42;
+
 pub(super) fn words(message: &Inconsistency) -> usize {
-    40 + 8 * message.terms.body.balances.len() + 42 * message.collected.len()
+    40 + 8 * message.terms.body.balances.len() + COLLECTED_WORDS * message.collected.len()
 }
 
 pub(super) fn set_inconsistency(value: &Inconsistency, mut message: inconsistency::Builder<'_>) {
@@ -60,7 +63,7 @@ fn row_of(row: reset_balance::Reader<'_>) -> Decoded<ResetBalance> {
     })
 }
 
-fn set_collected(value: &Collected, mut entry: collected::Builder<'_>) {
+pub(super) fn set_collected(value: &Collected, mut entry: collected::Builder<'_>) {
     entry.set_currency(value.currency.as_str());
     entry.set_request_id(value.request_id.as_bytes());
     entry.set_dest_hashed_lock(value.dest_hashed_lock.as_bytes());
@@ -71,7 +74,7 @@ fn set_collected(value: &Collected, mut entry: collected::Builder<'_>) {
     entry.set_dest_plain_lock(value.dest_plain_lock.as_bytes());
 }
 
-fn collected_of(entry: collected::Reader<'_>) -> Decoded<Collected> {
+pub(super) fn collected_of(entry: collected::Reader<'_>) -> Decoded<Collected> {
     Ok(Collected {
         currency: parse("currency", entry.get_currency())?,
         request_id: fixed("requestId", entry.get_request_id())?,

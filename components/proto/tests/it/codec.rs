@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use offset_crypto::{HashResult, Identity, PublicKey, SeededRng, Signature};
+use offset_crypto::{HashResult, Identity, PublicKey, RequestId, SeededRng, Signature};
 use offset_proto::{
-    Balance, Credits, Rate, ServerAddress, Text,
+    Balance, Credits, Currency, Rate, ServerAddress, Text,
     app::{AppEvent, AppReply, AppRequestId, NodeToApp},
     friend::*,
     index::*,
@@ -302,21 +302,45 @@ fn terms_of_a_reset_have_limits() {
     assert_eq!(refused(rows(vec!["b".to_owned(), "a".to_owned()])), "balances");
     assert_eq!(refused(rows(vec!["a".to_owned(), "a".to_owned()])), "balances");
 
-    let collected = |count| {
-        let entry = Collected {
-            currency: "a-longer-name123".parse().unwrap(),
-            request_id: [1; 16].into(),
-            dest_hashed_lock: [2; 32].into(),
-            is_complete: true,
-            response_hash: [3; 32].into(),
-            signature: [4; 64].into(),
-            src_plain_lock: [5; 32].into(),
-            dest_plain_lock: [6; 32].into(),
-        };
-        inconsistency(|message| message.collected = vec![entry; count])
-    };
+    let collected = |count| inconsistency(|message| message.collected = vec![entry(); count]);
     accepted(collected(MAX_COLLECTED));
     assert_eq!(refused(collected(MAX_COLLECTED + 1)), "collected");
+}
+
+fn entry() -> Collected {
+    Collected {
+        currency: "a-longer-name123".parse().unwrap(),
+        request_id: [1; 16].into(),
+        dest_hashed_lock: [2; 32].into(),
+        is_complete: true,
+        response_hash: [3; 32].into(),
+        signature: [4; 64].into(),
+        src_plain_lock: [5; 32].into(),
+        dest_plain_lock: [6; 32].into(),
+    }
+}
+
+#[test]
+fn questions_about_endings_have_limits() {
+    let currency: Currency = "a-longer-name123".parse().unwrap();
+    let ids = |count| vec![RequestId::from_bytes([7; 16]); count];
+    let question = |count| {
+        FriendMessage::Endings(Endings { currency: currency.clone(), request_ids: ids(count) })
+    };
+    accepted(question(MAX_ENDINGS));
+    assert_eq!(refused(question(MAX_ENDINGS + 1)), "requestIds");
+    let answer = |collected, unknown| {
+        FriendMessage::EndingsAnswer(EndingsAnswer {
+            currency: currency.clone(),
+            collected: vec![entry(); collected],
+            unknown: ids(unknown),
+        })
+    };
+    accepted(answer(MAX_ENDINGS, 0));
+    accepted(answer(1, MAX_ENDINGS - 1));
+    assert_eq!(refused(answer(MAX_ENDINGS + 1, 0)), "collected");
+    assert_eq!(refused(answer(0, MAX_ENDINGS + 1)), "unknown");
+    assert_eq!(refused(answer(1, MAX_ENDINGS)), "unknown");
 }
 
 #[test]
@@ -354,7 +378,7 @@ fn index_lists_have_limits() {
         recv_capacity: Credits(u128::MAX),
         rate: Rate { ppm: u32::MAX, add: u64::MAX },
     };
-    let currency: offset_proto::Currency = "0123456789abcdef".parse().unwrap();
+    let currency: Currency = "0123456789abcdef".parse().unwrap();
     let set = |n| UpdateMutation::Set { friend: key(n), currency: currency.clone(), line };
     let mutations = |count: usize| (0..).take(count).map(set).collect::<Vec<_>>();
     let sent = |kind| ClientToIndex::Update(Box::new(update(kind)));

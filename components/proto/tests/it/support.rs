@@ -115,6 +115,14 @@ pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
         1 => any::<u64>().prop_map(|epoch| FriendMessage::Removed { epoch }),
         1 => any::<u32>().prop_map(|page| FriendMessage::RequestStateProof { page }),
         1 => proof_page().prop_map(FriendMessage::StateProof),
+        1 => (currency(), vec(request_id(), 0..20)).prop_map(|(currency, request_ids)| {
+            FriendMessage::Endings(Endings { currency, request_ids })
+        }),
+        1 => (currency(), vec(collected(), 0..4), vec(request_id(), 0..20)).prop_map(
+            |(currency, collected, unknown)| {
+                FriendMessage::EndingsAnswer(EndingsAnswer { currency, collected, unknown })
+            },
+        ),
     ]
     .boxed()
 }
@@ -161,19 +169,23 @@ fn inconsistency() -> impl Strategy<Value = Inconsistency> {
             .collect::<Vec<_>>()
     });
     let ids = (option::of(hash()), option::of(hash()));
-    let collect =
-        (request_id(), lock(), lock()).prop_map(|(request_id, src_plain_lock, dest_plain_lock)| {
-            Collect { request_id, src_plain_lock, dest_plain_lock }
-        });
-    let collected = (currency(), response(), collect)
-        .prop_map(|(currency, response, collect)| Collected::of(currency, &response, &collect));
     let terms = (any::<u64>(), balances, any::<bool>(), ids, signature()).prop_map(
         |(epoch, balances, pending, (last, previous), signature)| ResetTerms {
             body: ResetTermsBody { epoch, balances, pending, last, previous },
             signature,
         },
     );
-    (terms, vec(collected, 0..4)).prop_map(|(terms, collected)| Inconsistency { terms, collected })
+    (terms, vec(collected(), 0..4))
+        .prop_map(|(terms, collected)| Inconsistency { terms, collected })
+}
+
+fn collected() -> impl Strategy<Value = Collected> {
+    let collect =
+        (request_id(), lock(), lock()).prop_map(|(request_id, src_plain_lock, dest_plain_lock)| {
+            Collect { request_id, src_plain_lock, dest_plain_lock }
+        });
+    (currency(), response(), collect)
+        .prop_map(|(currency, response, collect)| Collected::of(currency, &response, &collect))
 }
 
 pub(crate) fn move_token() -> impl Strategy<Value = MoveToken> {

@@ -10,10 +10,10 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, ArchivedFriend, Attempt, BeforeSent, Channel, Decision, FriendInfo,
-        FriendRecovery, Inconsistent, IndexServer, InvoicePhase, InvoiceRow, JournalRow, LineRow,
-        Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, Recovery, SetKey, SetRow,
-        Settings, SpentKey, Stage, State,
+        Agreement, AloneKey, ArchivedFriend, Attempt, BeforeSent, Channel, Decision, FriendInfo,
+        FriendRecovery, Inconsistent, IndexServer, InvoicePhase, InvoiceRow, JournalRow,
+        KeptCollect, LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp,
+        Recovery, SetKey, SetRow, Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -27,7 +27,7 @@ use offset_proto::{
     index::Edge,
     payment::{Invoice, Receipt},
     proof::{ActiveState, CurrencyState, LineState, PendingState, StateProof},
-    reset::{AcceptReset, ResetBalance, ResetTerms, ResetTermsBody},
+    reset::{AcceptReset, Collected, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
 use super::{key, node};
@@ -79,6 +79,15 @@ impl Generator {
                 let recovery =
                     self.maybe(|some| Recovery { since: some.time(), at_once: some.coin() });
                 changes.push(Change::Recovery(recovery));
+            }
+            17 if self.coin() => {
+                let row = self.kept(None);
+                changes.push(Change::Collected(Box::new(row)));
+            }
+            18 if self.coin() => {
+                let key = (key(self.byte(4)), self.currency(), self.id());
+                let row = self.maybe(|some| Box::new(some.kept(Some(key.clone()))));
+                changes.push(Change::Alone(key, row));
             }
             _ if friends.is_empty() => {}
             kind => {
@@ -268,6 +277,18 @@ impl Generator {
         let my_token = self.maybe(Self::token);
         let proof = StateProof { your_token: self.token(), state, my_token };
         FriendRecovery::Quarantined(proof.into())
+    }
+
+    /// A request that was collected, of ours under this key or any.
+    pub(super) fn kept(&mut self, alone: Option<AloneKey>) -> KeptCollect {
+        let sender = if alone.is_some() || self.coin() { Side::Local } else { Side::Remote };
+        let any = (key(self.byte(4)), self.currency(), self.id());
+        let (friend, currency, request_id) = alone.unwrap_or(any);
+        let response = Response { request_id, ..self.response() };
+        let (src_plain_lock, dest_plain_lock) = (self.fixed().into(), self.fixed().into());
+        let collect = Collect { request_id, src_plain_lock, dest_plain_lock };
+        let collected = Collected::of(currency, &response, &collect);
+        KeptCollect { friend, sender, at: self.time(), amount: self.credits(), collected }
     }
 
     fn settings(&mut self) -> Change {

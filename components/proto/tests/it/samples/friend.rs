@@ -4,8 +4,9 @@ use offset_crypto::{HashResult, HashedLock, InvoiceId, PlainLock, RequestId};
 use offset_proto::{
     Credits,
     friend::{
-        Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, FriendMessage, FriendOp,
-        MoveToken, MoveTokenBody, Proposal, Release, Request, Response, Resume,
+        Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, Endings, EndingsAnswer,
+        FriendMessage, FriendOp, MoveToken, MoveTokenBody, Proposal, Release, Request, Response,
+        Resume,
     },
     payment::ResponseTerms,
     proof::ProofPage,
@@ -33,6 +34,15 @@ pub(crate) fn messages() -> Vec<(String, FriendMessage)> {
             page: 1,
             total_bytes: 262_147,
             bytes: vec![1, 2, 3],
+        }),
+        "endings": M::Endings(_) => M::Endings(Endings {
+            currency: currency(),
+            request_ids: vec![request_id(), RequestId::from_bytes([0x22; 16])],
+        }),
+        "endingsAnswer": M::EndingsAnswer(_) => M::EndingsAnswer(EndingsAnswer {
+            currency: currency(),
+            collected: vec![Collected::of(currency(), &response(), &collect())],
+            unknown: vec![RequestId::from_bytes([0x22; 16])],
         }),
     });
     let token = |op| M::MoveToken(Box::new(move_token(vec![op])));
