@@ -54,6 +54,13 @@ struct AppRequest {
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; not after it was committed
     invoiceStatus @11 :Data;         # [seller] by invoice id
+    quote @12 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
+                                     # and the id, the deadline and the note mean nothing
+    capacity :group {                # [routes] how much the ways between us and a node carry now
+      currency @13 :Text;            # absent: the node's default
+      peer @14 :Data;
+      receive @15 :Bool;             # from the node to us, not from us to the node
+    }
   }
 }
 
@@ -163,6 +170,18 @@ struct AppReply {
     routes @2 :List(Index.MultiRoute);   # at most 8
     payment @3 :PaymentReport;
     invoice @4 :InvoiceReport;
+    quote @5 :QuoteReport;
+    capacity @6 :Common.UInt128;
+  }
+}
+
+struct QuoteReport {
+  destination @0 :Data;
+  currency @1 :Text;
+  amount @2 :Common.UInt128;
+  union {
+    ways @3 :Index.MultiRoute;       # how it could be paid now, and what mediators would take
+    failure @4 :PaymentFailure;      # why it could not, as a payment would fail
   }
 }
 

@@ -12,7 +12,7 @@ use offset_proto::{
     Credits, Currency, ServerAddress,
     app::{
         AppError, AppReply, AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice,
-        InvoiceReport, NodeToApp, PayRequest, PaymentReport,
+        InvoiceReport, NodeToApp, PayRequest, PaymentReport, QuoteReport,
     },
     index::{Edge, MultiRoute},
     report::NodeReport,
@@ -252,6 +252,30 @@ impl AppClient {
         if let AppReply::Routes(routes) = reply { Ok(routes) } else { Err(unexpected(&reply)) }
     }
 
+    /// What a payment would take now; nothing is paid.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn quote(&self, payment: PayRequest) -> Result<QuoteReport, Error> {
+        let reply = self.request(AppRequest::Quote(payment)).await?;
+        if let AppReply::Quote(quote) = reply { Ok(*quote) } else { Err(unexpected(&reply)) }
+    }
+
+    /// How much the ways to a node carry now, or with `receive` the ways from it. `currency`
+    /// `None`: the node's default.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn capacity(
+        &self,
+        currency: Option<Currency>,
+        peer: PublicKey,
+        receive: bool,
+    ) -> Result<Credits, Error> {
+        let reply = self.request(AppRequest::Capacity { currency, peer, receive }).await?;
+        if let AppReply::Capacity(most) = reply { Ok(most) } else { Err(unexpected(&reply)) }
+    }
+
     /// Says goodbye and waits until what was sent has left.
     pub async fn close(self) {
         self.inner.sender.close("done");
@@ -375,6 +399,8 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Routes(_) => "routes",
         AppReply::Payment(_) => "a payment",
         AppReply::Invoice(_) => "an invoice",
+        AppReply::Quote(_) => "a quote",
+        AppReply::Capacity(_) => "a capacity",
     };
     Error::Protocol(format!("it answered {kind}, which was not asked for"))
 }

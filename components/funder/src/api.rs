@@ -67,6 +67,17 @@ pub enum Command {
         /// Who orders it; `None`: the node itself, which nothing limits.
         payer: Option<Payer>,
     },
+    /// What a payment would take now. Nothing is paid.
+    Quote(Box<PayRequest>),
+    /// How much the ways between this node and another carry now.
+    Capacity {
+        /// `None`: the default.
+        currency: Option<Currency>,
+        /// The other node.
+        peer: PublicKey,
+        /// From it to us, not from us to it.
+        receive: bool,
+    },
     /// How a payment stands.
     PaymentStatus {
         /// Which.
@@ -97,6 +108,8 @@ pub enum Command {
 pub enum RoutesFor {
     /// For a payment.
     Payment(PaymentId),
+    /// For a question that pays nothing, by its number.
+    Inquiry(u64),
 }
 
 /// Why no routes came for a payment.

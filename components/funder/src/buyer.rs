@@ -16,6 +16,7 @@
 //! a released one is cancelled back.
 
 mod attempt;
+mod inquiries;
 mod ways;
 
 use offset_crypto::{InvoiceId, Label, LabelHasher, PaymentId};
@@ -26,7 +27,7 @@ use offset_proto::{
     index::MAX_PARTS,
 };
 
-pub(crate) use self::{attempt::patience_ms, ways::Asked};
+pub(crate) use self::{attempt::patience_ms, inquiries::Inquiry, ways::Asked};
 use crate::{
     api::{AppId, Effect, Payer},
     destination::app_error,

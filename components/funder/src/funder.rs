@@ -18,7 +18,7 @@ use crate::{
         AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, RoutesFor, SessionId,
     },
     books::Books,
-    buyer::Asked,
+    buyer::{Asked, Inquiry},
     change::{Change, CorruptState},
     config::Config,
     credit::{Ends, MutualCredit},
@@ -53,6 +53,9 @@ pub struct Funder {
     pub(crate) starting: BTreeSet<PaymentId>,
     /// Payments whose routes were asked for and not yet answered, with what was asked.
     pub(crate) finding: BTreeMap<PaymentId, Asked>,
+    /// Questions that pay nothing, by number.
+    pub(crate) inquiries: BTreeMap<u64, Inquiry>,
+    pub(crate) next_inquiry: u64,
     /// What ended in which batch, until that is durable.
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
@@ -153,6 +156,8 @@ impl Funder {
             waiters: BTreeMap::new(),
             starting: BTreeSet::new(),
             finding: BTreeMap::new(),
+            inquiries: BTreeMap::new(),
+            next_inquiry: 0,
             ended: VecDeque::new(),
             reported: BTreeMap::new(),
             observed: false,
@@ -224,6 +229,13 @@ impl Funder {
             Command::Pay { request, ended, payer } => {
                 self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
             }
+            Command::Quote(request) => {
+                self.quote(now, rng, (app, request_id), *request).err().map(Err)
+            }
+            Command::Capacity { currency, peer, receive } => {
+                let asked = (currency, peer, receive);
+                self.capacity(now, rng, (app, request_id), asked).err().map(Err)
+            }
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))
             }
@@ -252,6 +264,7 @@ impl Funder {
     ) {
         match asker {
             RoutesFor::Payment(id) => self.routes_found(now, rng, id, answer),
+            RoutesFor::Inquiry(number) => self.inquiry_answered(now, rng, number, answer),
         }
         self.start_payments(now, rng);
         self.stepped();
@@ -285,6 +298,7 @@ impl Funder {
             waiting.retain(|(waiter, _)| *waiter != app);
             !waiting.is_empty()
         });
+        self.inquiries.retain(|_, inquiry| !inquiry.is_of(app));
     }
 
     /// The changes of this batch and those before it are durable.

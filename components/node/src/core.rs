@@ -211,6 +211,10 @@ impl Core {
                 let ended = self.ended_payment(&request.payment_id)?;
                 Command::Pay { request: Box::new(request), ended, payer: Some(payer) }
             }
+            AppRequest::Quote(request) => Command::Quote(Box::new(request)),
+            AppRequest::Capacity { currency, peer, receive } => {
+                Command::Capacity { currency, peer, receive }
+            }
             AppRequest::PaymentStatus { payment_id } => {
                 Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }
             }

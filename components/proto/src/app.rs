@@ -151,6 +151,19 @@ pub enum AppRequest {
         /// Which.
         invoice_id: InvoiceId,
     },
+    /// What such a payment would take now: answered with [`AppReply::Quote`]. Nothing is paid; the
+    /// id, the deadline and the note mean nothing.
+    Quote(PayRequest),
+    /// How much the ways between this node and another carry now: answered with
+    /// [`AppReply::Capacity`].
+    Capacity {
+        /// In which currency; `None`: the node's default.
+        currency: Option<Currency>,
+        /// The other node.
+        peer: PublicKey,
+        /// From it to us, not from us to it.
+        receive: bool,
+    },
 }
 
 impl AppRequest {
@@ -160,7 +173,7 @@ impl AppRequest {
         match self {
             Self::Report | Self::Subscribe => Permission::Read,
             Self::Config(_) => Permission::Config,
-            Self::Routes { .. } => Permission::Routes,
+            Self::Routes { .. } | Self::Quote(_) | Self::Capacity { .. } => Permission::Routes,
             Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
             Self::CreateInvoice(_) | Self::CancelInvoice { .. } | Self::InvoiceStatus { .. } => {
                 Permission::Seller
@@ -369,6 +382,23 @@ pub enum AppReply {
     Payment(Box<PaymentReport>),
     /// See [`AppRequest::CreateInvoice`].
     Invoice(Box<InvoiceReport>),
+    /// See [`AppRequest::Quote`].
+    Quote(Box<QuoteReport>),
+    /// See [`AppRequest::Capacity`].
+    Capacity(Credits),
+}
+
+/// What a payment would take now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuoteReport {
+    /// To whom.
+    pub destination: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// How much would arrive.
+    pub amount: Credits,
+    /// How it could be paid, or why not, as a payment would fail.
+    pub ways: Result<MultiRoute, PaymentFailure>,
 }
 
 /// Why a request was not carried out.

@@ -388,6 +388,10 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         1 => create,
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
         1 => invoice_id().prop_map(|invoice_id| AppRequest::InvoiceStatus { invoice_id }),
+        1 => pay().prop_map(AppRequest::Quote),
+        1 => (option::of(currency()), key(), any::<bool>()).prop_map(
+            |(currency, peer, receive)| AppRequest::Capacity { currency, peer, receive }
+        ),
     ];
     (any::<u64>(), request)
         .prop_map(|(id, request)| AppToNode { request_id: AppRequestId(id), request })
@@ -470,6 +474,8 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         multi_routes().prop_map(AppReply::Routes),
         payment_report().prop_map(|payment| AppReply::Payment(Box::new(payment))),
         invoice_report().prop_map(|invoice| AppReply::Invoice(Box::new(invoice))),
+        quote().prop_map(|quote| AppReply::Quote(Box::new(quote))),
+        credits().prop_map(AppReply::Capacity),
     ];
     let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
     let result = prop_oneof![3 => reply.prop_map(Ok), 1 => error.prop_map(Err)];
@@ -506,9 +512,19 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
     ])
 }
 
-fn payment_report() -> impl Strategy<Value = PaymentReport> {
+fn quote() -> impl Strategy<Value = QuoteReport> {
+    let ways = multi_routes().prop_map(|routes| routes.into_iter().next());
+    (key(), currency(), credits(), ways, failure()).prop_map(
+        |(destination, currency, amount, ways, failure)| {
+            let ways = ways.ok_or(failure);
+            QuoteReport { destination, currency, amount, ways }
+        },
+    )
+}
+
+fn failure() -> impl Strategy<Value = PaymentFailure> {
     use PaymentFailure as F;
-    let failure = prop_oneof![
+    prop_oneof![
         credits().prop_map(|available| F::NoRoom { available }),
         Just(F::FriendsOffline),
         Just(F::NoIndexServer),
@@ -520,7 +536,10 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
         Just(F::Expired),
         credits().prop_map(|available| F::NoCapacity { available }),
         key().prop_map(|friend| F::NoAnswer { friend }),
-    ];
+    ]
+}
+
+fn payment_report() -> impl Strategy<Value = PaymentReport> {
     let status = prop_oneof![
         Just(PaymentStatus::Routing),
         Just(PaymentStatus::Requesting),
@@ -529,7 +548,7 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
             receipt: Box::new(receipt),
             fee
         }),
-        failure.prop_map(PaymentStatus::Failed),
+        failure().prop_map(PaymentStatus::Failed),
         Just(PaymentStatus::Cancelled),
         Just(PaymentStatus::Unknown),
         Just(PaymentStatus::Complete),

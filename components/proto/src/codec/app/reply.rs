@@ -4,12 +4,12 @@ use crate::{
     Timestamp,
     app::{
         AppError, AppEvent, AppReply, AppRequestId, ErrorCode, InvoiceReport, InvoiceStatus,
-        NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
+        NodeToApp, PaymentFailure, PaymentReport, PaymentStatus, QuoteReport,
     },
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
-        index::{multi_route_words, multi_routes, set_multi_route},
+        index::{multi_route_of, multi_route_words, multi_routes, set_multi_route},
         key, mirror, parse,
         payment::{invoice, receipt, set_invoice, set_receipt},
         report::{mutation, mutation_words, report, report_words, set_mutation, set_report},
@@ -17,6 +17,7 @@ use crate::{
     },
     schema::app_capnp::{
         self, app_event, app_reply, invoice_report, node_to_app, payment_failure, payment_report,
+        quote_report,
     },
     session::{Control, Packet},
 };
@@ -37,7 +38,8 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Done => 0,
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
-            AppReply::Payment(_) | AppReply::Invoice(_) => 120,
+            AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Capacity(_) => 120,
+            AppReply::Quote(quote) => 60 + quote.ways.as_ref().map_or(0, multi_route_words),
         },
         NodeToApp::Event(event) => match event {
             AppEvent::Report { report, .. } => report_words(report),
@@ -98,6 +100,8 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         }
         AppReply::Payment(payment) => set_payment(payment, reply.init_payment()),
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
+        AppReply::Quote(quote) => set_quote(quote, reply.init_quote()),
+        AppReply::Capacity(capacity) => set_credits(*capacity, reply.init_capacity()),
     }
 }
 
@@ -109,6 +113,8 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Routes(routes) => AppReply::Routes(multi_routes(routes?)?),
         Which::Payment(payment) => AppReply::Payment(Box::new(payment_of(payment?)?)),
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
+        Which::Quote(quote) => AppReply::Quote(Box::new(quote_of(quote?)?)),
+        Which::Capacity(capacity) => AppReply::Capacity(credits(capacity?)),
     })
 }
 
@@ -194,6 +200,29 @@ fn payment_of(report: payment_report::Reader<'_>) -> Decoded<PaymentReport> {
         created_at: Timestamp(report.get_created_at()),
         status,
         parts: report.get_parts(),
+    })
+}
+
+fn set_quote(value: &QuoteReport, mut quote: quote_report::Builder<'_>) {
+    quote.set_destination(value.destination.as_bytes());
+    quote.set_currency(value.currency.as_str());
+    set_credits(value.amount, quote.reborrow().init_amount());
+    match &value.ways {
+        Ok(ways) => set_multi_route(ways, quote.init_ways()),
+        Err(failure) => set_failure(failure, quote.init_failure()),
+    }
+}
+
+fn quote_of(quote: quote_report::Reader<'_>) -> Decoded<QuoteReport> {
+    use quote_report::Which;
+    Ok(QuoteReport {
+        destination: key("destination", quote.get_destination())?,
+        currency: parse("currency", quote.get_currency())?,
+        amount: credits(quote.get_amount()?),
+        ways: match quote.which()? {
+            Which::Ways(ways) => Ok(multi_route_of(ways?)?),
+            Which::Failure(value) => Err(failure(value?)?),
+        },
     })
 }
 

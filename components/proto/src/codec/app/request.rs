@@ -34,7 +34,9 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::PaymentStatus { .. }
         | AppRequest::CreateInvoice(_)
         | AppRequest::CancelInvoice { .. }
-        | AppRequest::InvoiceStatus { .. } => 120,
+        | AppRequest::InvoiceStatus { .. }
+        | AppRequest::Quote(_)
+        | AppRequest::Capacity { .. } => 120,
     }
 }
 
@@ -82,6 +84,15 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
         AppRequest::InvoiceStatus { invoice_id } => {
             request.set_invoice_status(invoice_id.as_bytes());
         }
+        AppRequest::Quote(pay) => set_pay(pay, request.init_quote()),
+        AppRequest::Capacity { currency, peer, receive } => {
+            let mut capacity = request.init_capacity();
+            if let Some(currency) = currency {
+                capacity.set_currency(currency.as_str());
+            }
+            capacity.set_peer(peer.as_bytes());
+            capacity.set_receive(*receive);
+        }
     }
 }
 
@@ -108,6 +119,12 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
         Which::InvoiceStatus(id) => {
             AppRequest::InvoiceStatus { invoice_id: fixed("invoiceStatus", id)? }
         }
+        Which::Quote(pay) => AppRequest::Quote(pay_of(pay?)?),
+        Which::Capacity(capacity) => AppRequest::Capacity {
+            currency: default_currency(capacity.has_currency(), capacity.get_currency())?,
+            peer: key("peer", capacity.get_peer())?,
+            receive: capacity.get_receive(),
+        },
     })
 }
 

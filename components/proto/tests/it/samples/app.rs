@@ -34,6 +34,12 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
         }),
         "cancelInvoice": AppRequest::CancelInvoice { .. } => AppRequest::CancelInvoice { invoice_id },
         "invoiceStatus": AppRequest::InvoiceStatus { .. } => AppRequest::InvoiceStatus { invoice_id },
+        "quote": AppRequest::Quote(_) => AppRequest::Quote(pay()),
+        "capacity": AppRequest::Capacity { .. } => AppRequest::Capacity {
+            currency: Some(currency()),
+            peer: key(2),
+            receive: true,
+        },
     })
 }
 
