@@ -52,14 +52,26 @@ struct AppRequest {
     pay @7 :PayRequest;              # [buyer] answered when the payment has ended
     paymentStatus @8 :Data;          # [buyer] by payment id, answered at once
     createInvoice @9 :CreateInvoice; # [seller]
-    cancelInvoice @10 :Data;         # [seller] by invoice id; not after it was committed
+    cancelInvoice @10 :Data;         # [seller] by invoice id; once committed only while it is held
     invoiceStatus @11 :Data;         # [seller] by invoice id
-    quote @12 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
+    commitInvoice @12 :Payment.Commit;  # [seller] answered with the invoice once it is accepted
+    collectInvoice @13 :Data;        # [seller] by invoice id: ends the hold of a committed one
+    invoices :group {                # [seller] in the order in which they were made
+      status :union {
+        any @14 :Void;
+        only @15 :InvoiceStatus;
+      }
+      after :union {                 # where the last page ended
+        begin @16 :Void;
+        cursor @17 :InvoiceCursor;
+      }
+    }
+    quote @18 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
                                      # and the id, the deadline and the note mean nothing
     capacity :group {                # [routes] how much the ways between us and a node carry now
-      currency @13 :Text;            # absent: the node's default
-      peer @14 :Data;
-      receive @15 :Bool;             # from the node to us, not from us to the node
+      currency @19 :Text;            # absent: the node's default
+      peer @20 :Data;
+      receive @21 :Bool;             # from the node to us, not from us to the node
     }
   }
 }
@@ -154,13 +166,27 @@ struct PayRequest {
 }
 
 struct CreateInvoice {
-  currency @0 :Text;                  # absent: the node's default
-  amount @1 :Common.UInt128;
-  description @2 :Text;
+  # The nonce makes it idempotent: the same nonce with the same contents gives the same invoice, for
+  # ever; with other contents it is refused.
+  nonce @0 :Data;                     # chosen at random by the app
+  currency @1 :Text;                  # absent: the node's default
+  amount @2 :Common.UInt128;
+  description @3 :Text;
   expiry :union {
-    standard @3 :Void;                # an hour after creation
-    afterMs @4 :UInt64;
+    standard @4 :Void;                # an hour after creation
+    afterMs @5 :UInt64;
   }
+  hold :union {
+    # Whether a committed payment waits for `collectInvoice`, and how long after the expiry at most.
+    none @6 :Void;
+    standard @7 :Void;                # a day
+    forMs @8 :UInt64;
+  }
+}
+
+struct InvoiceCursor {
+  createdAt @0 :UInt64;
+  invoiceId @1 :Data;
 }
 
 struct AppReply {
@@ -170,8 +196,9 @@ struct AppReply {
     routes @2 :List(Index.MultiRoute);   # at most 8
     payment @3 :PaymentReport;
     invoice @4 :InvoiceReport;
-    quote @5 :QuoteReport;
-    capacity @6 :Common.UInt128;
+    invoices @5 :InvoicePage;
+    quote @6 :QuoteReport;
+    capacity @7 :Common.UInt128;
   }
 }
 
@@ -200,6 +227,7 @@ enum ErrorCode {
   noConnection @6;        # no connection to an index server
   stopping @7;            # the node is stopping
   limitReached @8;        # the app's ticket limits what it may spend
+  notYet @9;              # it waits for something that will come; ask again
 }
 
 struct PaymentReport {
@@ -247,14 +275,26 @@ struct PaymentFailure {
 struct InvoiceReport {
   invoice @0 :Payment.Invoice;
   status @1 :InvoiceStatus;
+  held @2 :Bool;   # committed, and waits for `collectInvoice` or the end of the hold
+}
+
+struct InvoicePage {
+  invoices @0 :List(InvoiceReport);   # at most 64
+  next :union {
+    # Where the next page begins.
+    end @1 :Void;
+    cursor @2 :InvoiceCursor;
+  }
 }
 
 enum InvoiceStatus {
   open @0;         # nobody has paid it yet
-  committed @1;    # a payment was accepted: it is certain
-  collected @2;    # the credits have moved
-  cancelled @3;    # ended by the seller
-  expired @4;      # ran out of time
+  requested @1;    # a part of the amount is reserved for it
+  complete @2;     # all of the amount is reserved for it
+  committed @3;    # a payment was accepted: it is certain
+  collected @4;    # the credits have moved
+  cancelled @5;    # ended by the seller
+  expired @6;      # ran out of time
 }
 
 struct AppEvent {

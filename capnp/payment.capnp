@@ -22,6 +22,18 @@ struct Invoice {
   nonce @10 :Data;
 }
 
+struct Commit {
+  # The buyer's irrevocable word, handed to the seller. Made of the complete response.
+  responseHash @0 :Data;
+  srcPlainLock @1 :Data;
+  destHashedLock @2 :Data;
+  destPayment @3 :Common.UInt128;
+  totalDestPayment @4 :Common.UInt128;
+  invoiceId @5 :Data;
+  currency @6 :Text;
+  signature @7 :Data;        # the destination's, of the complete response
+}
+
 struct Receipt {
   # Proof that an invoice was paid; it does not say by whom.
   responseHash @0 :Data;

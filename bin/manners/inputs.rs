@@ -103,7 +103,9 @@ fn explain(what: &str, error: &FileError, expected: Kind) -> anyhow::Error {
         Kind::AppTicket => "stmgr app-ticket",
         Kind::NodeEntry => "stmgr node-entry",
         Kind::Friend => "stctrl info export-ticket",
-        Kind::Invoice => "stregister gen-invoice",
+        Kind::Invoice => "stctrl seller create-invoice",
+        Kind::Commit => "stctrl buyer pay-invoice",
+        Kind::Payment => "stctrl buyer pay-invoice",
         Kind::Receipt => "stctrl funds pay-invoice",
     };
     anyhow!("{what}: {error}; check the name, or get the file again as `{maker}` makes it")

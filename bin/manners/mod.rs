@@ -18,6 +18,7 @@ pub mod names;
 pub mod passphrase;
 pub mod qr;
 pub mod table;
+pub mod time;
 
 pub use crate::manners::{
     answer::Answer,

@@ -1,13 +1,13 @@
 //! Why a payment failed, in the words of the one who pays: friends by the user's names.
 
 use offset_crypto::PublicKey;
-use offset_proto::{app::PaymentFailure, friend::CancelReason, report::NodeReport};
+use offset_proto::{app::PaymentFailure, friend::CancelReason, report::FriendReport};
 
-/// The cause and the next step. `report` knows the names of friends.
+/// The cause and the next step.
 pub(super) fn sentence(
     failure: &PaymentFailure,
     destination: &PublicKey,
-    report: Option<&NodeReport>,
+    friends: &[FriendReport],
 ) -> String {
     match failure {
         PaymentFailure::NoRoom { .. } => format!(
@@ -24,7 +24,7 @@ pub(super) fn sentence(
         PaymentFailure::Refused { reason, reporter } => {
             let who = match reporter {
                 Some(key) if key == destination => "the receiver".to_owned(),
-                Some(key) => name(key, report),
+                Some(key) => name(key, friends),
                 None => "a node on the way".to_owned(),
             };
             format!("{who} {reason}; {}", next_step(*reason))
@@ -32,7 +32,7 @@ pub(super) fn sentence(
         PaymentFailure::NoAnswer { friend } => format!(
             "what went out over {} was not answered in time and was taken back; it stays frozen \
              there until that side answers, and no other way was found: try again later",
-            name(friend, report)
+            name(friend, friends)
         ),
         PaymentFailure::Deadline => format!("{failure}; try again with a longer --deadline"),
         PaymentFailure::Expired => format!("{failure}; ask the seller for a new one"),
@@ -41,9 +41,8 @@ pub(super) fn sentence(
 }
 
 /// A friend by its name, anybody else by the beginning of the key.
-fn name(key: &PublicKey, report: Option<&NodeReport>) -> String {
-    let friends = report.into_iter().flat_map(|report| &report.friends);
-    match friends.into_iter().find(|friend| friend.public_key == *key) {
+fn name(key: &PublicKey, friends: &[FriendReport]) -> String {
+    match friends.iter().find(|friend| friend.public_key == *key) {
         Some(friend) => format!("friend {}", friend.name),
         None => format!("node {key:?}"),
     }
@@ -67,7 +66,7 @@ const fn next_step(reason: CancelReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use offset_crypto::{Identity, SeededRng};
-    use offset_proto::{Credits, Currency, report::FriendReport};
+    use offset_proto::{Credits, report::FriendStanding};
 
     use super::*;
 
@@ -82,9 +81,12 @@ mod tests {
             public_key: key(2),
             enabled: true,
             online: true,
-            ..empty_friend()
+            relays: Vec::new(),
+            last_error: "".parse().unwrap(),
+            currencies: Vec::new(),
+            standing: FriendStanding::Consistent,
         };
-        let report = NodeReport { friends: vec![friend], ..empty_report() };
+        let friends = [friend];
         let refused = |by: Option<u64>| PaymentFailure::Refused {
             reason: CancelReason::NoRoom,
             reporter: by.map(key),
@@ -97,7 +99,7 @@ mod tests {
             (refused(None), "a node on the way has no room"),
             (PaymentFailure::NoAnswer { friend: key(2) }, "what went out over friend alice "),
         ] {
-            let text = sentence(&failure, &key(1), Some(&report));
+            let text = sentence(&failure, &key(1), &friends);
             assert!(text.starts_with(begins), "{text}");
         }
     }
@@ -115,7 +117,7 @@ mod tests {
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
         ] {
-            let text = sentence(&failure, &key(1), None);
+            let text = sentence(&failure, &key(1), &[]);
             assert!(text.contains([';', ':']), "{text}");
             assert!(!text.contains("PaymentFailure"), "{text}");
         }

@@ -17,7 +17,7 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session};
+use super::{CurrencyChoice, Session, failure, quote::QuoteArguments};
 use crate::manners::{Access, Answer, OutputFile, answer::say, daemon::signals, inputs};
 
 /// The commands of `stctrl funds`.
@@ -30,6 +30,8 @@ pub(super) enum Funds {
     /// Pay an invoice and keep the receipt.
     #[command(after_help = INVOICE_EXAMPLE)]
     PayInvoice(PayInvoice),
+    /// Ask what a payment would cost now, without paying.
+    Quote(QuoteArguments),
 }
 
 /// What every payment may say.
@@ -88,6 +90,7 @@ impl Funds {
     /// When a file is wrong or cannot be written, the node cannot be reached, or the payment fails.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let (target, receipt, terms) = match self {
+            Self::Quote(arguments) => return arguments.run(session).await,
             Self::SendFunds(SendFunds { dest, amount, currency, receipt, terms }) => {
                 let currency = currency.currency;
                 let target = PaymentTarget::Spontaneous { destination: dest, amount, currency };
@@ -103,6 +106,11 @@ impl Funds {
         let prepare = |path: &Path| OutputFile::prepare(path, Access::Public, force);
         let receipt = receipt.as_deref().map(prepare).transpose()?;
         let report = pay(session, target, terms).await?;
+        if let PaymentStatus::Failed(failed) = &report.status {
+            let friends = session.report().await.map(|report| report.friends);
+            let why = failure::sentence(failed, &report.destination, &friends.unwrap_or_default());
+            bail!("{why}; nothing was paid and nothing is owed");
+        }
         finish(&report, receipt)
     }
 }

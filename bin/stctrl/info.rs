@@ -11,7 +11,9 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session, friends, servers, session::find_friend, status};
+use super::{
+    CurrencyChoice, Session, friends, quote::MostArguments, servers, session::find_friend, status,
+};
 use crate::manners::{Access, Answer, OutputFile, qr::Qr};
 
 /// The commands of `stctrl info`.
@@ -32,6 +34,10 @@ pub(super) enum Info {
     ExportTicket(ExportTicket),
     /// Print in one look what is connected and what is wrong.
     Status,
+    /// Print how much can be sent now.
+    MaxSend(MostArguments),
+    /// Print how much can be received now.
+    MaxReceive(MostArguments),
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +87,8 @@ impl Info {
             Self::Index => Ok(servers::index_servers(&session.report().await?.index_servers)),
             Self::Friends(arguments) => arguments.answer(&session.report().await?),
             Self::ExportTicket(arguments) => arguments.run(session).await,
+            Self::MaxSend(arguments) => arguments.run(session, false).await,
+            Self::MaxReceive(arguments) => arguments.run(session, true).await,
             Self::Status => Ok(status::answer(&session.report().await?)),
         }
     }

@@ -1,10 +1,13 @@
 //! `stctrl`: looks at a node, configures it, pays with it.
 
 pub mod config;
+mod failure;
 pub mod friends;
 pub mod funds;
 pub mod info;
+mod quote;
 mod repair;
+pub mod seller;
 pub mod servers;
 mod session;
 mod status;
@@ -61,6 +64,9 @@ enum Group {
     /// Pay.
     #[command(subcommand)]
     Funds(funds::Funds),
+    /// Sell: make invoices and take commits.
+    #[command(subcommand)]
+    Seller(seller::Seller),
 }
 
 /// A friend, by the user's name for it.
@@ -118,6 +124,7 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         Group::Info(command) => command.run(&session).await,
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
+        Group::Seller(command) => command.run(&session).await,
     }
 }
 

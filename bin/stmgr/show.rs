@@ -8,8 +8,8 @@ use offset_crypto::{Identity, Seed};
 use offset_proto::{
     ServerAddress,
     app::{AppLimits, Permissions},
-    file::{AnyFile, FriendFile, IdentityFile},
-    payment::{Invoice, Receipt},
+    file::{AnyFile, FriendFile, IdentityFile, PaymentFile},
+    payment::{Commit, Invoice, Receipt},
 };
 use serde_json::{Map, Value, json};
 
@@ -123,7 +123,9 @@ fn describe(file: AnyFile) -> Answer {
         }
         AnyFile::Friend(friend) => out.friend(&friend),
         AnyFile::Invoice(invoice) => out.invoice(&invoice.0),
+        AnyFile::Commit(commit) => out.commit(&commit.0),
         AnyFile::Receipt(receipt) => out.receipt(&receipt.0),
+        AnyFile::Payment(payment) => out.payment(&payment),
     }
     if let Some(text) = text {
         // For programs: people ask for it with --text.
@@ -206,6 +208,20 @@ impl Description {
         if let Some(until) = invoice.hold_until {
             self.add_as("hold_until", until.0, until.0.into());
         }
+    }
+
+    fn commit(&mut self, commit: &Commit) {
+        self.add("invoice_id", commit.invoice_id);
+        self.add("total_dest_payment", commit.total_dest_payment);
+        self.add("currency", &commit.currency);
+    }
+
+    fn payment(&mut self, payment: &PaymentFile) {
+        self.add("payment_id", payment.payment_id);
+        self.add("invoice_id", payment.invoice_id);
+        self.add("dest_public_key", payment.dest_public_key);
+        self.add("dest_payment", payment.dest_payment);
+        self.add("currency", &payment.currency);
     }
 
     fn receipt(&mut self, receipt: &Receipt) {

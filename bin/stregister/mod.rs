@@ -1,4 +1,4 @@
-//! `stregister`: invoices and receipts without a node.
+//! `stregister`: invoices, commits and receipts without a node.
 
 use std::{
     ffi::OsString,
@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use offset_crypto::{Nonce, PublicKey, SystemRng};
 use offset_proto::{
     Credits, Currency, Text, Timestamp,
-    file::{InvoiceFile, OffsetFile as _, ReceiptFile},
+    file::{CommitFile, InvoiceFile, OffsetFile as _, ReceiptFile},
     payment::{Invoice, MAX_EXPIRY_MS},
 };
 use serde_json::json;
@@ -23,7 +23,7 @@ use crate::manners::{
     files, inputs,
 };
 
-/// Makes invoices and verifies receipts, without a node.
+/// Makes invoices and verifies commits and receipts, without a node.
 #[derive(Debug, Parser)]
 #[command(name = "stregister", version, after_help = EXAMPLES)]
 struct StregisterArguments {
@@ -40,6 +40,9 @@ enum Command {
     GenInvoice(GenInvoice),
     /// Check that a receipt proves the payment of an invoice.
     VerifyReceipt(VerifyReceipt),
+    /// Check that a commit is well formed and signed for an invoice. Whether it is accepted only
+    /// the seller's node can say, see `stctrl seller commit-invoice`.
+    VerifyCommit(VerifyCommit),
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +77,16 @@ struct VerifyReceipt {
     receipt: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct VerifyCommit {
+    /// Invoice file that is to be paid.
+    #[arg(short, long)]
+    invoice: PathBuf,
+    /// Commit file of the buyer.
+    #[arg(short, long)]
+    commit: PathBuf,
+}
+
 impl Arguments for StregisterArguments {
     fn json(&self) -> bool {
         self.json
@@ -86,6 +99,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start(arguments, |parsed: StregisterArguments| match parsed.command {
         Command::GenInvoice(arguments) => arguments.run(),
         Command::VerifyReceipt(arguments) => arguments.run(),
+        Command::VerifyCommit(arguments) => arguments.run(),
     })
 }
 
@@ -142,10 +156,26 @@ impl VerifyReceipt {
     }
 }
 
+impl VerifyCommit {
+    fn run(&self) -> anyhow::Result<Answer> {
+        let invoice: InvoiceFile = inputs::read(&self.invoice)?;
+        let commit: CommitFile = inputs::read(&self.commit)?;
+        if let Err(reason) = commit.0.verify(&invoice.0) {
+            bail!(
+                "the commit does not fit the invoice: {reason}; \
+                 ask the buyer for the commit of this invoice"
+            );
+        }
+        let json = json!({ "valid": true, "invoice_id": invoice.0.id().to_string() });
+        Ok(Answer::new("Commit is valid!", json))
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   stregister gen-invoice -a 60 -p TiTqXCEMBDoAyseEiw8t6r3L7do_k0iXOU1_rk4ERqw -o bananas.invoice
-  stregister verify-receipt -i bananas.invoice -r bananas.receipt";
+  stregister verify-receipt -i bananas.invoice -r bananas.receipt
+  stregister verify-commit -i bananas.invoice -c bananas.commit";
 
 #[cfg(test)]
 mod tests {

@@ -14,12 +14,12 @@ use std::{
 
 use futures::future::{join_all, try_join_all};
 use offset_app::{AppClient, ConnectOptions, Error};
-use offset_crypto::{Identity, PaymentId, Seed, SeededRng, SystemRng};
+use offset_crypto::{Identity, Nonce, PaymentId, Seed, SeededRng, SystemRng};
 use offset_proto::{
     Balance, Credits, Rate, ServerAddress, Text, Timestamp,
     app::{
-        self, ConfigRequest, CreateInvoice, ErrorCode, InvoiceStatus, PayRequest, PaymentFailure,
-        PaymentReport, PaymentStatus, PaymentTarget,
+        self, ConfigRequest, CreateInvoice, ErrorCode, Hold, InvoiceStatus, PayRequest,
+        PaymentFailure, PaymentReport, PaymentStatus, PaymentTarget,
     },
     file::{AppTicket, IdentityFile, IndexTicket, OffsetFile},
     payment::Invoice,
@@ -411,13 +411,15 @@ impl Node {
     }
 
     async fn invoice(&self, amount: Credits) -> Invoice {
-        let terms = || CreateInvoice {
+        let terms = CreateInvoice {
+            nonce: Nonce::random(&mut SystemRng),
             currency: None,
             amount,
             description: Text::cut("bananas"),
             expires_in_ms: None,
+            hold: Hold::None,
         };
-        let create = async |client: AppClient| client.create_invoice(terms()).await;
+        let create = async |client: AppClient| client.create_invoice(terms.clone()).await;
         self.ask("an invoice", create).await.invoice
     }
 }

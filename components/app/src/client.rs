@@ -12,9 +12,11 @@ use offset_proto::{
     Credits, Currency, ServerAddress,
     app::{
         AppError, AppReply, AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice,
-        InvoiceReport, NodeToApp, PayRequest, PaymentReport, QuoteReport,
+        InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus, NodeToApp, PayRequest,
+        PaymentReport, QuoteReport,
     },
     index::{Edge, MultiRoute},
+    payment::Commit,
     report::NodeReport,
 };
 use offset_secure_channel::ChannelIdentity;
@@ -214,12 +216,45 @@ impl AppClient {
     /// Makes and registers an invoice.
     ///
     /// # Errors
-    /// As [`AppClient::request`].
+    /// As [`AppClient::request`]. After [`Error::Lost`] the same request may be repeated: the nonce
+    /// keeps it from making two.
     pub async fn create_invoice(&self, terms: CreateInvoice) -> Result<InvoiceReport, Error> {
         invoice_of(self.request(AppRequest::CreateInvoice(terms)).await?)
     }
 
-    /// Ends an invoice that was not committed.
+    /// Hands the seller's node the buyer's commit; the invoice is paid when this returns. The same
+    /// commit may be handed in again and again.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`]; [`Error::Refused`] with the code `NotYet` when it is kept until a
+    /// friend is back.
+    pub async fn commit_invoice(&self, commit: Commit) -> Result<InvoiceReport, Error> {
+        invoice_of(self.request(AppRequest::CommitInvoice(Box::new(commit))).await?)
+    }
+
+    /// Ends the hold of a committed invoice, so that it is collected.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn collect_invoice(&self, invoice_id: InvoiceId) -> Result<(), Error> {
+        done(self.request(AppRequest::CollectInvoice { invoice_id }).await?)
+    }
+
+    /// A page of the node's invoices, in the order in which they were made: only those in this
+    /// state if one is given, and those after the end of the last page.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn invoices(
+        &self,
+        status: Option<InvoiceStatus>,
+        after: Option<InvoiceCursor>,
+    ) -> Result<InvoicePage, Error> {
+        let reply = self.request(AppRequest::Invoices { status, after }).await?;
+        if let AppReply::Invoices(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
+    }
+
+    /// Ends an invoice that was not committed, or gives back what is held for it.
     ///
     /// # Errors
     /// As [`AppClient::request`].
@@ -399,6 +434,7 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Routes(_) => "routes",
         AppReply::Payment(_) => "a payment",
         AppReply::Invoice(_) => "an invoice",
+        AppReply::Invoices(_) => "a list of invoices",
         AppReply::Quote(_) => "a quote",
         AppReply::Capacity(_) => "a capacity",
     };

@@ -9,6 +9,7 @@ use offset_proto::{
     },
     friend::FriendMessage,
     index::{IndexLine, RouteQuery},
+    payment::Commit,
     report::ReportMutation,
 };
 
@@ -86,8 +87,14 @@ pub enum Command {
         ended: Option<Box<PaymentRow>>,
     },
     /// A new registered invoice.
-    CreateInvoice(CreateInvoice),
-    /// Ends an invoice that was not committed.
+    CreateInvoice {
+        /// Its terms.
+        create: Box<CreateInvoice>,
+        /// What the store keeps of an invoice with this nonce, if such a one has ended already. To
+        /// be read as that of a payment.
+        ended: Option<Box<InvoiceRow>>,
+    },
+    /// Ends an invoice that was not committed, or is held.
     CancelInvoice {
         /// Which.
         invoice_id: InvoiceId,
@@ -96,6 +103,20 @@ pub enum Command {
     },
     /// How an invoice stands.
     InvoiceStatus {
+        /// Which.
+        invoice_id: InvoiceId,
+        /// What the store keeps under this id, if such an invoice has ended already.
+        ended: Option<Box<InvoiceRow>>,
+    },
+    /// The buyer's commit, handed to the seller.
+    CommitInvoice {
+        /// The commit.
+        commit: Box<Commit>,
+        /// What the store keeps of its invoice, if that has ended already.
+        ended: Option<Box<InvoiceRow>>,
+    },
+    /// Ends the hold of a committed invoice.
+    CollectInvoice {
         /// Which.
         invoice_id: InvoiceId,
         /// What the store keeps under this id, if such an invoice has ended already.

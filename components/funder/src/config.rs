@@ -18,6 +18,9 @@ pub struct Config {
     pub max_parts: u8,
     /// How long an invoice lives when the seller does not say (section 7).
     pub invoice_expiry_ms: u64,
+    /// How long after its expiry a committed invoice is held when the seller does not say (section
+    /// 7).
+    pub invoice_hold_ms: u64,
     /// How long a spontaneous or incomplete set is kept without a commit (section 6.3).
     pub set_patience_ms: u64,
     /// The longest hold that we mediate (section 6.1).
@@ -44,6 +47,7 @@ impl Default for Config {
             part_patience_ms: 10_000,
             max_parts: 8,
             invoice_expiry_ms: 3_600_000,
+            invoice_hold_ms: 24 * 3_600_000,
             set_patience_ms: 60_000,
             max_hold_seconds: 24 * 3600,
             max_payments: 65_536,

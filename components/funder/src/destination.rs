@@ -1,24 +1,24 @@
-//! The seller's part: invoices, and the sets of parts that pay them (protocol, section 6.3).
+//! The seller's part: the sets of parts that pay invoices (protocol, section 6.3). The invoices
+//! themselves are in [`crate::invoices`].
 //!
 //! A set stands and falls together. Nothing is promised before all of it is here, and once a commit
-//! is accepted nothing of it is cancelled any more.
+//! is accepted nothing of it is cancelled any more, except all of it while its invoice holds it.
 
 use offset_crypto::{
     HashedLock, InvoiceId, Nonce, PlainLock, PublicKey, RequestId, Rng, hash_parts,
 };
 use offset_proto::{
     Credits, Text, Timestamp,
-    app::{AppError, AppReply, CreateInvoice, ErrorCode, InvoiceReport, InvoiceStatus},
+    app::{AppError, ErrorCode},
     friend::{CancelReason, Collect, FriendOp, Request, Response},
-    payment::{Invoice, ResponseTerms},
+    payment::ResponseTerms,
 };
 
 use crate::{
-    api::Effect,
     dirty::Key,
     funder::{Funder, Place, Timer},
     side::Side,
-    state::{InvoiceRow, Link, Pending, SetKey, SetRow, Stage, ended_id, settled_id},
+    state::{InvoicePhase, Link, Pending, SetKey, SetRow, Stage, ended_id, settled_id},
 };
 
 impl Funder {
@@ -61,6 +61,7 @@ impl Funder {
             parts: Vec::new(),
             src_plain_lock: None,
             accepted: false,
+            held: false,
         });
         set.parts.push((at.friend, at.id));
         if set.parts.len() == 1 {
@@ -92,14 +93,12 @@ impl Funder {
             None if !request.spontaneous => Err(CancelReason::UnknownInvoice),
             None if self.state.settings.accepts_spontaneous => Ok(()),
             None => Err(CancelReason::Declined),
-            Some(row) => match row.status {
-                InvoiceStatus::Committed | InvoiceStatus::Collected => {
-                    Err(CancelReason::AlreadyPaid)
-                }
-                InvoiceStatus::Cancelled => Err(CancelReason::UnknownInvoice),
-                InvoiceStatus::Expired => Err(CancelReason::Expired),
-                InvoiceStatus::Open if row.invoice.expires_at < now => Err(CancelReason::Expired),
-                InvoiceStatus::Open => {
+            Some(row) => match row.phase {
+                InvoicePhase::Committed | InvoicePhase::Collected => Err(CancelReason::AlreadyPaid),
+                InvoicePhase::Cancelled => Err(CancelReason::UnknownInvoice),
+                InvoicePhase::Expired => Err(CancelReason::Expired),
+                InvoicePhase::Open if row.invoice.expires_at < now => Err(CancelReason::Expired),
+                InvoicePhase::Open => {
                     let fits = row.invoice.currency == at.currency
                         && row.invoice.dest_payment == request.total_dest_payment;
                     if fits { Ok(()) } else { Err(CancelReason::UnknownInvoice) }
@@ -140,7 +139,7 @@ impl Funder {
     }
 
     /// What the parts of a set that fulfil a condition pay together.
-    fn sum_of(&self, set: &SetRow, condition: impl Fn(&Pending) -> bool) -> Credits {
+    pub(crate) fn sum_of(&self, set: &SetRow, condition: impl Fn(&Pending) -> bool) -> Credits {
         let parts = set.parts.iter().filter_map(|(friend, id)| {
             let row = self.state.pending(friend, &set.currency, Side::Remote, id)?;
             (condition(row) && !row.closing).then_some(row.request.dest_payment)
@@ -165,49 +164,82 @@ impl Funder {
         self.accept(now, key);
     }
 
-    /// Accepts the commit of a set if it can be accepted now.
-    fn accept(&mut self, now: Timestamp, key: SetKey) {
+    /// Accepts the commit of a set if it can be accepted now. It is collected at once, unless the
+    /// invoice holds it.
+    pub(crate) fn accept(&mut self, now: Timestamp, key: SetKey) {
         let Some(set) = self.state.sets.get(&key) else {
             return;
         };
+        let unopened = set.accepted || set.src_plain_lock.is_none();
+        if unopened || self.hindrance(now, key, set).is_some() {
+            return;
+        }
+        let hold_until = self.hold_until(&key.invoice_id).filter(|until| now < *until);
+        self.settle(key, hold_until.is_some());
+        self.end_other_sets(now, key);
+        self.invoice_moved(key.invoice_id, InvoicePhase::Committed);
+        match hold_until {
+            Some(until) => drop(self.timers.insert((until, Timer::Invoice(key.invoice_id)))),
+            None => self.collect_set(now, key),
+        }
+    }
+
+    /// Why the commit of a set cannot be accepted now.
+    pub(crate) fn hindrance(&self, now: Timestamp, key: SetKey, set: &SetRow) -> Option<Hindrance> {
         let answered = self.sum_of(set, |row| row.stage != Stage::Requested && !row.released);
-        let agreed = set
-            .parts
-            .iter()
-            .all(|(friend, _)| self.live.get(friend).is_some_and(|live| live.agreed_since_start));
-        let invoice = self.state.invoices.get(&key.invoice_id);
-        let open = match invoice {
-            Some(row) => row.status == InvoiceStatus::Open && now <= row.invoice.expires_at,
+        let agreed = |friend| self.live.get(friend).is_some_and(|live| live.agreed_since_start);
+        let open = match self.state.invoices.get(&key.invoice_id) {
+            Some(row) => row.phase == InvoicePhase::Open && now <= row.invoice.expires_at,
             None => set.spontaneous,
+        };
+        if !open {
+            Some(Hindrance::Ended)
+        } else if answered != set.total {
+            Some(Hindrance::Incomplete)
+        } else if !set.parts.iter().all(|(friend, _)| agreed(friend)) {
+            Some(Hindrance::FriendAway)
+        } else {
+            None
+        }
+    }
+
+    fn hold_until(&self, id: &InvoiceId) -> Option<Timestamp> {
+        self.state.invoices.get(id)?.invoice.hold_until
+    }
+
+    /// From here on the set is only collected, or given back as a whole while it is held, and
+    /// nothing else pays the same.
+    fn settle(&mut self, key: SetKey, held: bool) {
+        if let Some(set) = self.state.sets.get_mut(&key) {
+            set.accepted = true;
+            set.held = held;
+            let settled = settled_id(&key.invoice_id, &set.currency, set.total);
+            self.state.settled.insert(settled);
+            self.dirty.mark(Key::Settled(settled));
+            self.dirty.mark(Key::Set(key));
+        }
+        if let Some(row) = self.state.invoices.get_mut(&key.invoice_id) {
+            row.accepted = Some(key.src_hashed_lock);
+        }
+    }
+
+    /// Collects all parts of an accepted set.
+    pub(crate) fn collect_set(&mut self, now: Timestamp, key: SetKey) {
+        let dest_plain_lock = self.dest_plain_lock(&key.invoice_id, &key.src_hashed_lock);
+        let Some(set) = self.state.sets.get_mut(&key).filter(|set| set.accepted) else {
+            return;
         };
         let Some(src_plain_lock) = set.src_plain_lock else {
             return;
         };
-        if set.accepted || answered != set.total || !agreed || !open {
-            return;
-        }
-        let parts = set.parts.clone();
-        let currency = set.currency.clone();
-        self.settle(key);
-        let dest_plain_lock = self.dest_plain_lock(&key.invoice_id, &key.src_hashed_lock);
+        set.held = false;
+        self.dirty.mark(Key::Set(key));
+        let (parts, currency) = (set.parts.clone(), set.currency.clone());
         for (friend, id) in parts {
             let at = Place { friend, currency: currency.clone(), id };
             self.annotate(&at, Side::Remote, |row| row.closing = true);
             let collect = Collect { request_id: id, src_plain_lock, dest_plain_lock };
             self.enqueue(now, &at, FriendOp::Collect(collect), Link::None);
-        }
-        self.end_other_sets(now, key);
-        self.invoice_moved(key.invoice_id, InvoiceStatus::Committed);
-    }
-
-    /// From here on the set is only collected, and nothing else pays the same.
-    fn settle(&mut self, key: SetKey) {
-        if let Some(set) = self.state.sets.get_mut(&key) {
-            set.accepted = true;
-            let settled = settled_id(&key.invoice_id, &set.currency, set.total);
-            self.state.settled.insert(settled);
-            self.dirty.mark(Key::Settled(settled));
-            self.dirty.mark(Key::Set(key));
         }
     }
 
@@ -223,17 +255,22 @@ impl Funder {
         }
     }
 
-    fn sets_of(&self, invoice_id: InvoiceId) -> Vec<SetKey> {
+    /// The sets for an invoice.
+    pub(crate) fn sets_of(&self, invoice_id: InvoiceId) -> Vec<SetKey> {
         let first = SetKey { invoice_id, src_hashed_lock: HashedLock::from_bytes([0; 32]) };
         let keys = self.state.sets.range(first..).map(|(key, _)| *key);
         keys.take_while(|key| key.invoice_id == invoice_id).collect()
     }
 
     /// Cancels all parts of a set without an accepted commit.
-    fn cancel_set(&mut self, now: Timestamp, key: SetKey, reason: CancelReason) {
-        if self.state.sets.get(&key).is_none_or(|set| set.accepted) {
-            return;
+    pub(crate) fn cancel_set(&mut self, now: Timestamp, key: SetKey, reason: CancelReason) {
+        if self.state.sets.get(&key).is_some_and(|set| !set.accepted) {
+            self.give_back(now, key, reason);
         }
+    }
+
+    /// Cancels all parts of a set, whose commit was not accepted, or which is held.
+    pub(crate) fn give_back(&mut self, now: Timestamp, key: SetKey, reason: CancelReason) {
         if let Some(set) = self.state.sets.remove(&key) {
             self.dirty.mark(Key::Set(key));
             self.timers.remove(&(set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key)));
@@ -278,7 +315,7 @@ impl Funder {
             let timer = (set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key));
             self.timers.remove(&timer);
             self.state.sets.remove(&key);
-            self.invoice_moved(key.invoice_id, InvoiceStatus::Collected);
+            self.invoice_moved(key.invoice_id, InvoicePhase::Collected);
         }
     }
 
@@ -317,104 +354,6 @@ impl Funder {
             self.cancel_set(now, key, CancelReason::Expired);
         }
     }
-
-    /// An invoice reached its expiry.
-    pub(crate) fn invoice_timer(&mut self, now: Timestamp, id: InvoiceId) {
-        if self.state.invoices.get(&id).is_some_and(|row| row.status == InvoiceStatus::Open) {
-            for key in self.sets_of(id) {
-                self.cancel_set(now, key, CancelReason::Expired);
-            }
-            self.invoice_moved(id, InvoiceStatus::Expired);
-        }
-    }
-
-    fn invoice_moved(&mut self, id: InvoiceId, status: InvoiceStatus) {
-        if let Some(row) = self.state.invoices.get_mut(&id) {
-            row.status = status;
-            let report = InvoiceReport { invoice: row.invoice.clone(), status };
-            if row.is_final() {
-                let ended = ended_id(&id);
-                self.state.settled.insert(ended);
-                self.dirty.mark(Key::Settled(ended));
-            }
-            if status != InvoiceStatus::Open {
-                self.timers.remove(&(row.invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
-            }
-            self.dirty.mark(Key::Invoice(id));
-            self.effects.push(Effect::Invoice(Box::new(report)));
-        }
-    }
-
-    pub(crate) fn create_invoice(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn Rng,
-        create: CreateInvoice,
-    ) -> Result<AppReply, AppError> {
-        if self.config.max_invoices <= self.state.invoices.len() {
-            return Err(app_error(
-                ErrorCode::Busy,
-                "too many invoices are open; cancel some first",
-            ));
-        }
-        let expires_in = create.expires_in_ms.unwrap_or(self.config.invoice_expiry_ms);
-        let currency =
-            create.currency.unwrap_or_else(|| self.state.settings.default_currency.clone());
-        let invoice = Invoice {
-            registered: true,
-            currency,
-            dest_public_key: self.local,
-            dest_payment: create.amount,
-            description: create.description,
-            created_at: now,
-            expires_at: now.plus_ms(expires_in),
-            hold_until: None,
-            nonce: Nonce::random(rng),
-        };
-        invoice.check().map_err(|wrong| app_error(ErrorCode::Invalid, &wrong.to_string()))?;
-        let id = invoice.id();
-        self.timers.insert((invoice.expires_at.plus_ms(1), Timer::Invoice(id)));
-        let row = InvoiceRow { invoice: invoice.clone(), status: InvoiceStatus::Open };
-        self.state.invoices.insert(id, row);
-        self.dirty.mark(Key::Invoice(id));
-        let status = InvoiceStatus::Open;
-        Ok(AppReply::Invoice(Box::new(InvoiceReport { invoice, status })))
-    }
-
-    pub(crate) fn cancel_invoice(
-        &mut self,
-        now: Timestamp,
-        id: InvoiceId,
-        ended: Option<&InvoiceRow>,
-    ) -> Result<AppReply, AppError> {
-        match self.state.invoices.get(&id).or(ended).map(|row| row.status) {
-            None => Err(unknown_invoice()),
-            Some(InvoiceStatus::Cancelled) => Ok(AppReply::Done),
-            Some(InvoiceStatus::Open) => {
-                for key in self.sets_of(id) {
-                    self.cancel_set(now, key, CancelReason::Declined);
-                }
-                self.invoice_moved(id, InvoiceStatus::Cancelled);
-                Ok(AppReply::Done)
-            }
-            Some(InvoiceStatus::Expired) => {
-                Err(app_error(ErrorCode::Refused, "this invoice has expired already"))
-            }
-            Some(InvoiceStatus::Committed | InvoiceStatus::Collected) => {
-                Err(app_error(ErrorCode::Refused, "this invoice is paid and cannot be cancelled"))
-            }
-        }
-    }
-
-    pub(crate) fn invoice_status(
-        &self,
-        id: InvoiceId,
-        ended: Option<&InvoiceRow>,
-    ) -> Result<AppReply, AppError> {
-        let row = self.state.invoices.get(&id).or(ended).ok_or_else(unknown_invoice)?;
-        let report = InvoiceReport { invoice: row.invoice.clone(), status: row.status };
-        Ok(AppReply::Invoice(Box::new(report)))
-    }
 }
 
 /// The set that a request for us belongs to.
@@ -422,13 +361,20 @@ pub(crate) fn set_key(row: &Pending) -> SetKey {
     SetKey { invoice_id: row.request.invoice_id, src_hashed_lock: row.request.src_hashed_lock }
 }
 
-fn unknown_invoice() -> AppError {
-    app_error(ErrorCode::NotFound, "this node has no such invoice")
-}
-
 /// An error for an application.
 pub(crate) fn app_error(code: ErrorCode, message: &str) -> AppError {
     AppError { code, message: Text::cut(message) }
+}
+
+/// Why a commit cannot be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// The invoice is paid, cancelled or expired.
+    Ended,
+    /// Not all of the amount is reserved and answered.
+    Incomplete,
+    /// A friend that carries a part has not agreed since this node started.
+    FriendAway,
 }
 
 /// The most parts of a set.

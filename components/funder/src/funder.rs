@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey, RequestId, Rng};
+use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, RequestId, Rng};
 use offset_proto::{
     Credits, Currency, Timestamp,
     app::{AppError, AppReply, AppRequestId},
@@ -46,6 +46,8 @@ pub struct Funder {
     pub(crate) books: Books,
     /// Outgoing requests whose incoming side ended with a friendship.
     pub(crate) exposed: BTreeSet<Place>,
+    /// Our invoices in memory, by what makes them unique.
+    pub(crate) invoice_nonces: BTreeMap<Nonce, InvoiceId>,
     pub(crate) next_queued: u64,
     /// Requests of apps that are answered when the payment ends.
     pub(crate) waiters: BTreeMap<PaymentId, Vec<(AppId, AppRequestId)>>,
@@ -152,6 +154,7 @@ impl Funder {
             guard: Guard::default(),
             books: Books::default(),
             exposed: BTreeSet::new(),
+            invoice_nonces: BTreeMap::new(),
             next_queued: 0,
             waiters: BTreeMap::new(),
             starting: BTreeSet::new(),
@@ -239,12 +242,20 @@ impl Funder {
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))
             }
-            Command::CreateInvoice(create) => Some(self.create_invoice(now, rng, create)),
+            Command::CreateInvoice { create, ended } => {
+                Some(self.create_invoice(now, *create, ended.as_deref()))
+            }
             Command::CancelInvoice { invoice_id, ended } => {
                 Some(self.cancel_invoice(now, invoice_id, ended.as_deref()))
             }
             Command::InvoiceStatus { invoice_id, ended } => {
                 Some(self.invoice_status(invoice_id, ended.as_deref()))
+            }
+            Command::CommitInvoice { commit, ended } => {
+                Some(self.commit_invoice(now, &commit, ended.as_deref()))
+            }
+            Command::CollectInvoice { invoice_id, ended } => {
+                Some(self.collect_invoice(now, invoice_id, ended.as_deref()))
             }
         };
         if let Some(result) = result {
@@ -306,7 +317,7 @@ impl Funder {
         while let Some((_, row)) = self.ended.pop_front_if(|(ended, _)| *ended <= number) {
             match row {
                 EndedRow::Payment(id) => drop(self.state.payments.remove(&id)),
-                EndedRow::Invoice(id) => drop(self.state.invoices.remove(&id)),
+                EndedRow::Invoice(id) => self.forget_invoice(&id),
             }
         }
     }

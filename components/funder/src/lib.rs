@@ -46,6 +46,7 @@ mod dirty;
 mod epoch;
 mod funder;
 mod guard;
+mod invoices;
 mod loading;
 mod mediator;
 mod removal;

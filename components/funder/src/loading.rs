@@ -1,14 +1,17 @@
 //! Taking up a stored state, and checking that a state holds together.
 
 use offset_crypto::PaymentId;
-use offset_proto::{Credits, Timestamp, app::InvoiceStatus, friend::FriendOp};
+use offset_proto::{Credits, Timestamp, friend::FriendOp};
 
 use crate::{
     buyer::patience_ms,
     change::CorruptState,
     funder::{Funder, Place, Timer},
     side::Side,
-    state::{Attempt, Decision, Link, Part, PartState, PaymentRow, Pending, Phase, sum},
+    state::{
+        Attempt, Decision, InvoicePhase, Link, Part, PartState, PaymentRow, Pending, Phase, SetKey,
+        SetRow, sum,
+    },
 };
 
 impl Funder {
@@ -45,12 +48,7 @@ impl Funder {
             let at = set.since.plus_ms(self.config.set_patience_ms);
             self.timers.insert((at, Timer::Set(*key)));
         }
-        for (id, row) in &self.state.invoices {
-            if row.status == InvoiceStatus::Open {
-                let at = row.invoice.expires_at.plus_ms(1);
-                self.timers.insert((at, Timer::Invoice(*id)));
-            }
-        }
+        self.rebuild_invoices();
         for (id, row) in &self.state.payments {
             self.timers.insert((row.deadline, Timer::Payment(*id)));
             // Each is looked at: what is missing is to be found, what hangs to be given up in time.
@@ -131,8 +129,26 @@ impl Funder {
                 friend.queue.values().filter(|row| matches!(row.op, FriendOp::Request(_)));
             assert_eq!(requests.count(), counted, "requests queued for {key:?}");
         }
+        for (key, set) in &self.state.sets {
+            self.check_set(key, set);
+        }
         for (id, row) in &self.state.payments {
             self.check_payment(*id, row);
+        }
+    }
+
+    /// An accepted set pays its invoice, and only one that holds payments holds it.
+    fn check_set(&self, key: &SetKey, set: &SetRow) {
+        if !set.accepted {
+            return assert!(!set.held, "a set is held whose commit was not accepted");
+        }
+        assert!(set.src_plain_lock.is_some_and(|lock| lock.hashed() == key.src_hashed_lock));
+        if let Some(row) = self.state.invoices.get(&key.invoice_id) {
+            assert_eq!(row.phase, InvoicePhase::Committed, "{key:?} is accepted");
+            assert_eq!(row.accepted, Some(key.src_hashed_lock), "{key:?} is accepted");
+            assert!(!set.held || row.invoice.hold_until.is_some());
+        } else {
+            assert!(!set.held, "a set is held without an invoice");
         }
     }
 

@@ -7,7 +7,7 @@ use offset_crypto::{
 };
 use offset_proto::{
     Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
-    app::{InvoiceStatus, PaymentFailure, PaymentStatus},
+    app::{PaymentFailure, PaymentStatus},
     friend::{FriendOp, MoveToken, Proposal, Request, Response},
     index::Edge,
     payment::{Invoice, Receipt},
@@ -280,17 +280,35 @@ pub struct QueuedOp {
 pub struct InvoiceRow {
     /// Its terms.
     pub invoice: Invoice,
-    /// Where it is.
-    pub status: InvoiceStatus,
+    /// Where it is, apart from what is reserved for it, which its sets tell.
+    pub phase: InvoicePhase,
+    /// The buyer's lock of the commit that was accepted, if one was: kept for ever, so that the same
+    /// commit always gets the same answer.
+    pub accepted: Option<HashedLock>,
+}
+
+/// Where an invoice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InvoicePhase {
+    /// No commit was accepted.
+    Open,
+    /// One was.
+    Committed,
+    /// All of it was collected.
+    Collected,
+    /// Ended by the seller, before a commit or while it was held.
+    Cancelled,
+    /// Ran out of time without a commit.
+    Expired,
 }
 
 impl InvoiceRow {
     /// Whether nothing more will happen to the invoice.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        match self.status {
-            InvoiceStatus::Open | InvoiceStatus::Committed => false,
-            InvoiceStatus::Collected | InvoiceStatus::Cancelled | InvoiceStatus::Expired => true,
+        match self.phase {
+            InvoicePhase::Open | InvoicePhase::Committed => false,
+            InvoicePhase::Collected | InvoicePhase::Cancelled | InvoicePhase::Expired => true,
         }
     }
 }
@@ -319,8 +337,10 @@ pub struct SetRow {
     pub parts: Vec<(PublicKey, RequestId)>,
     /// The buyer's lock, once revealed, accepted or not yet.
     pub src_plain_lock: Option<PlainLock>,
-    /// Whether the commit was accepted: from then on parts are only collected.
+    /// Whether the commit was accepted: from then on parts are only collected, unless they are held.
     pub accepted: bool,
+    /// Whether an accepted set waits for its seller, who may still give it back as a whole.
+    pub held: bool,
 }
 
 /// Names what an application spent in one hour in one currency.

@@ -16,14 +16,14 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use offset_crypto::{HashedLock, InvoiceId, PlainLock, RequestId, Rng as _, SeededRng};
+use offset_crypto::{HashedLock, InvoiceId, Nonce, PlainLock, RequestId, Rng as _, SeededRng};
 use offset_funder::{
     api::{Command, Effect, RoutesError},
     state::{Link, PaymentRow, Phase},
 };
 use offset_proto::{
     Credits, Rate,
-    app::{ConfigRequest, CreateInvoice},
+    app::{ConfigRequest, CreateInvoice, Hold},
     friend::{CancelReason, FriendOp, MoveToken, Request, Response},
     index::{MultiRoute, Route},
     payment::ResponseTerms,
@@ -309,12 +309,14 @@ impl Plot {
 
     fn sell(&mut self) {
         let create = CreateInvoice {
+            nonce: Nonce::random(&mut self.lab.rng),
             currency: None,
             amount: Credits(1 + u128::from(self.below(100))),
             description: "".parse().unwrap(),
             expires_in_ms: Some(60_000),
+            hold: if self.below(3) == 0 { Hold::ForMs(60_000) } else { Hold::None },
         };
-        self.lab.ask(Command::CreateInvoice(create)).unwrap();
+        self.lab.ask(Command::CreateInvoice { create: Box::new(create), ended: None }).unwrap();
         let invoice_id = *self.lab.funder.state().invoices.keys().next().unwrap();
         self.invoices.push(invoice_id);
         if self.below(4) == 0 {

@@ -8,11 +8,15 @@
 
 mod support;
 
-use offset_crypto::{Identity, PlainLock, SeededRng, Signature, hash};
-use offset_funder::{Side, api::Command, state::Phase};
+use offset_crypto::{Identity, Nonce, PlainLock, SeededRng, Signature, hash};
+use offset_funder::{
+    Side,
+    api::Command,
+    state::{InvoicePhase, Phase},
+};
 use offset_proto::{
     Credits,
-    app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, InvoiceStatus},
+    app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, Hold, InvoiceStatus},
     friend::{CancelReason, FriendMessage, FriendOp, Request, Response, Resume},
     payment::Invoice,
     report::{CurrencyStatus, FriendStanding, InconsistentReport},
@@ -736,12 +740,14 @@ fn what_we_collected_is_proven_as_it_grows() {
 
 fn invoice(lab: &mut Lab, amount: u128) -> Invoice {
     let create = CreateInvoice {
+        nonce: Nonce::random(&mut lab.rng),
         currency: None,
         amount: Credits(amount),
         description: "".parse().unwrap(),
         expires_in_ms: None,
+        hold: Hold::None,
     };
-    match lab.ask(Command::CreateInvoice(create)) {
+    match lab.ask(Command::CreateInvoice { create: Box::new(create), ended: None }) {
         Ok(AppReply::Invoice(report)) => report.invoice,
         other => panic!("{other:?}"),
     }
@@ -775,7 +781,7 @@ fn a_set_that_loses_a_part_falls_until_its_commit_is_accepted() {
     let FriendOp::Cancel(cancelled) = lab.got_one(1) else { panic!() };
     assert_eq!(cancelled.request_id, other.request_id);
     assert!(lab.funder.state().sets.is_empty());
-    assert_eq!(lab.funder.state().invoices[&bill.id()].status, InvoiceStatus::Open);
+    assert_eq!(lab.funder.state().invoices[&bill.id()].phase, InvoicePhase::Open);
 
     let mut lab = Lab::new(2);
     let bill = invoice(&mut lab, 100);
@@ -789,7 +795,7 @@ fn a_set_that_loses_a_part_falls_until_its_commit_is_accepted() {
     break_channel(&mut lab, 0);
     let (terms, _) = told(&lab, 0);
     accept(&mut lab, 0, &terms);
-    assert_eq!(lab.funder.state().invoices[&bill.id()].status, InvoiceStatus::Committed);
+    assert_eq!(lab.funder.state().invoices[&bill.id()].phase, InvoicePhase::Committed);
     let token = lab.puppets[1].compose(&[], &[]);
     lab.deliver(1, token);
     assert!(matches!(lab.got_one(1), FriendOp::Collect(_)));

@@ -8,11 +8,11 @@
 
 mod support;
 
-use offset_crypto::PlainLock;
+use offset_crypto::{Nonce, PlainLock};
 use offset_funder::api::Command;
 use offset_proto::{
     Credits,
-    app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, InvoiceStatus},
+    app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, Hold, InvoiceStatus},
     friend::{CancelReason, FriendOp, Request},
     payment::{Invoice, Receipt},
 };
@@ -21,17 +21,21 @@ use support::{
     lab::{Lab, collect, commit, disable, release},
 };
 
-fn create(amount: u128, expires_in_ms: Option<u64>) -> Command {
-    Command::CreateInvoice(CreateInvoice {
+fn create(lab: &mut Lab, amount: u128, expires_in_ms: Option<u64>) -> Command {
+    let create = CreateInvoice {
+        nonce: Nonce::random(&mut lab.rng),
         currency: None,
         amount: Credits(amount),
         description: "".parse().unwrap(),
         expires_in_ms,
-    })
+        hold: Hold::None,
+    };
+    Command::CreateInvoice { create: Box::new(create), ended: None }
 }
 
 fn invoice(lab: &mut Lab, amount: u128) -> Invoice {
-    match lab.ask(create(amount, None)) {
+    let create = create(lab, amount, None);
+    match lab.ask(create) {
         Ok(AppReply::Invoice(report)) => report.invoice,
         other => panic!("{other:?}"),
     }
@@ -39,10 +43,9 @@ fn invoice(lab: &mut Lab, amount: u128) -> Invoice {
 
 fn status(lab: &Lab, invoice: &Invoice) -> Option<InvoiceStatus> {
     // An invoice that has ended is the store's to remember.
-    lab.ended_invoices
-        .get(&invoice.id())
-        .copied()
-        .or_else(|| lab.funder.state().invoices.get(&invoice.id()).map(|row| row.status))
+    let id = invoice.id();
+    let row = lab.funder.state().invoices.get(&id).or(lab.invoice_archive.get(&id))?;
+    Some(lab.funder.invoice_report(row).status)
 }
 
 /// A part of `amount` for an invoice.
@@ -334,12 +337,15 @@ fn invoices_are_checked_and_bounded() {
     for (amount, expires) in
         [(0, None), (Credits::LIMIT.0 + 1, None), (1, Some(30 * day + 1)), (1, Some(u64::MAX))]
     {
-        assert_eq!(lab.ask(create(amount, expires)).unwrap_err().code, ErrorCode::Invalid);
+        let create = create(&mut lab, amount, expires);
+        assert_eq!(lab.ask(create).unwrap_err().code, ErrorCode::Invalid);
     }
-    assert!(lab.ask(create(Credits::LIMIT.0, Some(30 * day))).is_ok());
+    let longest = create(&mut lab, Credits::LIMIT.0, Some(30 * day));
+    assert!(lab.ask(longest).is_ok());
     lab.config.max_invoices = 1;
     lab.restart();
-    assert_eq!(lab.ask(create(1, None)).unwrap_err().code, ErrorCode::Busy);
+    let more = create(&mut lab, 1, None);
+    assert_eq!(lab.ask(more).unwrap_err().code, ErrorCode::Busy);
 }
 
 #[test]
@@ -352,11 +358,11 @@ fn after_a_start_a_commit_waits_until_every_friend_has_agreed() {
     lab.restart();
     lab.connect(0);
     lab.send(0, &[commit(&a, lock(1))]);
-    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Open), "not yet");
+    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Complete), "not yet");
     assert_eq!(lab.got(0), []);
     lab.restart();
     lab.connect(1);
-    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Open));
+    assert_eq!(status(&lab, &invoice), Some(InvoiceStatus::Complete));
     lab.connect(0);
     lab.fetch_token(0);
     lab.fetch_token(1);

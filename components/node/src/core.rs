@@ -20,9 +20,12 @@ use offset_crypto::{InvoiceId, PaymentId, SystemRng};
 use offset_funder::{
     Funder,
     api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, Payer},
-    state::{InvoiceRow, PaymentRow},
+    state::{InvoicePhase, InvoiceRow, PaymentRow},
 };
-use offset_proto::app::{AppRequest, AppRequestId};
+use offset_proto::app::{
+    AppReply, AppRequest, AppRequestId, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus,
+    MAX_INVOICE_PAGE,
+};
 use offset_store::{Rejected, Writer};
 use tokio::{
     sync::mpsc,
@@ -218,12 +221,29 @@ impl Core {
             AppRequest::PaymentStatus { payment_id } => {
                 Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }
             }
-            AppRequest::CreateInvoice(terms) => Command::CreateInvoice(terms),
+            AppRequest::CreateInvoice(create) => {
+                let known = self.funder.invoice_by_nonce(&create.nonce).is_some();
+                let ended =
+                    if known { None } else { self.writer.invoice_by_nonce(&create.nonce)? };
+                Command::CreateInvoice { create: Box::new(create), ended: ended.map(Box::new) }
+            }
             AppRequest::CancelInvoice { invoice_id } => {
                 Command::CancelInvoice { invoice_id, ended: self.ended_invoice(&invoice_id)? }
             }
             AppRequest::InvoiceStatus { invoice_id } => {
                 Command::InvoiceStatus { invoice_id, ended: self.ended_invoice(&invoice_id)? }
+            }
+            AppRequest::CommitInvoice(commit) => {
+                let ended = self.ended_invoice(&commit.invoice_id)?;
+                Command::CommitInvoice { commit, ended }
+            }
+            AppRequest::CollectInvoice { invoice_id } => {
+                Command::CollectInvoice { invoice_id, ended: self.ended_invoice(&invoice_id)? }
+            }
+            AppRequest::Invoices { status, after } => {
+                let page = self.invoice_page(status, after)?;
+                self.outside.apps.reply(app, id, Ok(AppReply::Invoices(page)));
+                return Ok(());
             }
         };
         self.funder.handle_command(self.clock.now(), &mut SystemRng, app, id, command);
@@ -242,6 +262,32 @@ impl Core {
             return Ok(None);
         }
         Ok(self.writer.invoice(id)?.map(Box::new))
+    }
+
+    /// A page of the database, as the funder knows its invoices now.
+    fn invoice_page(
+        &self,
+        status: Option<InvoiceStatus>,
+        after: Option<InvoiceCursor>,
+    ) -> Result<InvoicePage, Error> {
+        let phase = status.map(|status| match status {
+            InvoiceStatus::Open | InvoiceStatus::Requested | InvoiceStatus::Complete => {
+                InvoicePhase::Open
+            }
+            InvoiceStatus::Committed => InvoicePhase::Committed,
+            InvoiceStatus::Collected => InvoicePhase::Collected,
+            InvoiceStatus::Cancelled => InvoicePhase::Cancelled,
+            InvoiceStatus::Expired => InvoicePhase::Expired,
+        });
+        let rows = self.writer.invoices(phase, after, MAX_INVOICE_PAGE)?;
+        let next = rows.last().filter(|_| rows.len() == MAX_INVOICE_PAGE);
+        let next = next.map(|row| InvoiceCursor {
+            created_at: row.invoice.created_at,
+            invoice_id: row.invoice.id(),
+        });
+        let reports = rows.iter().map(|row| self.funder.invoice_report(row));
+        let wanted = |report: &InvoiceReport| status.is_none_or(|status| report.status == status);
+        Ok(InvoicePage { invoices: reports.filter(wanted).collect(), next })
     }
 
     fn handle_found(&mut self, found: Found) {

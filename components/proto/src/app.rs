@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey};
+use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PublicKey};
 
 use crate::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
     friend::CancelReason,
     index::{Edge, MultiRoute},
-    payment::{Invoice, Receipt},
+    payment::{Commit, Invoice, Receipt},
     report::{NodeReport, ReportMutation},
 };
 
@@ -141,7 +141,8 @@ pub enum AppRequest {
     },
     /// A new registered invoice: answered with [`AppReply::Invoice`].
     CreateInvoice(CreateInvoice),
-    /// Ends an invoice that was not committed: answered with [`AppReply::Done`].
+    /// Ends an invoice that was not committed, or whose payment is held: answered with
+    /// [`AppReply::Done`].
     CancelInvoice {
         /// Which.
         invoice_id: InvoiceId,
@@ -150,6 +151,23 @@ pub enum AppRequest {
     InvoiceStatus {
         /// Which.
         invoice_id: InvoiceId,
+    },
+    /// The buyer's commit, as it was handed to the seller: answered with [`AppReply::Invoice`] once
+    /// it is accepted, and again and again when it is repeated.
+    CommitInvoice(Box<Commit>),
+    /// Ends the hold of a committed invoice, so that it is collected: answered with
+    /// [`AppReply::Done`].
+    CollectInvoice {
+        /// Which.
+        invoice_id: InvoiceId,
+    },
+    /// The node's registered invoices in the order in which they were made: answered with
+    /// [`AppReply::Invoices`].
+    Invoices {
+        /// Only those in this state; `None`: all.
+        status: Option<InvoiceStatus>,
+        /// Where the last page ended; `None`: from the first one on.
+        after: Option<InvoiceCursor>,
     },
     /// What such a payment would take now: answered with [`AppReply::Quote`]. Nothing is paid; the
     /// id, the deadline and the note mean nothing.
@@ -175,9 +193,12 @@ impl AppRequest {
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } | Self::Quote(_) | Self::Capacity { .. } => Permission::Routes,
             Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
-            Self::CreateInvoice(_) | Self::CancelInvoice { .. } | Self::InvoiceStatus { .. } => {
-                Permission::Seller
-            }
+            Self::CreateInvoice(_)
+            | Self::CancelInvoice { .. }
+            | Self::InvoiceStatus { .. }
+            | Self::CommitInvoice(_)
+            | Self::CollectInvoice { .. }
+            | Self::Invoices { .. } => Permission::Seller,
         }
     }
 }
@@ -342,9 +363,12 @@ pub enum PaymentTarget {
     },
 }
 
-/// The terms of a new registered invoice.
+/// The terms of a new registered invoice. The nonce makes it idempotent: the same nonce with the
+/// same contents gives the same invoice, for ever; with other contents it is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateInvoice {
+    /// Chosen at random by the app; becomes that of the invoice.
+    pub nonce: Nonce,
     /// `None`: the node's default.
     pub currency: Option<Currency>,
     /// How much is asked.
@@ -353,6 +377,29 @@ pub struct CreateInvoice {
     pub description: Text,
     /// Milliseconds until it expires; `None`: an hour.
     pub expires_in_ms: Option<u64>,
+    /// Whether a committed payment waits for [`AppRequest::CollectInvoice`].
+    pub hold: Hold,
+}
+
+/// How long a committed payment may wait for its seller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hold {
+    /// It is collected at once.
+    #[default]
+    None,
+    /// Until a day after the invoice's expiry.
+    Standard,
+    /// Until this many milliseconds after the invoice's expiry.
+    ForMs(u64),
+}
+
+/// A place in the list of invoices, which is in the order of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InvoiceCursor {
+    /// When the invoice was made.
+    pub created_at: Timestamp,
+    /// Which it is.
+    pub invoice_id: InvoiceId,
 }
 
 /// What a node tells an application.
@@ -382,6 +429,8 @@ pub enum AppReply {
     Payment(Box<PaymentReport>),
     /// See [`AppRequest::CreateInvoice`].
     Invoice(Box<InvoiceReport>),
+    /// See [`AppRequest::Invoices`].
+    Invoices(InvoicePage),
     /// See [`AppRequest::Quote`].
     Quote(Box<QuoteReport>),
     /// See [`AppRequest::Capacity`].
@@ -432,6 +481,8 @@ pub enum ErrorCode {
     Stopping,
     /// The app's ticket limits what it may spend.
     LimitReached,
+    /// It waits for something that will come: ask again.
+    NotYet,
 }
 
 /// How a payment stands.
@@ -546,19 +597,7 @@ fn refusal(reason: CancelReason, reporter: Option<&PublicKey>) -> String {
         Some(key) => format!("node {key}"),
         None => "a node on the way".to_owned(),
     };
-    let why = match reason {
-        CancelReason::NoRoute => "has no line to the next node of the route",
-        CancelReason::NoRoom => "has no room on the next line of the route",
-        CancelReason::FeeTooLow => "asks a higher fee",
-        CancelReason::Offline => "cannot reach the next node of the route",
-        CancelReason::UnknownInvoice => "does not know this invoice, or not with these terms",
-        CancelReason::Expired => "says that the invoice has expired",
-        CancelReason::AlreadyPaid => "says that the invoice was paid already",
-        CancelReason::Busy => "is busy",
-        CancelReason::Declined => "declined by its policy",
-        CancelReason::Released => "took the payment back",
-    };
-    format!("{who} {why}")
+    format!("{who} {reason}")
 }
 
 /// How an invoice of ours stands.
@@ -568,13 +607,32 @@ pub struct InvoiceReport {
     pub invoice: Invoice,
     /// Where it is.
     pub status: InvoiceStatus,
+    /// Whether it is committed and waits for [`AppRequest::CollectInvoice`], or for the end of the
+    /// hold.
+    pub held: bool,
 }
+
+/// A part of the list of invoices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InvoicePage {
+    /// At most [`MAX_INVOICE_PAGE`]; may be fewer, or none, before the last page.
+    pub invoices: Vec<InvoiceReport>,
+    /// Where the next page begins; `None`: this is the last one.
+    pub next: Option<InvoiceCursor>,
+}
+
+/// The most invoices of one answer.
+pub const MAX_INVOICE_PAGE: usize = 64;
 
 /// Where an invoice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InvoiceStatus {
     /// Nobody has paid it yet.
     Open,
+    /// A part of the amount is reserved for it.
+    Requested,
+    /// All of the amount is reserved for it.
+    Complete,
     /// A payment was accepted: it is certain.
     Committed,
     /// The credits have moved.

@@ -151,10 +151,10 @@ impl<'a> ResponseTerms<'a> {
     }
 }
 
-/// The buyer's irrevocable word, as a file (out of band, section 6.5), made of the complete
+/// The buyer's irrevocable word, handed to the seller out of band (section 6.5); made of the complete
 /// response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitFile {
+pub struct Commit {
     /// Of the complete response.
     pub response_hash: HashResult,
     /// The buyer's lock, opened.
@@ -239,7 +239,7 @@ impl Receipt {
     }
 }
 
-impl CommitFile {
+impl Commit {
     /// Whether this commit is well formed and signed for `invoice`. It says nothing of whether the
     /// seller's node accepts it.
     ///

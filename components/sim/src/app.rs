@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use offset_crypto::PaymentId;
+use offset_crypto::{Nonce, PaymentId};
 use offset_funder::api::Command;
 use offset_proto::{
     Credits,
     app::{
-        AppError, AppReply, AppRequestId, CreateInvoice, PayRequest, PaymentReport, PaymentStatus,
-        PaymentTarget,
+        AppError, AppReply, AppRequestId, CreateInvoice, Hold, PayRequest, PaymentReport,
+        PaymentStatus, PaymentTarget,
     },
 };
 
@@ -107,12 +107,15 @@ impl World {
             self.send_funds(buyer, seller, currency, amount);
         } else {
             let create = CreateInvoice {
+                nonce: Nonce::random(&mut self.draw.0),
                 currency: Some(self.currency(currency)),
                 amount,
                 description: "".parse().expect("a text"),
                 expires_in_ms: Some(self.draw.between(1_000, 60_000)),
+                hold: Hold::None,
             };
-            if let Some(id) = self.command(seller, Command::CreateInvoice(create)) {
+            let create = Command::CreateInvoice { create: Box::new(create), ended: None };
+            if let Some(id) = self.command(seller, create) {
                 self.nodes[seller].app.waiting.insert(id, Waiting::Invoice(buyer));
             }
         }

@@ -5,11 +5,11 @@ use offset_crypto::{
 };
 use offset_funder::{
     Side,
-    state::{Agreement, Attempt, Inconsistent, Link, Stage},
+    state::{Agreement, Attempt, Inconsistent, InvoicePhase, Link, Stage},
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, ServerAddress, Text, Timestamp,
-    app::{InvoiceStatus, PaymentFailure},
+    app::PaymentFailure,
     friend::{FriendMessage, FriendOp, MoveToken, Proposal, Response},
     index::Edge,
     payment::Receipt,
@@ -260,7 +260,7 @@ macro_rules! word_columns {
 word_columns! {
     Side { Local = "local" Remote = "remote" }
     Stage { Requested = "requested" Responded = "responded" Committed = "committed" }
-    InvoiceStatus {
+    InvoicePhase {
         Open = "open" Committed = "committed" Collected = "collected" Cancelled = "cancelled"
         Expired = "expired"
     }

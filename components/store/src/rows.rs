@@ -460,7 +460,8 @@ pub(crate) mod invoice {
         1,
         &[
             "invoice_id",
-            "status",
+            "phase",
+            "accepted",
             "registered",
             "currency",
             "dest_public_key",
@@ -472,11 +473,11 @@ pub(crate) mod invoice {
             "nonce",
         ],
     );
-    /// The rows that are part of the state, in the words of the table's partial index.
-    pub(crate) const NOT_ENDED: &str = "status IN ('open', 'committed')";
+    /// The rows that are part of the state.
+    pub(crate) const NOT_ENDED: &str = "phase IN ('open', 'committed')";
 
     pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
-        let InvoiceRow { invoice, status } = row;
+        let InvoiceRow { invoice, phase, accepted } = row;
         let Invoice {
             registered,
             currency,
@@ -490,7 +491,8 @@ pub(crate) mod invoice {
         } = invoice;
         Values::default()
             .put(id)
-            .put(status)
+            .put(phase)
+            .put(accepted)
             .put(registered)
             .put(currency)
             .put(dest_public_key)
@@ -503,7 +505,7 @@ pub(crate) mod invoice {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
-        let (id, status) = (row.take()?, row.take()?);
+        let (id, phase, accepted) = (row.take()?, row.take()?, row.take()?);
         let invoice = Invoice {
             registered: row.take()?,
             currency: row.take()?,
@@ -518,7 +520,7 @@ pub(crate) mod invoice {
         if invoice.id() != id {
             return Err("its terms do not give its id".to_owned());
         }
-        Ok((id, InvoiceRow { invoice, status }))
+        Ok((id, InvoiceRow { invoice, phase, accepted }))
     }
 }
 
@@ -538,6 +540,7 @@ pub(crate) mod set {
             "parts",
             "src_plain_lock",
             "accepted",
+            "held",
         ],
     );
 
@@ -547,7 +550,8 @@ pub(crate) mod set {
     }
 
     pub(crate) fn write(set: &SetKey, row: &SetRow) -> Values {
-        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted } = row;
+        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted, held } =
+            row;
         key(set)
             .put(currency)
             .put(total)
@@ -556,6 +560,7 @@ pub(crate) mod set {
             .put(parts)
             .put(src_plain_lock)
             .put(accepted)
+            .put(held)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
@@ -568,6 +573,7 @@ pub(crate) mod set {
             parts: row.take()?,
             src_plain_lock: row.take()?,
             accepted: row.take()?,
+            held: row.take()?,
         };
         Ok((key, set))
     }

@@ -132,7 +132,8 @@ CREATE TABLE queued (
 -- Registered invoices of this node, ended ones included.
 CREATE TABLE invoices (
     invoice_id TEXT PRIMARY KEY,
-    status TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    accepted TEXT,
     registered INTEGER NOT NULL,
     currency TEXT NOT NULL,
     dest_public_key TEXT NOT NULL,
@@ -144,7 +145,9 @@ CREATE TABLE invoices (
     nonce TEXT NOT NULL,
     row_check TEXT NOT NULL
 ) STRICT;
-CREATE INDEX invoices_not_ended ON invoices (invoice_id) WHERE status IN ('open', 'committed');
+CREATE INDEX invoices_by_nonce ON invoices (nonce);
+CREATE INDEX invoices_by_time ON invoices (created_at, invoice_id);
+CREATE INDEX invoices_by_phase ON invoices (phase, created_at, invoice_id);
 
 -- Parts of payments to this node that belong together.
 CREATE TABLE sets (
@@ -157,6 +160,7 @@ CREATE TABLE sets (
     parts TEXT NOT NULL,
     src_plain_lock TEXT,
     accepted INTEGER NOT NULL,
+    held INTEGER NOT NULL,
     row_check TEXT NOT NULL,
     PRIMARY KEY (invoice_id, src_hashed_lock)
 ) STRICT;

@@ -3,6 +3,7 @@
 mod changes;
 mod copies;
 mod generator;
+mod invoices;
 mod killed;
 mod opening;
 mod tampered;

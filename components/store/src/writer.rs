@@ -10,11 +10,12 @@ use std::{
     thread::JoinHandle,
 };
 
-use offset_crypto::{InvoiceId, PaymentId};
+use offset_crypto::{InvoiceId, Nonce, PaymentId};
 use offset_funder::{
     Change,
-    state::{InvoiceRow, PaymentRow},
+    state::{InvoicePhase, InvoiceRow, PaymentRow},
 };
+use offset_proto::app::InvoiceCursor;
 
 use crate::{Error, Reader, Store};
 
@@ -156,6 +157,35 @@ impl<T: Send + 'static> Writer<T> {
             }
         }
         self.reader.invoice(id)
+    }
+
+    /// A registered invoice of our own with this nonce that was submitted as ended, durable or not
+    /// yet.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn invoice_by_nonce(&self, nonce: &Nonce) -> Result<Option<InvoiceRow>, Error> {
+        for change in self.recent() {
+            if let Change::Invoice(_, row) = change
+                && row.invoice.nonce == *nonce
+            {
+                return Ok(Some(row.clone()));
+            }
+        }
+        self.reader.invoice_by_nonce(nonce)
+    }
+
+    /// See [`Reader::invoices`]: as they are in the database, which is what applications were told.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn invoices(
+        &self,
+        phase: Option<InvoicePhase>,
+        after: Option<InvoiceCursor>,
+        most: usize,
+    ) -> Result<Vec<InvoiceRow>, Error> {
+        self.reader.invoices(phase, after, most)
     }
 
     /// Waits until everything submitted is durable, or the thread has failed, and `done` was told;

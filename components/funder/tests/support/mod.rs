@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
+use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
 use offset_funder::{
     Change, Config, Funder, Side,
     api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
@@ -26,8 +26,8 @@ use offset_funder::{
 use offset_proto::{
     Balance, Credits, Currency, Name, Rate, Timestamp,
     app::{
-        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, InvoiceReport, PayRequest,
-        PaymentReport, PaymentStatus, PaymentTarget,
+        AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, Hold, InvoiceReport,
+        PayRequest, PaymentReport, PaymentStatus, PaymentTarget,
     },
     friend::FriendMessage,
     index::{IndexLine, MultiRoute, Route, RouteQuery},
@@ -192,13 +192,19 @@ impl Net {
     }
 
     pub fn invoice(&mut self, seller: usize, amount: u128) -> Invoice {
+        self.held_invoice(seller, amount, Hold::None)
+    }
+
+    pub fn held_invoice(&mut self, seller: usize, amount: u128, hold: Hold) -> Invoice {
         let create = CreateInvoice {
+            nonce: Nonce::random(&mut self.rng),
             currency: None,
             amount: Credits(amount),
             description: "".parse().unwrap(),
             expires_in_ms: None,
+            hold,
         };
-        match self.ask(seller, Command::CreateInvoice(create)) {
+        match self.ask(seller, Command::CreateInvoice { create: Box::new(create), ended: None }) {
             Ok(AppReply::Invoice(report)) => report.invoice,
             other => panic!("{other:?}"),
         }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use offset_app::{AppClient, ConnectOptions};
-use offset_crypto::{Identity, PaymentId, PublicKey, SystemRng};
+use offset_crypto::{Identity, Nonce, PaymentId, PublicKey, SystemRng};
 use offset_net::BackoffConfig;
 use offset_node::{Config, Error};
 use offset_proto::{
     Balance, Credits, ServerAddress, Text,
     app::{
-        ConfigRequest, CreateInvoice, PayRequest, PaymentReport, PaymentStatus, PaymentTarget,
-        Permissions,
+        ConfigRequest, CreateInvoice, Hold, PayRequest, PaymentReport, PaymentStatus,
+        PaymentTarget, Permissions,
     },
     file::{AppTicket, OffsetFile as _},
     payment::Invoice,
@@ -286,10 +286,12 @@ impl Node {
 
     pub(crate) async fn invoice(&self, amount: u128) -> Invoice {
         let terms = CreateInvoice {
+            nonce: Nonce::random(&mut SystemRng),
             currency: None,
             amount: Credits(amount),
             description: Text::cut("tea"),
             expires_in_ms: None,
+            hold: Hold::None,
         };
         self.app.create_invoice(terms).await.unwrap().invoice
     }

@@ -1,6 +1,7 @@
 //! `app.capnp`: between an application and its node. Requests are in [`request`], what a node
-//! answers and tells in [`reply`].
+//! answers and tells in [`reply`], what belongs to invoices in [`invoice`].
 
+mod invoice;
 mod reply;
 mod request;
 

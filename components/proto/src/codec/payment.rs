@@ -1,10 +1,10 @@
-//! `payment.capnp`: invoices and receipts.
+//! `payment.capnp`: invoices, commits and receipts.
 
 use super::{Decoded, credits, fixed, invalid, key, parse, set_credits};
 use crate::{
     Timestamp,
-    payment::{Invoice, Receipt},
-    schema::payment_capnp::{invoice, receipt},
+    payment::{Commit, Invoice, Receipt},
+    schema::payment_capnp::{commit, invoice, receipt},
 };
 
 pub(super) fn set_invoice(value: &Invoice, mut invoice: invoice::Builder<'_>) {
@@ -44,6 +44,30 @@ pub(super) fn invoice(invoice: invoice::Reader<'_>) -> Decoded<Invoice> {
             Which::At(until) => Some(Timestamp(until)),
         },
         nonce: fixed("nonce", invoice.get_nonce())?,
+    })
+}
+
+pub(super) fn set_commit(value: &Commit, mut commit: commit::Builder<'_>) {
+    commit.set_response_hash(value.response_hash.as_bytes());
+    commit.set_src_plain_lock(value.src_plain_lock.as_bytes());
+    commit.set_dest_hashed_lock(value.dest_hashed_lock.as_bytes());
+    set_credits(value.dest_payment, commit.reborrow().init_dest_payment());
+    set_credits(value.total_dest_payment, commit.reborrow().init_total_dest_payment());
+    commit.set_invoice_id(value.invoice_id.as_bytes());
+    commit.set_currency(value.currency.as_str());
+    commit.set_signature(value.signature.as_bytes());
+}
+
+pub(super) fn commit(commit: commit::Reader<'_>) -> Decoded<Commit> {
+    Ok(Commit {
+        response_hash: fixed("responseHash", commit.get_response_hash())?,
+        src_plain_lock: fixed("srcPlainLock", commit.get_src_plain_lock())?,
+        dest_hashed_lock: fixed("destHashedLock", commit.get_dest_hashed_lock())?,
+        dest_payment: credits(commit.get_dest_payment()?),
+        total_dest_payment: credits(commit.get_total_dest_payment()?),
+        invoice_id: fixed("invoiceId", commit.get_invoice_id())?,
+        currency: parse("currency", commit.get_currency())?,
+        signature: fixed("signature", commit.get_signature())?,
     })
 }
 

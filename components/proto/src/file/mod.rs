@@ -1,5 +1,5 @@
-//! What people store and exchange: identities, tickets, friends, invoices and receipts as TOML
-//! texts, and those without a secret as one line for chats and QR codes.
+//! What people store and exchange: identities, tickets, friends, invoices, commits and receipts
+//! as TOML texts, and those without a secret as one line for chats and QR codes.
 //!
 //! ```text
 //!   kind = "relay-ticket"                     offset:relay-ticket:a2luZCA9ICJyZWxheS10aWNrZXQi...
@@ -21,7 +21,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-pub use self::payment::{InvoiceFile, ReceiptFile};
+pub use self::payment::{CommitFile, InvoiceFile, PaymentFile, ReceiptFile};
 pub use self::ticket::{
     AppTicket, FriendFile, IdentityFile, IndexTicket, NodeEntry, NodeTicket, RelayTicket,
 };
@@ -51,13 +51,17 @@ pub enum Kind {
     Friend,
     /// What a seller asks.
     Invoice,
+    /// The buyer's irrevocable word for its seller.
+    Commit,
     /// That an invoice was paid.
     Receipt,
+    /// Which of a node's payments pays what.
+    Payment,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Identity,
         Self::NodeTicket,
         Self::RelayTicket,
@@ -66,7 +70,9 @@ impl Kind {
         Self::NodeEntry,
         Self::Friend,
         Self::Invoice,
+        Self::Commit,
         Self::Receipt,
+        Self::Payment,
     ];
 
     /// The word for it in files and lines.
@@ -81,7 +87,9 @@ impl Kind {
             Self::NodeEntry => "node-entry",
             Self::Friend => "friend",
             Self::Invoice => "invoice",
+            Self::Commit => "commit",
             Self::Receipt => "receipt",
+            Self::Payment => "payment",
         }
     }
 
@@ -91,7 +99,8 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether such a file must be kept from others. It has no form of one line.
+    /// Whether such a file must be kept from others for good: it has no form of one line. (A commit
+    /// is for its buyer and seller alone, but it exists to be handed over.)
     #[must_use]
     pub const fn is_secret(self) -> bool {
         match self {
@@ -102,7 +111,9 @@ impl Kind {
             | Self::AppTicket
             | Self::Friend
             | Self::Invoice
-            | Self::Receipt => false,
+            | Self::Commit
+            | Self::Receipt
+            | Self::Payment => false,
         }
     }
 
@@ -118,7 +129,9 @@ impl Kind {
             Self::NodeEntry => "a node-entry",
             Self::Friend => "a friend file",
             Self::Invoice => "an invoice",
+            Self::Commit => "a commit",
             Self::Receipt => "a receipt",
+            Self::Payment => "a payment",
         }
     }
 }
@@ -263,8 +276,12 @@ pub enum AnyFile {
     Friend(FriendFile),
     /// See [`Kind::Invoice`].
     Invoice(Box<InvoiceFile>),
+    /// See [`Kind::Commit`].
+    Commit(Box<CommitFile>),
     /// See [`Kind::Receipt`].
     Receipt(Box<ReceiptFile>),
+    /// See [`Kind::Payment`].
+    Payment(Box<PaymentFile>),
 }
 
 impl AnyFile {
@@ -282,7 +299,9 @@ impl AnyFile {
             Kind::NodeEntry => Self::NodeEntry(OffsetFile::parse(text)?),
             Kind::Friend => Self::Friend(OffsetFile::parse(text)?),
             Kind::Invoice => Self::Invoice(Box::new(OffsetFile::parse(text)?)),
+            Kind::Commit => Self::Commit(Box::new(OffsetFile::parse(text)?)),
             Kind::Receipt => Self::Receipt(Box::new(OffsetFile::parse(text)?)),
+            Kind::Payment => Self::Payment(Box::new(OffsetFile::parse(text)?)),
         })
     }
 
@@ -297,7 +316,9 @@ impl AnyFile {
             Self::AppTicket(file) => Some(file.to_line()),
             Self::Friend(file) => Some(file.to_line()),
             Self::Invoice(file) => Some(file.to_line()),
+            Self::Commit(file) => Some(file.to_line()),
             Self::Receipt(file) => Some(file.to_line()),
+            Self::Payment(file) => Some(file.to_line()),
         }
     }
 
@@ -313,7 +334,9 @@ impl AnyFile {
             Self::NodeEntry(_) => Kind::NodeEntry,
             Self::Friend(_) => Kind::Friend,
             Self::Invoice(_) => Kind::Invoice,
+            Self::Commit(_) => Kind::Commit,
             Self::Receipt(_) => Kind::Receipt,
+            Self::Payment(_) => Kind::Payment,
         }
     }
 }

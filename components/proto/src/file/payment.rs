@@ -1,14 +1,14 @@
-//! Invoices and receipts.
+//! Invoices, commits, receipts and payments.
 
-use offset_crypto::InvoiceId;
+use offset_crypto::{InvoiceId, PaymentId, PublicKey};
 
 use super::{
     FileError, Kind, OffsetFile, PublicFile,
     fields::{Fields, Writer},
 };
 use crate::{
-    Timestamp,
-    payment::{Invoice, Receipt},
+    Credits, Currency, Timestamp,
+    payment::{Commit, Invoice, Receipt},
 };
 
 /// What a seller asks. Its terms agree ([`Invoice::check`]) and belong to its id when it was read.
@@ -62,6 +62,82 @@ impl OffsetFile for InvoiceFile {
 }
 
 impl PublicFile for InvoiceFile {}
+
+/// The buyer's irrevocable word, for its seller. Whoever has it can hand it to the seller and be taken
+/// for the buyer, so it is kept from others until it has been handed over. [`Commit::verify`] says
+/// whether it is well formed and signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitFile(pub Commit);
+
+impl OffsetFile for CommitFile {
+    const KIND: Kind = Kind::Commit;
+
+    fn write(&self, out: &mut Writer) {
+        let commit = &self.0;
+        out.text("response_hash", commit.response_hash)
+            .text("src_plain_lock", commit.src_plain_lock)
+            .text("dest_hashed_lock", commit.dest_hashed_lock)
+            .text("dest_payment", commit.dest_payment)
+            .text("total_dest_payment", commit.total_dest_payment)
+            .text("invoice_id", commit.invoice_id)
+            .text("currency", &commit.currency)
+            .text("signature", commit.signature);
+    }
+
+    fn read(fields: &mut Fields) -> Result<Self, FileError> {
+        Ok(Self(Commit {
+            response_hash: fields.parsed("response_hash")?,
+            src_plain_lock: fields.parsed("src_plain_lock")?,
+            dest_hashed_lock: fields.parsed("dest_hashed_lock")?,
+            dest_payment: fields.parsed("dest_payment")?,
+            total_dest_payment: fields.parsed("total_dest_payment")?,
+            invoice_id: fields.parsed("invoice_id")?,
+            currency: fields.parsed("currency")?,
+            signature: fields.parsed("signature")?,
+        }))
+    }
+}
+
+impl PublicFile for CommitFile {}
+
+/// Names a payment of the node that makes it, and says what it pays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentFile {
+    /// By this the node knows it.
+    pub payment_id: PaymentId,
+    /// What it pays.
+    pub invoice_id: InvoiceId,
+    /// To whom.
+    pub dest_public_key: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// How much arrives.
+    pub dest_payment: Credits,
+}
+
+impl OffsetFile for PaymentFile {
+    const KIND: Kind = Kind::Payment;
+
+    fn write(&self, out: &mut Writer) {
+        out.text("payment_id", self.payment_id)
+            .text("invoice_id", self.invoice_id)
+            .text("dest_public_key", self.dest_public_key)
+            .text("currency", &self.currency)
+            .text("dest_payment", self.dest_payment);
+    }
+
+    fn read(fields: &mut Fields) -> Result<Self, FileError> {
+        Ok(Self {
+            payment_id: fields.parsed("payment_id")?,
+            invoice_id: fields.parsed("invoice_id")?,
+            dest_public_key: fields.parsed("dest_public_key")?,
+            currency: fields.parsed("currency")?,
+            dest_payment: fields.parsed("dest_payment")?,
+        })
+    }
+}
+
+impl PublicFile for PaymentFile {}
 
 /// Proof that an invoice was paid. [`Receipt::verify`] says whether it proves anything.
 #[derive(Debug, Clone, PartialEq, Eq)]

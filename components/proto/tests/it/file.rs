@@ -103,6 +103,20 @@ fn texts_are_exactly_these() {
         invoice().id()
     );
     assert_eq!(InvoiceFile(invoice()).to_toml().as_str(), text);
+
+    let payment = PaymentFile {
+        payment_id: [7; 16].into(),
+        invoice_id: invoice().id(),
+        dest_public_key: KEY.parse().unwrap(),
+        currency: "credit".parse().unwrap(),
+        dest_payment: Credits(150),
+    };
+    let text = format!(
+        "kind = \"payment\"\npayment_id = \"BwcHBwcHBwcHBwcHBwcHBw\"\ninvoice_id = \"{}\"\n\
+         dest_public_key = \"{KEY}\"\ncurrency = \"credit\"\ndest_payment = \"150\"\n",
+        invoice().id()
+    );
+    assert_eq!(payment.to_toml().as_str(), text);
 }
 
 #[test]
@@ -357,6 +371,7 @@ fn some_text() -> impl Strategy<Value = String> {
     prop_oneof![
         valid_invoice().prop_map(|file| file.to_toml().to_string()),
         support::receipt().prop_map(|receipt| ReceiptFile(receipt).to_toml().to_string()),
+        support::commit().prop_map(|commit| CommitFile(commit).to_toml().to_string()),
         app_ticket().prop_map(|file| file.to_toml().to_string()),
         friend_file().prop_map(|file| file.to_toml().to_string()),
         support::server().prop_map(|server| RelayTicket(server).to_line()),
@@ -376,6 +391,7 @@ proptest! {
         friend in friend_file(),
         invoice in valid_invoice(),
         receipt in support::receipt(),
+        commit in support::commit(),
     ) {
         assert_both_forms(&NodeTicket(server.clone()));
         assert_both_forms(&RelayTicket(server.clone()));
@@ -383,7 +399,15 @@ proptest! {
         assert_both_forms(&app);
         assert_both_forms(&friend);
         assert_both_forms(&invoice);
+        assert_both_forms(&PaymentFile {
+            payment_id: [7; 16].into(),
+            invoice_id: receipt.invoice_id,
+            dest_public_key: friend.public_key,
+            currency: receipt.currency.clone(),
+            dest_payment: receipt.dest_payment,
+        });
         assert_both_forms(&ReceiptFile(receipt));
+        assert_both_forms(&CommitFile(commit));
     }
 
     #[test]

@@ -372,12 +372,24 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
             exclude,
         },
     );
-    let create = (option::of(currency()), credits(), text(), option::of(any::<u64>())).prop_map(
-        |(currency, amount, description, expires_in_ms)| {
-            let create = CreateInvoice { currency, amount, description, expires_in_ms };
-            AppRequest::CreateInvoice(create)
+    let hold =
+        prop_oneof![Just(Hold::None), Just(Hold::Standard), any::<u64>().prop_map(Hold::ForMs)];
+    let terms = (option::of(currency()), credits(), text(), option::of(any::<u64>()));
+    let create = (any::<[u8; 16]>(), terms, hold).prop_map(
+        |(nonce, (currency, amount, description, expires_in_ms), hold)| {
+            let nonce = Nonce::from_bytes(nonce);
+            AppRequest::CreateInvoice(CreateInvoice {
+                nonce,
+                currency,
+                amount,
+                description,
+                expires_in_ms,
+                hold,
+            })
         },
     );
+    let invoices = (option::of(invoice_status()), option::of(invoice_cursor()))
+        .prop_map(|(status, after)| AppRequest::Invoices { status, after });
     let request = prop_oneof![
         1 => Just(AppRequest::Report),
         1 => Just(AppRequest::Subscribe),
@@ -388,6 +400,9 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         1 => create,
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
         1 => invoice_id().prop_map(|invoice_id| AppRequest::InvoiceStatus { invoice_id }),
+        1 => commit().prop_map(|commit| AppRequest::CommitInvoice(Box::new(commit))),
+        1 => invoice_id().prop_map(|invoice_id| AppRequest::CollectInvoice { invoice_id }),
+        1 => invoices,
         1 => pay().prop_map(AppRequest::Quote),
         1 => (option::of(currency()), key(), any::<bool>()).prop_map(
             |(currency, peer, receive)| AppRequest::Capacity { currency, peer, receive }
@@ -474,6 +489,7 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         multi_routes().prop_map(AppReply::Routes),
         payment_report().prop_map(|payment| AppReply::Payment(Box::new(payment))),
         invoice_report().prop_map(|invoice| AppReply::Invoice(Box::new(invoice))),
+        invoice_page().prop_map(AppReply::Invoices),
         quote().prop_map(|quote| AppReply::Quote(Box::new(quote))),
         credits().prop_map(AppReply::Capacity),
     ];
@@ -509,6 +525,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
         C::NoConnection,
         C::Stopping,
         C::LimitReached,
+        C::NotYet,
     ])
 }
 
@@ -572,9 +589,36 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
 }
 
 fn invoice_report() -> impl Strategy<Value = InvoiceReport> {
+    (invoice(), invoice_status(), any::<bool>()).prop_map(|(invoice, status, held)| InvoiceReport {
+        invoice,
+        status,
+        held,
+    })
+}
+
+fn invoice_status() -> impl Strategy<Value = InvoiceStatus> {
     use InvoiceStatus as S;
-    let status = select(vec![S::Open, S::Committed, S::Collected, S::Cancelled, S::Expired]);
-    (invoice(), status).prop_map(|(invoice, status)| InvoiceReport { invoice, status })
+    select(vec![
+        S::Open,
+        S::Requested,
+        S::Complete,
+        S::Committed,
+        S::Collected,
+        S::Cancelled,
+        S::Expired,
+    ])
+}
+
+fn invoice_cursor() -> impl Strategy<Value = InvoiceCursor> {
+    (any::<u64>(), invoice_id()).prop_map(|(created_at, invoice_id)| InvoiceCursor {
+        created_at: Timestamp(created_at),
+        invoice_id,
+    })
+}
+
+fn invoice_page() -> impl Strategy<Value = InvoicePage> {
+    (vec(invoice_report(), 0..4), option::of(invoice_cursor()))
+        .prop_map(|(invoices, next)| InvoicePage { invoices, next })
 }
 
 /// Any invoice, whether or not its terms agree.
@@ -592,6 +636,24 @@ pub(crate) fn invoice() -> impl Strategy<Value = Invoice> {
                 expires_at: Timestamp(times.1),
                 hold_until: times.2.map(Timestamp),
                 nonce: Nonce::from_bytes(nonce),
+            }
+        },
+    )
+}
+
+pub(crate) fn commit() -> impl Strategy<Value = offset_proto::payment::Commit> {
+    let amounts = (credits(), credits());
+    (hash(), lock(), lock(), amounts, invoice_id(), currency(), signature()).prop_map(
+        |(response_hash, src_plain_lock, dest, amounts, invoice_id, currency, signature)| {
+            offset_proto::payment::Commit {
+                response_hash,
+                src_plain_lock,
+                dest_hashed_lock: dest.hashed(),
+                dest_payment: amounts.0,
+                total_dest_payment: amounts.1,
+                invoice_id,
+                currency,
+                signature,
             }
         },
     )

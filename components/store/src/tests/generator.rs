@@ -10,14 +10,14 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoiceRow,
-        LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow,
-        Settings, SpentKey, Stage, State,
+        Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoicePhase,
+        InvoiceRow, LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey,
+        SetRow, Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
-    app::{InvoiceStatus, PaymentFailure},
+    app::PaymentFailure,
     friend::{
         Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, FriendOp, MoveToken,
         MoveTokenBody, Proposal, Release, Request, Response,
@@ -435,14 +435,15 @@ impl Generator {
             hold_until: (number == 1).then_some(Timestamp(5)),
             nonce: Nonce::from_bytes([number; 16]),
         };
-        let status = self.pick(&[
-            InvoiceStatus::Open,
-            InvoiceStatus::Committed,
-            InvoiceStatus::Collected,
-            InvoiceStatus::Cancelled,
-            InvoiceStatus::Expired,
+        let phase = self.pick(&[
+            InvoicePhase::Open,
+            InvoicePhase::Committed,
+            InvoicePhase::Collected,
+            InvoicePhase::Cancelled,
+            InvoicePhase::Expired,
         ]);
-        InvoiceRow { invoice, status }
+        let accepted = self.maybe(|some| some.fixed().into());
+        InvoiceRow { invoice, phase, accepted }
     }
 
     fn set_key(&mut self) -> SetKey {
@@ -461,6 +462,7 @@ impl Generator {
             parts: self.list(|some| (key(some.byte(9)), some.id())),
             src_plain_lock: self.maybe(|some| some.fixed().into()),
             accepted: self.coin(),
+            held: self.coin(),
         }
     }
 

@@ -1,23 +1,25 @@
 //! What a node answers and tells.
 
+use super::invoice::{
+    INVOICE_REPORT_WORDS, invoice_page, invoice_report, set_invoice_page, set_invoice_report,
+};
 use crate::{
     Timestamp,
     app::{
-        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, InvoiceReport, InvoiceStatus,
-        NodeToApp, PaymentFailure, PaymentReport, PaymentStatus, QuoteReport,
+        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, NodeToApp, PaymentFailure,
+        PaymentReport, PaymentStatus, QuoteReport,
     },
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
         index::{multi_route_of, multi_route_words, multi_routes, set_multi_route},
         key, mirror, parse,
-        payment::{invoice, receipt, set_invoice, set_receipt},
+        payment::{receipt, set_receipt},
         report::{mutation, mutation_words, report, report_words, set_mutation, set_report},
         session, set_credits, set_list,
     },
     schema::app_capnp::{
-        self, app_event, app_reply, invoice_report, node_to_app, payment_failure, payment_report,
-        quote_report,
+        self, app_event, app_reply, node_to_app, payment_failure, payment_report, quote_report,
     },
     session::{Control, Packet},
 };
@@ -25,11 +27,7 @@ use crate::{
 mirror!(
     ErrorCode, app_capnp::ErrorCode, schema_code, error_code,
     PermissionDenied NotFound AlreadyExists Invalid Refused Busy NoConnection Stopping
-    LimitReached
-);
-mirror!(
-    InvoiceStatus, app_capnp::InvoiceStatus, schema_status, invoice_status,
-    Open Committed Collected Cancelled Expired
+    LimitReached NotYet
 );
 
 pub(super) fn words(message: &NodeToApp) -> usize {
@@ -40,6 +38,7 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
             AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Capacity(_) => 120,
             AppReply::Quote(quote) => 60 + quote.ways.as_ref().map_or(0, multi_route_words),
+            AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
             AppEvent::Report { report, .. } => report_words(report),
@@ -100,6 +99,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         }
         AppReply::Payment(payment) => set_payment(payment, reply.init_payment()),
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
+        AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
         AppReply::Quote(quote) => set_quote(quote, reply.init_quote()),
         AppReply::Capacity(capacity) => set_credits(*capacity, reply.init_capacity()),
     }
@@ -113,6 +113,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Routes(routes) => AppReply::Routes(multi_routes(routes?)?),
         Which::Payment(payment) => AppReply::Payment(Box::new(payment_of(payment?)?)),
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
+        Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
         Which::Quote(quote) => AppReply::Quote(Box::new(quote_of(quote?)?)),
         Which::Capacity(capacity) => AppReply::Capacity(credits(capacity?)),
     })
@@ -270,17 +271,5 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
             PaymentFailure::NoCapacity { available: credits(available?) }
         }
         Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
-    })
-}
-
-fn set_invoice_report(value: &InvoiceReport, mut report: invoice_report::Builder<'_>) {
-    set_invoice(&value.invoice, report.reborrow().init_invoice());
-    report.set_status(schema_status(value.status));
-}
-
-fn invoice_report(report: invoice_report::Reader<'_>) -> Decoded<InvoiceReport> {
-    Ok(InvoiceReport {
-        invoice: invoice(report.get_invoice()?)?,
-        status: invoice_status(report.get_status())?,
     })
 }

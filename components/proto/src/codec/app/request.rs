@@ -1,23 +1,21 @@
 //! What applications ask.
 
-use super::default_currency;
+use super::{
+    default_currency,
+    invoice::{create_of, invoices, set_create, set_invoices},
+};
 use crate::{
     Name, ServerAddress,
-    app::{
-        AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice, PayRequest,
-        PaymentTarget,
-    },
+    app::{AppRequest, AppRequestId, AppToNode, ConfigRequest, PayRequest, PaymentTarget},
     codec::{
         Decoded, balance, count, credits, edge_of, fixed, key, limit, list, parse,
-        payment::{invoice, set_invoice},
+        payment::{commit, invoice, set_commit, set_invoice},
         rate_of, server, session, set_balance, set_credits, set_edge, set_list, set_rate,
         set_server,
     },
     friend::MAX_RELAYS,
     index::MAX_EXCLUDED_EDGES,
-    schema::app_capnp::{
-        app_request, app_to_node, config_request, create_invoice, named_server, pay_request,
-    },
+    schema::app_capnp::{app_request, app_to_node, config_request, named_server, pay_request},
     session::{Control, Packet},
 };
 
@@ -36,7 +34,10 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::CancelInvoice { .. }
         | AppRequest::InvoiceStatus { .. }
         | AppRequest::Quote(_)
-        | AppRequest::Capacity { .. } => 120,
+        | AppRequest::Capacity { .. }
+        | AppRequest::CommitInvoice(_)
+        | AppRequest::CollectInvoice { .. }
+        | AppRequest::Invoices { .. } => 120,
     }
 }
 
@@ -84,6 +85,13 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
         AppRequest::InvoiceStatus { invoice_id } => {
             request.set_invoice_status(invoice_id.as_bytes());
         }
+        AppRequest::CommitInvoice(commit) => set_commit(commit, request.init_commit_invoice()),
+        AppRequest::CollectInvoice { invoice_id } => {
+            request.set_collect_invoice(invoice_id.as_bytes());
+        }
+        AppRequest::Invoices { status, after } => {
+            set_invoices(*status, *after, request.init_invoices());
+        }
         AppRequest::Quote(pay) => set_pay(pay, request.init_quote()),
         AppRequest::Capacity { currency, peer, receive } => {
             let mut capacity = request.init_capacity();
@@ -118,6 +126,14 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
         }
         Which::InvoiceStatus(id) => {
             AppRequest::InvoiceStatus { invoice_id: fixed("invoiceStatus", id)? }
+        }
+        Which::CommitInvoice(value) => AppRequest::CommitInvoice(Box::new(commit(value?)?)),
+        Which::CollectInvoice(id) => {
+            AppRequest::CollectInvoice { invoice_id: fixed("collectInvoice", id)? }
+        }
+        Which::Invoices(group) => {
+            let (status, after) = invoices(group)?;
+            AppRequest::Invoices { status, after }
         }
         Which::Quote(pay) => AppRequest::Quote(pay_of(pay?)?),
         Which::Capacity(capacity) => AppRequest::Capacity {
@@ -336,31 +352,5 @@ fn pay_of(pay: pay_request::Reader<'_>) -> Decoded<PayRequest> {
         },
         note: parse("note", pay.get_note())?,
         max_parts: Some(pay.get_max_parts()).filter(|parts| *parts != 0),
-    })
-}
-
-fn set_create(value: &CreateInvoice, mut create: create_invoice::Builder<'_>) {
-    if let Some(currency) = &value.currency {
-        create.set_currency(currency.as_str());
-    }
-    set_credits(value.amount, create.reborrow().init_amount());
-    create.set_description(value.description.as_str());
-    let mut expiry = create.init_expiry();
-    match value.expires_in_ms {
-        None => expiry.set_standard(()),
-        Some(ms) => expiry.set_after_ms(ms),
-    }
-}
-
-fn create_of(create: create_invoice::Reader<'_>) -> Decoded<CreateInvoice> {
-    use create_invoice::expiry::Which;
-    Ok(CreateInvoice {
-        currency: default_currency(create.has_currency(), create.get_currency())?,
-        amount: credits(create.get_amount()?),
-        description: parse("description", create.get_description())?,
-        expires_in_ms: match create.get_expiry().which()? {
-            Which::Standard(()) => None,
-            Which::AfterMs(ms) => Some(ms),
-        },
     })
 }

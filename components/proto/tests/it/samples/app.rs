@@ -1,11 +1,14 @@
 //! What applications ask.
 
-use offset_crypto::{InvoiceId, Nonce, PaymentId};
+use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PlainLock, Signature};
 use offset_proto::{
     Credits, Rate, Timestamp,
-    app::{AppRequest, ConfigRequest, CreateInvoice, PayRequest, PaymentTarget},
+    app::{
+        AppRequest, ConfigRequest, CreateInvoice, Hold, InvoiceCursor, InvoiceStatus, PayRequest,
+        PaymentTarget,
+    },
     index::Edge,
-    payment::Invoice,
+    payment::{Commit, Invoice},
 };
 
 use super::{balance, currency, key, large, one_of_each, server, text};
@@ -27,13 +30,21 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
         "pay": AppRequest::Pay(_) => AppRequest::Pay(pay()),
         "paymentStatus": AppRequest::PaymentStatus { .. } => AppRequest::PaymentStatus { payment_id },
         "createInvoice": AppRequest::CreateInvoice(_) => AppRequest::CreateInvoice(CreateInvoice {
+            nonce: Nonce::from_bytes([0x23; 16]),
             currency: None,
             amount: Credits(150),
             description: text("two kilos of bananas"),
             expires_in_ms: Some(600_000),
+            hold: Hold::ForMs(86_400_000),
         }),
         "cancelInvoice": AppRequest::CancelInvoice { .. } => AppRequest::CancelInvoice { invoice_id },
         "invoiceStatus": AppRequest::InvoiceStatus { .. } => AppRequest::InvoiceStatus { invoice_id },
+        "commitInvoice": AppRequest::CommitInvoice(_) => AppRequest::CommitInvoice(Box::new(commit())),
+        "collectInvoice": AppRequest::CollectInvoice { .. } => AppRequest::CollectInvoice { invoice_id },
+        "invoices": AppRequest::Invoices { .. } => AppRequest::Invoices {
+            status: Some(InvoiceStatus::Committed),
+            after: Some(InvoiceCursor { created_at: Timestamp(1_700_000_000_000), invoice_id }),
+        },
         "quote": AppRequest::Quote(_) => AppRequest::Quote(pay()),
         "capacity": AppRequest::Capacity { .. } => AppRequest::Capacity {
             currency: Some(currency()),
@@ -115,6 +126,19 @@ pub(crate) fn pay() -> PayRequest {
         deadline_ms: None,
         note: text("breakfast"),
         max_parts: None,
+    }
+}
+
+pub(crate) fn commit() -> Commit {
+    Commit {
+        response_hash: HashResult::from_bytes([0x24; 32]),
+        src_plain_lock: PlainLock::from_bytes([0x25; 32]),
+        dest_hashed_lock: PlainLock::from_bytes([0x26; 32]).hashed(),
+        dest_payment: Credits(40),
+        total_dest_payment: large(),
+        invoice_id: invoice().id(),
+        currency: currency(),
+        signature: Signature::from_bytes([0x27; 64]),
     }
 }
 

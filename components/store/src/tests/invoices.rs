@@ -1,0 +1,66 @@
+//! Looking up invoices: page by page, by state, and by nonce.
+
+use offset_crypto::Nonce;
+use offset_funder::{
+    Change,
+    state::{InvoicePhase, InvoiceRow},
+};
+use offset_proto::{Credits, Currency, Text, Timestamp, app::InvoiceCursor, payment::Invoice};
+
+use super::{key, made, open};
+use crate::Store as _;
+
+fn row(number: u8) -> InvoiceRow {
+    let invoice = Invoice {
+        registered: true,
+        currency: Currency::fallback(),
+        dest_public_key: key(0),
+        dest_payment: Credits(5),
+        description: Text::cut(""),
+        // Several of each moment, and not in the order of their ids.
+        created_at: Timestamp(u64::from(number / 4)),
+        expires_at: Timestamp(99),
+        hold_until: None,
+        nonce: Nonce::from_bytes([number; 16]),
+    };
+    let phase = match number % 3 {
+        0 => InvoicePhase::Open,
+        1 => InvoicePhase::Committed,
+        _ => InvoicePhase::Expired,
+    };
+    InvoiceRow { invoice, phase, accepted: None }
+}
+
+#[test]
+fn every_invoice_is_on_one_page() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let rows: Vec<_> = (0..50).map(row).collect();
+    let changes: Vec<_> =
+        rows.iter().map(|row| Change::Invoice(row.invoice.id(), row.clone())).collect();
+    store.commit(&changes).unwrap();
+    let reader = store.reader().unwrap();
+    let place = |row: &InvoiceRow| InvoiceCursor {
+        created_at: row.invoice.created_at,
+        invoice_id: row.invoice.id(),
+    };
+    for phase in [None, Some(InvoicePhase::Committed), Some(InvoicePhase::Cancelled)] {
+        let mut expected: Vec<_> =
+            rows.iter().filter(|row| phase.is_none_or(|phase| row.phase == phase)).collect();
+        expected.sort_by_key(|row| (row.invoice.created_at, row.invoice.id().to_string()));
+        let (mut after, mut found) = (None, Vec::new());
+        loop {
+            let page = reader.invoices(phase, after, 7).unwrap();
+            let Some(last) = page.last() else { break };
+            assert!(page.len() <= 7);
+            after = Some(place(last));
+            found.extend(page);
+        }
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{phase:?}");
+    }
+    for row in &rows {
+        let found = reader.invoice_by_nonce(&row.invoice.nonce).unwrap();
+        assert_eq!(found.as_ref(), Some(row));
+    }
+    assert_eq!(reader.invoice_by_nonce(&Nonce::from_bytes([99; 16])).unwrap(), None);
+}
