@@ -63,7 +63,8 @@ fn the_example_files_start_their_daemons() {
         let example = dist(&format!("{program}.toml"));
         sandbox.write("all.toml", &in_force(&example));
         for file in [dist_path(&format!("{program}.toml")), sandbox.file("all.toml")] {
-            let line = format!("{program} --config {} {}", file.display(), here(program));
+            let arguments = format!("{} --metrics 127.0.0.1:0", here(program));
+            let line = format!("{program} --config {} {arguments}", file.display());
             let daemon = sandbox.daemon(&line, ports);
             assert!(daemon.terminate().success(), "{line}");
         }
@@ -187,7 +188,7 @@ fn help_names_the_variables() {
     for (program, _) in DAEMONS {
         let help = sandbox.run(&format!("{program} --help")).success();
         let upper = program.to_uppercase();
-        for name in ["IDFILE", "CONFIG"] {
+        for name in ["IDFILE", "CONFIG", "METRICS"] {
             assert!(help.contains(&format!("{upper}_{name}")), "{help}");
         }
     }

@@ -97,13 +97,13 @@ pub fn announce(address: SocketAddr, what: &str) -> anyhow::Result<()> {
 
 /// Runs a daemon's `run` to its end, and says that it is there once it has begun: what keeps it
 /// from starting (a database in use) is said before anything else, as it is found before `run`
-/// waits for the first time.
+/// waits for the first time. What `announce` gives is kept until then.
 ///
 /// # Errors
 /// What `run` says, or when stdout cannot be written.
-pub async fn serve<E>(
+pub async fn serve<E, T>(
     run: impl Future<Output = Result<(), E>>,
-    announce: impl FnOnce() -> anyhow::Result<()>,
+    announce: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<()>
 where
     anyhow::Error: From<E>,
@@ -112,7 +112,7 @@ where
     if let Poll::Ready(ended) = futures::poll!(run.as_mut()) {
         return Ok(ended?);
     }
-    announce()?;
+    let _as_long_as_it_runs = announce()?;
     tell_systemd(sd_notify::NotifyState::Ready);
     Ok(run.await?)
 }

@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod files;
 pub mod inputs;
 pub mod limits;
+pub mod metrics;
 pub mod names;
 pub mod passphrase;
 pub mod qr;

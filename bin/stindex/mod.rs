@@ -17,6 +17,7 @@ use crate::manners::{
     daemon::{self, Stopping},
     inputs,
     limits::take,
+    metrics,
 };
 
 /// An index server: keeps the graph of credit lines, shares it with the servers that it trusts, and
@@ -36,6 +37,9 @@ struct StindexArguments {
     /// Directory with the tickets of the index servers to federate with. It is watched.
     #[arg(short, long, env = "STINDEX_TRUSTED")]
     trusted: PathBuf,
+    /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
+    #[arg(long, value_name = "ADDR", env = "STINDEX_METRICS")]
+    metrics: Option<NetworkAddress>,
     /// File with settings: every option that has an environment variable, and [limits].
     #[arg(long, value_name = "FILE", env = "STINDEX_CONFIG")]
     config: Option<PathBuf>,
@@ -78,11 +82,15 @@ fn run(arguments: StindexArguments) -> anyhow::Result<Answer> {
         let stop = arguments.stopping.wait()?;
         let nodes = daemon::listen(&arguments.lclient).await?;
         let servers = daemon::listen(&arguments.lserver).await?;
+        let readers = metrics::listen(arguments.metrics.as_ref()).await?;
+        let counted = config.metrics.clone();
+        let page = move || std::future::ready(counted.page());
         let addresses = (nodes.local_addr()?, servers.local_addr()?);
         let run = offset_index_server::run(config, nodes, servers, stop);
         let announce = || {
             daemon::announce(addresses.0, "nodes")?;
-            daemon::announce(addresses.1, "servers")
+            daemon::announce(addresses.1, "servers")?;
+            metrics::serve(readers, page)
         };
         daemon::serve(run, announce).await
     })

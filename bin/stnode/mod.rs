@@ -17,6 +17,7 @@ use crate::manners::{
     daemon::{self, Stopping},
     inputs,
     limits::take,
+    metrics,
 };
 
 /// A node: keeps the lines with its friends and moves payments over them.
@@ -35,6 +36,9 @@ struct StnodeArguments {
     /// Directory with the tickets of the applications that may connect. It is watched.
     #[arg(short, long, env = "STNODE_TRUSTED")]
     trusted: PathBuf,
+    /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
+    #[arg(long, value_name = "ADDR", env = "STNODE_METRICS")]
+    metrics: Option<NetworkAddress>,
     /// File with settings: every option that has an environment variable, and [limits].
     #[arg(long, value_name = "FILE", env = "STNODE_CONFIG")]
     config: Option<PathBuf>,
@@ -72,9 +76,18 @@ fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
     daemon::run(async move {
         let stop = arguments.stopping.wait()?;
         let listener = daemon::listen(&arguments.laddr).await?;
-        let address = listener.local_addr()?;
+        let readers = metrics::listen(arguments.metrics.as_ref()).await?;
+        let (address, counted) = (listener.local_addr()?, config.metrics.clone());
+        let page = move || {
+            let counted = counted.clone();
+            async move { counted.page().await }
+        };
         let run = offset_node::run(config, identity, listener, stop);
-        daemon::serve(run, || daemon::announce(address, "")).await
+        let announce = || {
+            daemon::announce(address, "")?;
+            metrics::serve(readers, page)
+        };
+        daemon::serve(run, announce).await
     })
 }
 

@@ -17,6 +17,7 @@ use crate::manners::{
     daemon::{self, Stopping},
     inputs,
     limits::take,
+    metrics,
 };
 
 /// A relay: passes encrypted circuits between nodes that cannot reach each other.
@@ -32,6 +33,9 @@ struct StrelayArguments {
     /// Serve only these keys; the option may be given several times. Without it, everybody.
     #[arg(long, env = "STRELAY_ALLOW", value_delimiter = ',', allow_hyphen_values = true)]
     allow: Vec<PublicKey>,
+    /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
+    #[arg(long, value_name = "ADDR", env = "STRELAY_METRICS")]
+    metrics: Option<NetworkAddress>,
     /// File with settings: every option that has an environment variable, and [limits].
     #[arg(long, value_name = "FILE", env = "STRELAY_CONFIG")]
     config: Option<PathBuf>,
@@ -68,9 +72,15 @@ fn run(arguments: StrelayArguments) -> anyhow::Result<Answer> {
     daemon::run(async move {
         let stop = arguments.stopping.wait()?;
         let listener = daemon::listen(&arguments.laddr).await?;
-        let address = listener.local_addr()?;
+        let readers = metrics::listen(arguments.metrics.as_ref()).await?;
+        let (address, counted) = (listener.local_addr()?, config.metrics.clone());
+        let page = move || std::future::ready(counted.page());
         let run = offset_relay::run(config, identity, vec![listener], stop);
-        daemon::serve(run, || daemon::announce(address, "")).await
+        let announce = || {
+            daemon::announce(address, "")?;
+            metrics::serve(readers, page)
+        };
+        daemon::serve(run, announce).await
     })
 }
 

@@ -28,6 +28,7 @@ pub mod directory;
 pub mod federation;
 pub mod graph;
 pub mod limits;
+mod metrics;
 pub mod pace;
 mod peers;
 pub mod search;
@@ -38,6 +39,7 @@ mod trusted;
 
 use std::path::PathBuf;
 
+pub use crate::metrics::Metrics;
 pub use crate::server::{Config, run};
 
 /// Why an index server cannot run.

@@ -161,6 +161,11 @@ impl Peers {
         self.session(key).is_some_and(|current| current.number == session)
     }
 
+    /// How many servers are connected.
+    pub(crate) fn count(&self) -> usize {
+        self.peers.values().filter(|peer| matches!(peer.state, PeerState::Connected(_))).count()
+    }
+
     /// The servers that are connected.
     pub(crate) fn connected(&self) -> Vec<PublicKey> {
         let connected = |peer: &Peer| matches!(peer.state, PeerState::Connected(_));

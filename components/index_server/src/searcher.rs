@@ -44,6 +44,11 @@ impl SharedGraph {
         }
     }
 
+    /// How many directed edges there are.
+    pub(crate) fn edges(&self) -> usize {
+        self.read().edge_count()
+    }
+
     // A search that panicked changed nothing, so a poisoned lock is as good as any.
     fn write(&self) -> RwLockWriteGuard<'_, Graph> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
@@ -155,6 +160,11 @@ impl Searcher {
         self.count += 1;
         self.start();
         if self.limits.waiting < self.count { self.refuse_one() } else { None }
+    }
+
+    /// How many wait for their turn.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.count
     }
 
     /// The next answer; never when nothing was asked. Safe to cancel.

@@ -30,6 +30,7 @@ use crate::{
     directory::{Directory, Refusal, Verdict, VerifiedUpdate, version},
     federation::{Federation, PeerInput},
     limits::Limits,
+    metrics::{CROWD, Metrics, PACE, PATIENCE},
     pace::{Buckets, address_block},
     peers::{Dialled, Dialling, Peers},
     search::{Cycles, Ways},
@@ -55,6 +56,8 @@ pub struct Config {
     pub net: NetConfig,
     /// How other servers are dialled again.
     pub backoff: BackoffConfig,
+    /// Where the server counts.
+    pub metrics: Metrics,
 }
 
 impl Config {
@@ -69,6 +72,7 @@ impl Config {
             server_connections: offset_net::Limits::default(),
             net: NetConfig::default(),
             backoff: BackoffConfig::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -92,7 +96,8 @@ pub async fn run(
     })?;
     let (trusted_sender, trusted) = watch::channel(first);
     let (events, inbox) = mpsc::channel(WAITING_EVENTS);
-    let desk = Arc::new(Desk::new(events, own_key, config.limits.clients.updates));
+    let desk =
+        Arc::new(Desk::new(events, own_key, config.limits.clients.updates, config.metrics.clone()));
     let identity = Arc::new(ChannelIdentity::new(&config.identity));
 
     let mut tasks = JoinSet::new();
@@ -100,8 +105,11 @@ pub async fn run(
     let listener = |listener, purpose: Purpose, limits: &offset_net::Limits| {
         let mut serve = ServeConfig::new([purpose]);
         serve.net = config.net.clone();
+        let counts = config.metrics.counts();
+        serve.counts = Arc::clone(&counts.server_listener);
         if purpose == Purpose::IndexClient {
             serve.net.queue_bytes = config.limits.clients.queue_bytes;
+            serve.counts = Arc::clone(&counts.node_listener);
         }
         serve.limits = limits.clone();
         Listener::new(listener, Arc::clone(&identity), serve)
@@ -147,6 +155,7 @@ struct Owner {
     requests_by_address: Buckets<IpAddr>,
     /// What the computer's clock showed, and when that was.
     clock: (Timestamp, Instant),
+    metrics: Metrics,
 }
 
 struct Client {
@@ -181,6 +190,7 @@ impl Owner {
             requests_by_key: Buckets::new(limits.clients.requests_per_key),
             requests_by_address: Buckets::new(limits.clients.requests_per_address),
             clock: (now(), Instant::now()),
+            metrics: config.metrics.clone(),
         }
     }
 
@@ -215,8 +225,18 @@ impl Owner {
             }
             self.graph.apply(self.directory.take_changes());
             self.feed_peers();
+            self.measure();
         }
         self.say_goodbye().await;
+    }
+
+    fn measure(&self) {
+        let counts = self.metrics.counts();
+        counts.nodes.set(self.directory.node_count());
+        counts.connected.set(self.clients.len());
+        counts.servers.set(self.peers.count());
+        counts.edges.set(self.graph.edges());
+        counts.waiting.set(self.searcher.waiting());
     }
 
     async fn next_input(
@@ -305,7 +325,9 @@ impl Owner {
 
     fn handle_client_update(&mut self, key: &PublicKey, update: VerifiedUpdate) {
         let new = version(update.update());
-        match self.directory.handle_update(now(), update, true) {
+        let verdict = self.directory.handle_update(now(), update, true);
+        self.metrics.counts().updated(&verdict);
+        match verdict {
             Verdict::Applied { refresh } => {
                 self.federation.updated(key, new, None);
                 if refresh {
@@ -350,10 +372,12 @@ impl Owner {
         let block = address.map(address_block).filter(|address| !address.is_loopback());
         let allowed = self.requests_by_key.take(asker.key, now)
             && block.is_none_or(|block| self.requests_by_address.take(block, now));
+        let refused_by = &self.metrics.counts().refused;
         let refusal = if allowed {
             let party = block.map_or(Party::Key(asker.key), Party::Address);
-            self.searcher.ask(party, asker, question)
+            self.searcher.ask(party, asker, question).inspect(|_| refused_by[CROWD].raise())
         } else {
+            refused_by[PACE].raise();
             Some(asker)
         };
         if let Some(asker) = refusal
@@ -369,18 +393,26 @@ impl Owner {
             return;
         }
         let request_id = asker.request_id;
+        let counts = self.metrics.counts();
         let answer = match found {
-            None => refused(request_id),
+            None => {
+                counts.refused[PATIENCE].raise();
+                refused(request_id)
+            }
             Some(Found::Routes(Ways { multi_routes, cut_short })) => {
                 let dated = multi_routes.into_iter().filter_map(|routes| self.dated(routes));
-                IndexToClient::Routes { request_id, multi_routes: dated.collect(), cut_short }
+                let multi_routes: Vec<MultiRoute> = dated.collect();
+                counts.searched(!multi_routes.is_empty(), cut_short);
+                IndexToClient::Routes { request_id, multi_routes, cut_short }
             }
             Some(Found::Cycles(Cycles { routes, cut_short })) => {
                 let dated = routes.into_iter().filter_map(|route| {
                     let age_ms = self.age(std::slice::from_ref(&route))?;
                     Some(Cycle { route, age_ms })
                 });
-                IndexToClient::Cycles { request_id, cycles: dated.collect(), cut_short }
+                let cycles: Vec<Cycle> = dated.collect();
+                counts.searched(!cycles.is_empty(), cut_short);
+                IndexToClient::Cycles { request_id, cycles, cut_short }
             }
         };
         self.send(&asker.key, answer);
@@ -436,6 +468,7 @@ impl Owner {
             // Closed: its task is about to tell.
             Ok(()) | Err(SendError::Closed) => {}
             Err(error @ (SendError::Full | SendError::TooLong)) => {
+                self.metrics.counts().not_reading.raise();
                 log::warn!("node {key:?} is disconnected: {error}");
                 client.sender.close(&error.to_string());
             }

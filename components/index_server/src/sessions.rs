@@ -21,7 +21,7 @@ use offset_proto::{
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{
-    directory::VerifiedUpdate, federation::PeerInput, limits::Pace, pace::Bucket,
+    directory::VerifiedUpdate, federation::PeerInput, limits::Pace, metrics::Metrics, pace::Bucket,
     searcher::Question,
 };
 
@@ -66,6 +66,7 @@ pub(crate) struct Desk {
     pub(crate) own_key: PublicKey,
     /// Of the updates of one connection.
     pub(crate) update_pace: Pace,
+    pub(crate) metrics: Metrics,
     sessions: AtomicU64,
 }
 
@@ -74,8 +75,9 @@ impl Desk {
         events: mpsc::Sender<Event>,
         own_key: PublicKey,
         update_pace: Pace,
+        metrics: Metrics,
     ) -> Self {
-        Self { events, own_key, update_pace, sessions: AtomicU64::new(0) }
+        Self { events, own_key, update_pace, metrics, sessions: AtomicU64::new(0) }
     }
 
     /// A number that no session had before.
@@ -121,6 +123,7 @@ pub(crate) async fn serve_client(desk: Arc<Desk>, incoming: Incoming) {
                 match check_first_hand(&desk, &key, *update) {
                     Ok(update) => Event::ClientUpdate { key, session, update },
                     Err(reason) => {
+                        desk.metrics.counts().broken.raise();
                         log::warn!("node {key:?} is disconnected: {reason}");
                         sender.close(reason);
                         break;

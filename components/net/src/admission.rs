@@ -101,6 +101,24 @@ pub enum Refusal {
     RatePerAddress,
 }
 
+impl Refusal {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::Connections, Self::PerAddress, Self::PerNetwork, Self::Rate, Self::RatePerAddress];
+
+    /// One word for it, as it is counted.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::PerAddress => "per_address",
+            Self::PerNetwork => "per_network",
+            Self::Rate => "rate",
+            Self::RatePerAddress => "rate_per_address",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -33,6 +33,7 @@ mod connection;
 mod dial;
 mod error;
 mod hello;
+pub mod metrics;
 mod outbox;
 mod serve;
 

@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     Connection, Error, Limits, NetConfig, Refusal,
     admission::{Admission, ConnectionId},
+    metrics::ListenerCounts,
 };
 
 /// Settings of a listener.
@@ -33,13 +34,20 @@ pub struct ServeConfig {
     pub net: NetConfig,
     /// Limits of this listener.
     pub limits: Limits,
+    /// Where it counts.
+    pub counts: Arc<ListenerCounts>,
 }
 
 impl ServeConfig {
     /// The defaults, for these purposes.
     #[must_use]
     pub fn new(purposes: impl Into<Vec<Purpose>>) -> Self {
-        Self { purposes: purposes.into(), net: NetConfig::default(), limits: Limits::default() }
+        Self {
+            purposes: purposes.into(),
+            net: NetConfig::default(),
+            limits: Limits::default(),
+            counts: Arc::default(),
+        }
     }
 }
 
@@ -110,7 +118,8 @@ impl Listener {
                 limits.connections
             );
         }
-        let gate = Arc::new(Gate::new(limits));
+        let counts = Arc::clone(&config.counts);
+        let gate = Arc::new(Gate::new(limits, Arc::clone(&counts)));
         let house = Arc::new(House { identity, config, authorise, handler });
         let mut tasks = JoinSet::new();
         let mut refusals = Refusals::new();
@@ -122,11 +131,15 @@ impl Listener {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, from)) => match gate.admit(from) {
                         Ok(permit) => {
+                            counts.accepted.raise();
                             let id = permit.id;
                             let task = Arc::clone(&house).welcome(stream, from, permit);
                             gate.set_task(id, tasks.spawn(task));
                         }
-                        Err(refusal) => refusals.count(refusal),
+                        Err(refusal) => {
+                            counts.refuse(refusal);
+                            refusals.count(refusal);
+                        }
                     },
                     Err(error) => tokio::select! {
                         () = shutdown.as_mut() => return,
@@ -210,12 +223,14 @@ where
         let channel = match channel::accept(stream, &self.identity, &self.config.purposes).await {
             Ok(channel) => channel,
             Err(error) => {
+                self.config.counts.not_greeted.raise();
                 log::debug!("{from}: {error}");
                 return;
             }
         };
         let (peer, purpose) = (channel.peer(), channel.purpose());
         if !(self.authorise)(&peer, purpose) {
+            self.config.counts.unauthorised.raise();
             log::debug!("{from}: {peer:?} may not use {purpose:?} here");
             return;
         }
@@ -231,6 +246,7 @@ where
 struct Gate {
     start: Instant,
     counts: Mutex<Counts>,
+    told: Arc<ListenerCounts>,
 }
 
 #[derive(Debug)]
@@ -240,9 +256,9 @@ struct Counts {
 }
 
 impl Gate {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, told: Arc<ListenerCounts>) -> Self {
         let counts = Counts { admission: Admission::new(limits), half_open: BTreeMap::new() };
-        Self { start: Instant::now(), counts: Mutex::new(counts) }
+        Self { start: Instant::now(), counts: Mutex::new(counts), told }
     }
 
     fn admit(self: &Arc<Self>, from: SocketAddr) -> Result<Permit, Refusal> {
@@ -252,6 +268,7 @@ impl Gate {
         let evicted = admitted.evicted.and_then(|id| counts.half_open.remove(&id)).flatten();
         drop(counts);
         if let Some(task) = evicted {
+            self.told.evicted.raise();
             task.abort();
         }
         Ok(Permit { id: admitted.id, gate: Arc::clone(self) })
@@ -264,6 +281,7 @@ impl Gate {
         let tasks: Vec<_> =
             evicted.iter().filter_map(|id| counts.half_open.remove(id).flatten()).collect();
         drop(counts);
+        self.told.evicted.add(u64::try_from(tasks.len()).unwrap_or(u64::MAX));
         tasks.iter().for_each(AbortHandle::abort);
     }
 
@@ -358,7 +376,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn being_out_of_files_is_waited_for_and_a_lost_connection_is_not() {
         const EMFILE: i32 = 24;
-        let gate = Gate::new(Limits::default());
+        let gate = Gate::new(Limits::default(), Arc::default());
         for (error, waits) in [
             (io::Error::from_raw_os_error(EMFILE), true),
             (io::Error::from(io::ErrorKind::OutOfMemory), true),
@@ -373,7 +391,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn being_out_of_files_ends_half_open_connections() {
-        let gate = Arc::new(Gate::new(Limits::default()));
+        let gate = Arc::new(Gate::new(Limits::default(), Arc::default()));
         let silent = gate.admit(([127, 0, 0, 1], 1).into()).unwrap();
         let task = tokio::spawn(std::future::pending::<()>());
         gate.set_task(silent.id, task.abort_handle());

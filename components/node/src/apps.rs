@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::connection::{House, serve};
 pub(crate) use self::trusted::{Directory, Trusted};
-use crate::limits;
+use crate::{Metrics, limits};
 
 /// The way to one application.
 #[derive(Debug)]
@@ -47,8 +47,9 @@ pub(crate) enum Told {
 }
 
 /// All connections of applications.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Apps {
+    metrics: Metrics,
     apps: BTreeMap<AppId, App>,
     /// Of the last mutation.
     sequence: u64,
@@ -63,6 +64,16 @@ struct App {
 }
 
 impl Apps {
+    /// None yet.
+    pub(crate) const fn new(metrics: Metrics) -> Self {
+        Self { metrics, apps: BTreeMap::new(), sequence: 0 }
+    }
+
+    /// How many are connected.
+    pub(crate) fn count(&self) -> usize {
+        self.apps.len()
+    }
+
     /// An application is there.
     pub(crate) fn open(&mut self, app: AppId, outlet: Outlet) {
         self.apps.insert(app, App { outlet, subscribing: BTreeSet::new(), subscribed: false });
@@ -108,7 +119,7 @@ impl Apps {
             app.subscribed = true;
             app.put(NodeToApp::Response { request_id, result: Ok(AppReply::Done) });
             let report = Box::new(report);
-            app.put_event(NodeToApp::Event(AppEvent::Report { sequence, report }));
+            app.put_event(&self.metrics, NodeToApp::Event(AppEvent::Report { sequence, report }));
         }
     }
 
@@ -124,7 +135,7 @@ impl Apps {
             Told::Invoice(report) => AppEvent::Invoice(report.clone()),
         };
         for app in self.apps.values().filter(|app| app.subscribed) {
-            app.put_event(NodeToApp::Event(event.clone()));
+            app.put_event(&self.metrics, NodeToApp::Event(event.clone()));
         }
     }
 }
@@ -137,8 +148,9 @@ impl App {
         }
     }
 
-    fn put_event(&self, event: NodeToApp) {
+    fn put_event(&self, metrics: &Metrics, event: NodeToApp) {
         if self.outlet.queue.capacity() <= limits::APP_REQUESTS {
+            metrics.counts().slow_apps.raise();
             log::warn!("an application reads its events too slowly and is disconnected");
             self.outlet.connection.close("events are read too slowly");
             return;

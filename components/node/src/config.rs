@@ -10,7 +10,7 @@ use std::{
 use offset_net::{BackoffConfig, Limits, NetConfig};
 use offset_proto::Timestamp;
 
-use crate::limits;
+use crate::{Metrics, limits};
 
 /// The settings of a node. The defaults are the protocol's and those of [`limits`].
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Config {
     pub app_limits: Limits,
     /// The time.
     pub clock: Clock,
+    /// Where the node counts.
+    pub metrics: Metrics,
 }
 
 impl Config {
@@ -43,6 +45,7 @@ impl Config {
             backoff: BackoffConfig::default(),
             app_limits: Limits { connections: limits::APP_CONNECTIONS, ..Limits::default() },
             clock: Clock::system(),
+            metrics: Metrics::default(),
         }
     }
 }

@@ -22,21 +22,25 @@ use offset_funder::{
     api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, Payer},
     state::{InvoicePhase, InvoiceRow, PaymentRow},
 };
-use offset_proto::app::{
-    AppReply, AppRequest, AppRequestId, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus,
-    MAX_INVOICE_PAGE,
+use offset_proto::{
+    app::{
+        AppReply, AppRequest, AppRequestId, InvoiceCursor, InvoicePage, InvoiceReport,
+        InvoiceStatus, MAX_INVOICE_PAGE,
+    },
+    friend::FriendMessage,
 };
 use offset_store::{Rejected, Writer};
 use tokio::{
     sync::mpsc,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 
 use crate::{
-    Error,
+    Error, Metrics,
     config::Clock,
     input::Input,
     limits,
+    metrics::Depths,
     outside::{Found, Outside},
 };
 
@@ -53,12 +57,14 @@ pub(crate) struct Core {
     pub(crate) outside: Outside,
     /// Batches that are not durable yet, oldest first.
     pub(crate) waiting: VecDeque<Waiting>,
+    pub(crate) metrics: Metrics,
 }
 
 /// A batch that waits for the disk, with the batches without changes that came after it.
 pub(crate) struct Waiting {
     last: BatchNumber,
     effects: Vec<Effect>,
+    since: Instant,
 }
 
 /// What the loop has to do next.
@@ -68,6 +74,7 @@ enum Next {
     IndexStatus,
     Timeout,
     Durable(Option<Durable>),
+    Look,
     Shutdown,
 }
 
@@ -94,6 +101,7 @@ impl Core {
                 Next::IndexStatus => self.outside.index_status_changed(),
                 Next::Timeout => {}
                 Next::Durable(durable) => self.handle_durable(durable)?,
+                Next::Look => self.look(),
                 Next::Shutdown => break,
             }
             self.flush().await?;
@@ -138,6 +146,7 @@ impl Core {
             Some(found) = self.outside.searches.next(), if ready => Next::Found(found),
             // Without the sender, the index client has stopped.
             Ok(()) = self.outside.index_status.changed() => Next::IndexStatus,
+            () = self.metrics.asked() => Next::Look,
             () = sleep(timeout.unwrap_or_default()), if ready && timeout.is_some() => Next::Timeout,
         }
     }
@@ -169,6 +178,9 @@ impl Core {
             Input::FriendMessage(friend, session, message, _permit) => {
                 if self.outside.is_current(&friend, session) {
                     log::trace!("from {friend:?}: {message:?}");
+                    if matches!(*message, FriendMessage::MoveToken(_)) {
+                        self.metrics.counts().tokens_received.raise();
+                    }
                     self.funder.handle_message(now, &mut SystemRng, friend, session, *message);
                 }
             }
@@ -323,8 +335,11 @@ impl Core {
             self.outside.perform(question);
         }
         if !changes.is_empty() {
+            self.metrics.counts().batch(&changes);
             match self.writer.submit((), changes) {
-                Ok(()) => self.waiting.push_back(Waiting { last: number, effects }),
+                Ok(()) => {
+                    self.waiting.push_back(Waiting { last: number, effects, since: Instant::now() })
+                }
                 Err(Rejected::Full(_)) => {
                     unreachable!("the writer takes as many batches as may wait")
                 }
@@ -351,10 +366,22 @@ impl Core {
 
     pub(crate) fn handle_durable(&mut self, durable: Option<Durable>) -> Result<(), Error> {
         durable.ok_or(Error::WriterGone)??;
-        if let Some(Waiting { last, effects }) = self.waiting.pop_front() {
+        if let Some(Waiting { last, effects, since }) = self.waiting.pop_front() {
+            self.metrics.counts().commits.observe(since.elapsed());
             self.perform(last, effects);
         }
         Ok(())
+    }
+
+    /// Shows what is counted of the state.
+    fn look(&self) {
+        let depths = Depths {
+            sessions: self.outside.sessions.len(),
+            apps: self.outside.apps.count(),
+            inputs: self.inputs.len(),
+            batches: self.waiting.len(),
+        };
+        self.metrics.look(self.funder.state(), &depths);
     }
 
     fn perform(&mut self, number: BatchNumber, effects: Vec<Effect>) {

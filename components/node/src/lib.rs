@@ -36,6 +36,7 @@ mod error;
 mod friends;
 mod input;
 pub mod limits;
+mod metrics;
 mod outside;
 mod relays;
 #[cfg(test)]
@@ -67,6 +68,7 @@ use tokio::{
 
 pub use crate::config::{Clock, Config};
 pub use crate::error::Error;
+pub use crate::metrics::Metrics;
 
 use crate::{
     apps::{Apps, Directory, Trusted},
@@ -122,9 +124,16 @@ async fn run_on<S: Store + Send + 'static>(
     };
     let writer = Writer::spawn(store, reader, done).map_err(Error::Thread)?;
 
-    let waiting = VecDeque::new();
-    let mut core =
-        Core { funder, clock: config.clock.clone(), writer, durable, inputs, outside, waiting };
+    let mut core = Core {
+        funder,
+        clock: config.clock.clone(),
+        writer,
+        durable,
+        inputs,
+        outside,
+        waiting: VecDeque::new(),
+        metrics: config.metrics.clone(),
+    };
     let servers = shell.serve(&config, directory, listener);
     let result = core.run(pin!(shutdown)).await;
 
@@ -188,7 +197,8 @@ impl Shell {
         };
         let outside = Outside {
             local: identity.public_key(),
-            apps: Apps::default(),
+            apps: Apps::new(config.metrics.clone()),
+            metrics: config.metrics.clone(),
             view: View::default(),
             sessions: BTreeMap::new(),
             contacts: contacts_sender,
@@ -216,6 +226,7 @@ impl Shell {
                 inputs,
                 next_app: AtomicU64::new(1),
                 paces: Mutex::default(),
+                metrics: config.metrics.clone(),
             },
             trusted: trusted_sender,
             identity: channel,
@@ -228,7 +239,12 @@ impl Shell {
         let (connected, connections) = watch::channel(0_usize);
         let net = NetConfig { queue_bytes: limits::APP_QUEUE_BYTES, ..config.net.clone() };
         let limits = config.app_limits.clone();
-        let serve = ServeConfig { net, limits, ..ServeConfig::new([Purpose::App]) };
+        let serve = ServeConfig {
+            net,
+            limits,
+            counts: Arc::clone(&config.metrics.counts().listener),
+            ..ServeConfig::new([Purpose::App])
+        };
         let listener = Listener::new(listener, self.identity, serve);
         let trusted = self.apps.trusted.clone();
         let house = Arc::new(self.apps);

@@ -17,6 +17,7 @@ use offset_proto::{
 use tokio::sync::watch;
 
 use crate::{
+    Metrics,
     apps::{Apps, Told},
     friends::Contacts,
     view::{ServerStatus, ServerStatuses, View},
@@ -26,6 +27,7 @@ use crate::{
 pub(crate) struct Outside {
     pub(crate) local: PublicKey,
     pub(crate) apps: Apps,
+    pub(crate) metrics: Metrics,
     pub(crate) view: View,
     /// The session that stands with each friend.
     pub(crate) sessions: BTreeMap<PublicKey, (SessionId, Sender<FriendMessage>)>,
@@ -58,6 +60,7 @@ impl Outside {
                 if let Some((current, sender)) = self.sessions.get(&friend)
                     && *current == session
                 {
+                    self.metrics.counts().broken_friends.raise();
                     log::warn!("friend {friend:?} broke the protocol; its session is closed");
                     sender.close("you broke the protocol");
                 }
@@ -163,10 +166,14 @@ impl Outside {
             return;
         }
         log::trace!("to {friend:?}: {message:?}");
+        if matches!(message, FriendMessage::MoveToken(_)) {
+            self.metrics.counts().tokens_sent.raise();
+        }
         match sender.try_send(message) {
             // Closed: the end of the session is on its way here.
             Ok(()) | Err(SendError::Closed) => {}
             Err(error @ (SendError::Full | SendError::TooLong)) => {
+                self.metrics.counts().slow_friends.raise();
                 log::warn!("the session with friend {friend:?} is closed: {error}");
                 sender.close(&error.to_string());
             }

@@ -186,7 +186,16 @@ async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_take
         Funder::new(Arc::clone(&identity), state, config.funder.clone(), clock.now()).unwrap();
     let (outside, inputs, _shell) = Shell::build(&config, &identity, 1, Trusted::new());
     let waiting = VecDeque::new();
-    let mut core = Core { funder, clock, writer, durable, inputs, outside, waiting };
+    let mut core = Core {
+        funder,
+        clock,
+        writer,
+        durable,
+        inputs,
+        outside,
+        waiting,
+        metrics: config.metrics.clone(),
+    };
 
     for n in 0..50 {
         // As a timeout would, that is due while the state of an index server changes.

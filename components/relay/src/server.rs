@@ -41,6 +41,7 @@ use crate::{
     Error,
     broker::{Broker, ConnectionId, Effect, Reason},
     limits::Limits,
+    metrics::Metrics,
     outbox::{Outbox, waiting_cost},
 };
 
@@ -55,6 +56,8 @@ pub struct RelayConfig {
     pub addresses: offset_net::Limits,
     /// The keys that are served; None: everybody.
     pub allowed: Option<BTreeSet<PublicKey>>,
+    /// Where the relay counts.
+    pub metrics: Metrics,
 }
 
 /// Runs a relay on sockets that are bound already, until `shutdown` is done; clients are told.
@@ -70,7 +73,7 @@ pub async fn run(
     if listeners.is_empty() {
         return Err(Error::NoListener);
     }
-    let RelayConfig { limits, mut net, addresses, allowed } = config;
+    let RelayConfig { limits, mut net, addresses, allowed, metrics } = config;
     net.queue_bytes = SOCKET_QUEUE_BYTES;
     let report_bytes = limits.max_waiting_bytes / 8;
     let (inputs, from_connections) = mpsc::channel(INPUT_QUEUE);
@@ -84,6 +87,7 @@ pub async fn run(
             purposes: vec![Purpose::Relay],
             net: net.clone(),
             limits: addresses.clone(),
+            counts: metrics.listener(),
         };
         let listener = Listener::new(socket, Arc::clone(&identity), serve);
         let authorise = move |key: &PublicKey, _: Purpose| {
@@ -95,7 +99,7 @@ pub async fn run(
     });
     let serving = join_all(serving.collect::<Vec<_>>());
     let owner = async move {
-        Owner::new(limits).run(from_connections, shutdown).await;
+        Owner::new(limits, metrics.clone()).run(from_connections, shutdown).await;
         drop((stopped, inputs));
     };
     tokio::join!(owner, serving);
@@ -120,13 +124,14 @@ struct Owner {
     /// Connections whose task has not ended.
     attended: usize,
     stopping: bool,
+    metrics: Metrics,
 }
 
 impl Owner {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, metrics: Metrics) -> Self {
         let broker = Broker::new(limits, Timestamp(0));
         let start = Instant::now();
-        Self { broker, start, lines: BTreeMap::new(), attended: 0, stopping: false }
+        Self { broker, start, lines: BTreeMap::new(), attended: 0, stopping: false, metrics }
     }
 
     async fn run(
@@ -165,6 +170,7 @@ impl Owner {
         match input {
             Input::Connected(id, key, address, line) => {
                 self.attended += 1;
+                self.metrics.client_came();
                 if self.stopping {
                     line.say_goodbye(Reason::Stopping);
                     return;
@@ -192,22 +198,26 @@ impl Owner {
                 Effect::Send(id, message) => {
                     // Not there any more: the connection was lost in the same step.
                     if let Some(line) = self.lines.get(&id) {
+                        self.metrics.sent(&message);
                         self.broker.handle_written(id, line.push(message));
                     }
                 }
                 Effect::Disconnect(id, reason) => {
+                    self.metrics.disconnected(reason);
                     log::debug!("closing client {}: {reason}", id.0);
                     if let Some(line) = self.lines.remove(&id) {
                         line.say_goodbye(reason);
                     }
                 }
                 Effect::Pause(id, until) => {
+                    self.metrics.paused();
                     if let Some(line) = self.lines.get(&id) {
                         line.pause(self.start + Duration::from_millis(until.0));
                     }
                 }
             }
         }
+        self.metrics.carries(self.broker.load());
     }
 
     fn stop(&mut self) {

@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    Metrics,
     apps::{Outlet, pace::Pace, trusted::Trusted},
     input::Input,
     limits,
@@ -37,6 +38,7 @@ pub(crate) struct House {
     pub(crate) inputs: mpsc::Sender<Input>,
     /// Numbers connections.
     pub(crate) next_app: AtomicU64,
+    pub(crate) metrics: Metrics,
     /// The turns of each application.
     pub(crate) paces: Mutex<BTreeMap<PublicKey, Pace>>,
 }
@@ -53,6 +55,7 @@ impl House {
                  it into the node's directory of trusted applications",
                 needed.name()
             );
+            self.metrics.counts().permission_refused.raise();
             return Err(error(ErrorCode::PermissionDenied, &sentence));
         };
         let rate = grant.pace();
@@ -61,6 +64,7 @@ impl House {
                 "this application sends more than {rate} requests a second: wait a moment, or \
                  raise commands_per_second in its ticket"
             );
+            self.metrics.counts().pace_refused.raise();
             return Err(error(ErrorCode::Busy, &sentence));
         }
         Ok(Payer { app: *key, limits: grant.limits })

@@ -14,7 +14,7 @@ use offset_secure_channel::ChannelIdentity;
 use tokio::sync::mpsc;
 
 use super::{Apps, Outlet, Told};
-use crate::limits;
+use crate::{Metrics, limits};
 
 /// An outlet, what comes out of it, and the connection on the node's side.
 async fn outlet() -> (Outlet, mpsc::Receiver<NodeToApp>, Connection<NodeToApp, AppToNode>) {
@@ -51,7 +51,7 @@ fn mutation() -> Told {
 async fn a_subscription_begins_with_the_report_and_counts_on() {
     let (first, second) = (AppId(1), AppId(2));
     let id = AppRequestId(5);
-    let mut apps = Apps::default();
+    let mut apps = Apps::new(Metrics::default());
     let (outlet_1, mut out_1, _connection_1) = outlet().await;
     let (outlet_2, mut out_2, _connection_2) = outlet().await;
     apps.open(first, outlet_1);
@@ -83,7 +83,7 @@ async fn a_subscription_begins_with_the_report_and_counts_on() {
 #[tokio::test]
 async fn who_reads_no_events_is_cut_off_and_there_is_always_room_for_replies() {
     let (app, id) = (AppId(1), AppRequestId(5));
-    let mut apps = Apps::default();
+    let mut apps = Apps::new(Metrics::default());
     let (outlet, mut outgoing, mut connection) = outlet().await;
     apps.open(app, outlet);
     apps.subscribe(app, id);
