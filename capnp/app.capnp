@@ -40,8 +40,13 @@ struct NodeToApp {
 struct AppRequest {
   # In brackets the permission that a request needs besides reading.
   union {
-    report @0 :Void;           # the report, once
-    subscribe @1 :Void;        # the report as an event, then events until the connection ends
+    report :group {
+      # The report, once, with a page of the friends in the order of their keys. All but the first
+      # page come without relays and index servers.
+      friendsAfter @0 :Data;             # absent: from the first; a page ends with its last friend
+      friendsAtMost @18 :UInt32;          # no more than so many friends, and what fits
+    }
+    subscribe @1 :Void;        # the report as events, then events until the connection ends
     config @2 :ConfigRequest;  # [config]
     routes :group {            # [routes]
       currency @3 :Text;                 # absent: the node's default
@@ -66,12 +71,13 @@ struct AppRequest {
         cursor @17 :InvoiceCursor;
       }
     }
-    quote @18 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
+    events @19 :UInt64;               # what the journal says after this number, a page of it
+    quote @20 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
                                      # and the id, the deadline and the note mean nothing
     capacity :group {                # [routes] how much the ways between us and a node carry now
-      currency @19 :Text;            # absent: the node's default
-      peer @20 :Data;
-      receive @21 :Bool;             # from the node to us, not from us to the node
+      currency @21 :Text;            # absent: the node's default
+      peer @22 :Data;
+      receive @23 :Bool;             # from the node to us, not from us to the node
     }
   }
 }
@@ -130,10 +136,19 @@ struct ConfigRequest {
     }
     setDefaultCurrency @30 :Text;
     setSpontaneous @31 :Bool;                  # take payments without a registered invoice
+    setDecimals :group {
+      currency @32 :Text;                      # absent: the node's default
+      decimals @33 :UInt8;                     # how many digits people see behind the point, 0 to 18
+    }
     resetFriend :group {
       # Accepts the friend's terms to begin an inconsistent channel again.
-      friend @32 :Text;
-      resetToken @33 :Data;                    # of the terms that the user was shown
+      friend @34 :Text;
+      resetToken @35 :Data;                    # of the terms that the user was shown
+    }
+    removeFriend :group {
+      # Ends a friendship: refused while anybody owes, waits while anything is pending.
+      friend @36 :Text;
+      forfeit @37 :Bool;                       # at once, whatever is owed or pending
     }
   }
 }
@@ -196,9 +211,14 @@ struct AppReply {
     routes @2 :List(Index.MultiRoute);   # at most 8
     payment @3 :PaymentReport;
     invoice @4 :InvoiceReport;
-    invoices @5 :InvoicePage;
-    quote @6 :QuoteReport;
-    capacity @7 :Common.UInt128;
+    events :group {
+      events @5 :List(JournalEvent);     # at most 64, in the order of their numbers
+      upTo @6 :UInt64;                   # the page tells everything up to this number
+      last @7 :UInt64;                   # the newest number; more follows while it is above upTo
+    }
+    invoices @8 :InvoicePage;
+    quote @9 :QuoteReport;
+    capacity @10 :Common.UInt128;
   }
 }
 
@@ -300,14 +320,29 @@ enum InvoiceStatus {
 struct AppEvent {
   union {
     report :group {
+      # First of all. Where friends are missing, `friends` events follow before anything else.
       sequence @0 :UInt64;    # that of the first mutation that follows, minus 1
       report @1 :Report.NodeReport;
     }
-    mutation :group {
-      sequence @2 :UInt64;    # rises by one with every mutation
-      mutation @3 :Report.ReportMutation;
+    friends :group {
+      # More friends of the report that has just begun.
+      friends @2 :List(Report.FriendReport);
+      more @3 :Bool;          # whether more follow
     }
-    payment @4 :PaymentReport;   # may come more than once
-    invoice @5 :InvoiceReport;   # likewise
+    mutation :group {
+      sequence @4 :UInt64;    # rises by one with every mutation
+      mutation @5 :Report.ReportMutation;
+    }
+    journal @6 :JournalEvent;
+  }
+}
+
+struct JournalEvent {
+  # A payment or invoice of the node moved on. The node keeps the last 65,536 of them: an app that
+  # remembers the last number it has seen misses none, whatever happens to it or to the node.
+  number @0 :UInt64;          # rises by one
+  union {
+    payment @1 :PaymentReport;   # as it stands when this is told
+    invoice @2 :InvoiceReport;   # likewise
   }
 }

@@ -10,7 +10,17 @@ struct NodeReport {
   acceptsSpontaneous @2 :Bool;             # payments without a registered invoice are taken
   relays @3 :List(ServerReport);           # at most 256
   indexServers @4 :List(ServerReport);     # at most 256, in the order in which they are tried
-  friends @5 :List(FriendReport);          # at most 4,096
+  friends @5 :List(FriendReport);          # at most 4,096, see moreFriends
+  moreFriends @6 :Bool;                    # there are friends that are not in this page
+  decimals @7 :List(CurrencyDecimals);     # at most 256, sorted by currency; the others have 0
+  lastEvent @8 :UInt64;                    # the newest number of the journal, 0 when it is empty
+}
+
+struct CurrencyDecimals {
+  # How people write amounts of a currency: with so many digits behind the point. Everything else
+  # counts in the smallest unit.
+  currency @0 :Text;
+  decimals @1 :UInt8;                      # at most 18
 }
 
 struct ServerReport {
@@ -106,5 +116,6 @@ struct ReportMutation {
     setIndexServers @3 :List(ServerReport);
     setFriend @4 :FriendReport;            # adds or replaces the friend with this key
     removeFriend @5 :Data;                 # removes the friend with this key
+    setDecimals @6 :CurrencyDecimals;      # 0: like currencies that are not named
   }
 }

@@ -109,7 +109,7 @@ fn files_of_the_wrong_kind_are_named() {
         ),
         (
             "stctrl -I a -T b funds pay-invoice -i relay.ticket -r x",
-            ["expected an invoice", "stregister gen-invoice"],
+            ["expected an invoice", "stctrl seller create-invoice"],
         ),
         (
             "stregister verify-receipt -i a.invoice -r a.invoice",

@@ -7,6 +7,7 @@
 //! - Settings come from the command line, the environment or a file, see [`config`].
 //! - Files are written whole or not at all, see [`files`]; wrong ones are named, see [`inputs`].
 
+pub mod amount;
 pub mod answer;
 pub mod cli;
 pub mod config;

@@ -4,13 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use offset_proto::{
-    Balance, Credits, Currency, Name, Rate,
+    Currency, Name, Rate,
     app::ConfigRequest,
     file::{FriendFile, IndexTicket, RelayTicket},
 };
 
-use super::{CurrencyChoice, FriendName, Session, friends::PPM_PER_PERCENT, repair::ResetFriend};
-use crate::manners::{Answer, inputs};
+use super::{
+    CurrencyChoice, FriendName, Session,
+    friends::PPM_PER_PERCENT,
+    repair::{RemoveFriend, ResetFriend},
+};
+use crate::manners::{
+    Answer,
+    amount::{Amount, SignedAmount},
+    inputs,
+};
 
 /// The commands of `stctrl config`.
 #[derive(Debug, Subcommand)]
@@ -20,6 +28,8 @@ pub(super) enum Config {
     Change(Change),
     /// Accept a friend's terms to begin a channel again that is inconsistent.
     ResetFriend(ResetFriend),
+    /// End a friendship.
+    RemoveFriend(RemoveFriend),
 }
 
 /// Commands that only ask the node for a change. Asking for what is already so changes nothing and
@@ -62,6 +72,9 @@ pub(super) enum Change {
     RemoveCurrency(RemoveCurrency),
     /// Set the currency that is used where none is given.
     SetDefaultCurrency(SetDefaultCurrency),
+    /// Set with how many digits behind the point amounts of a currency are shown and typed. Files
+    /// and --json always count in the smallest unit.
+    SetDecimals(SetDecimals),
     /// Say whether payments without a registered invoice are taken.
     SetSpontaneous(SetSpontaneous),
 }
@@ -103,7 +116,7 @@ pub(super) struct AddFriend {
     friend: PathBuf,
     /// Opening balance: what the friend owes you already; negative: what you owe.
     #[arg(long, default_value = "0", allow_negative_numbers = true)]
-    balance: Balance,
+    balance: SignedAmount,
     #[command(flatten)]
     currency: CurrencyChoice,
 }
@@ -138,9 +151,9 @@ pub(super) struct FriendCurrency {
 pub(super) struct SetFriendMaxDebt {
     #[command(flatten)]
     name: FriendName,
-    /// The most that the friend may owe, in credits.
+    /// The most that the friend may owe.
     #[arg(short, long, allow_negative_numbers = true)]
-    max_debt: Credits,
+    max_debt: Amount,
     #[command(flatten)]
     currency: CurrencyChoice,
 }
@@ -168,7 +181,7 @@ pub(super) struct AddCurrency {
     currency: Currency,
     /// Opening balance: what the friend owes you already; negative: what you owe.
     #[arg(long, default_value = "0", allow_negative_numbers = true)]
-    balance: Balance,
+    balance: SignedAmount,
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +198,18 @@ pub(super) struct SetDefaultCurrency {
     /// The currency.
     #[arg(short, long)]
     currency: Currency,
+    /// With how many digits behind the point its amounts are shown and typed, 0 to 18.
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u8).range(0..=18))]
+    decimals: Option<u8>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetDecimals {
+    #[command(flatten)]
+    currency: CurrencyChoice,
+    /// With how many digits behind the point its amounts are shown and typed, 0 to 18.
+    #[arg(short, long, value_name = "D", value_parser = clap::value_parser!(u8).range(0..=18))]
+    decimals: u8,
 }
 
 #[derive(Debug, Args)]
@@ -207,17 +232,26 @@ impl Config {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         match self {
             Self::Change(change) => {
-                session.configure(change.into_request()?).await?;
+                let decimals = async |currency: Option<&Currency>| session.decimals(currency).await;
+                for request in change.into_requests(&decimals).await? {
+                    session.configure(request).await?;
+                }
                 Ok(Answer::silent())
             }
             Self::ResetFriend(command) => command.run(session).await,
+            Self::RemoveFriend(command) => command.run(session).await,
         }
     }
 }
 
 impl Change {
-    fn into_request(self) -> anyhow::Result<ConfigRequest> {
-        Ok(match self {
+    /// What to ask of the node, in this order. `decimals` looks up those of a currency.
+    async fn into_requests(
+        self,
+        decimals: &impl AsyncFn(Option<&Currency>) -> anyhow::Result<u8>,
+    ) -> anyhow::Result<Vec<ConfigRequest>> {
+        let mut requests = Vec::new();
+        let last = match self {
             Self::AddRelay(AddRelay { name, relay }) => {
                 let ticket: RelayTicket = inputs::read(&relay)?;
                 ConfigRequest::AddRelay { name, relay: ticket.0 }
@@ -228,7 +262,7 @@ impl Change {
                 ConfigRequest::AddIndexServer { name, server: ticket.0 }
             }
             Self::RemoveIndex(ServerName { name }) => ConfigRequest::RemoveIndexServer { name },
-            Self::AddFriend(arguments) => arguments.into_request()?,
+            Self::AddFriend(arguments) => arguments.into_request(decimals).await?,
             Self::SetFriendRelays(SetFriendRelays { name, file }) => {
                 let FriendFile { public_key, relays } = inputs::read(&file)?;
                 ConfigRequest::SetFriendRelays { friend: name.friend, public_key, relays }
@@ -246,6 +280,7 @@ impl Change {
             Self::CloseFriend(arguments) => arguments.into_request(false),
             Self::SetFriendMaxDebt(SetFriendMaxDebt { name, max_debt, currency }) => {
                 let (friend, currency) = (name.friend, currency.currency);
+                let max_debt = max_debt.credits(decimals(currency.as_ref()).await?)?;
                 ConfigRequest::SetMaxDebt { friend, currency, max_debt }
             }
             Self::SetFriendRate(SetFriendRate { name, percent, add, currency }) => {
@@ -254,30 +289,45 @@ impl Change {
             }
             Self::AddCurrency(AddCurrency { name, currency, balance }) => {
                 let friend = name.friend;
-                ConfigRequest::AddCurrency { friend, currency, opening_balance: balance }
+                let opening_balance = balance.balance(decimals(Some(&currency)).await?)?;
+                ConfigRequest::AddCurrency { friend, currency, opening_balance }
             }
             Self::RemoveCurrency(RemoveCurrency { name, currency }) => {
                 ConfigRequest::RemoveCurrency { friend: name.friend, currency }
             }
-            Self::SetDefaultCurrency(SetDefaultCurrency { currency }) => {
+            Self::SetDefaultCurrency(SetDefaultCurrency { currency, decimals }) => {
+                let named = Some(currency.clone());
+                requests.extend(
+                    decimals
+                        .map(|decimals| ConfigRequest::SetDecimals { currency: named, decimals }),
+                );
                 ConfigRequest::SetDefaultCurrency { currency }
+            }
+            Self::SetDecimals(SetDecimals { currency, decimals: digits }) => {
+                ConfigRequest::SetDecimals { currency: currency.currency, decimals: digits }
             }
             Self::SetSpontaneous(SetSpontaneous { accept }) => {
                 ConfigRequest::SetSpontaneous { accept: matches!(accept, OnOff::On) }
             }
-        })
+        };
+        requests.push(last);
+        Ok(requests)
     }
 }
 
 impl AddFriend {
-    fn into_request(self) -> anyhow::Result<ConfigRequest> {
+    async fn into_request(
+        self,
+        decimals: &impl AsyncFn(Option<&Currency>) -> anyhow::Result<u8>,
+    ) -> anyhow::Result<ConfigRequest> {
         let FriendFile { public_key, relays } = inputs::read(&self.friend)?;
+        let decimals = decimals(self.currency.currency.as_ref()).await?;
         Ok(ConfigRequest::AddFriend {
             name: self.name,
             public_key,
             relays,
             currency: self.currency.currency,
-            opening_balance: self.balance,
+            opening_balance: self.balance.balance(decimals)?,
         })
     }
 }
@@ -317,7 +367,9 @@ Examples:
   stctrl config enable-friend -n bob
   stctrl config set-friend-max-debt -n bob -m 200
   stctrl config open-friend -n bob
-  stctrl config set-friend-rate -n bob --percent 0.5 --add 1";
+  stctrl config set-friend-rate -n bob --percent 0.5 --add 1
+  stctrl config remove-friend -n bob
+  stctrl config reset-friend -n charli";
 
 #[cfg(test)]
 mod tests {
@@ -333,7 +385,11 @@ mod tests {
 
     fn request(line: &str) -> ConfigRequest {
         let words = std::iter::once("config").chain(line.split_whitespace());
-        Line::try_parse_from(words).unwrap().config.into_request().unwrap()
+        let change = Line::try_parse_from(words).unwrap().config;
+        let none = async |_: Option<&Currency>| Ok(0);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let requests = runtime.block_on(change.into_requests(&none)).unwrap();
+        requests.into_iter().next_back().unwrap()
     }
 
     #[test]

@@ -3,16 +3,25 @@
 use offset_crypto::PublicKey;
 use offset_proto::{app::PaymentFailure, friend::CancelReason, report::FriendReport};
 
-/// The cause and the next step.
+use crate::manners::amount;
+
+/// The cause and the next step; amounts in a currency with so many digits behind the point.
 pub(super) fn sentence(
     failure: &PaymentFailure,
     destination: &PublicKey,
     friends: &[FriendReport],
+    decimals: u8,
 ) -> String {
     match failure {
-        PaymentFailure::NoRoom { .. } => format!(
-            "{failure}; pay less, or ask a friend for a higher limit (`stctrl info friends` shows \
-             them)"
+        PaymentFailure::NoRoom { available } => format!(
+            "your own lines have no room for this payment: {} could be sent at most; pay less, or \
+             ask a friend for a higher limit (`stctrl info friends` shows them)",
+            amount::show(available, decimals)
+        ),
+        PaymentFailure::NoCapacity { available } => format!(
+            "the ways to the receiver carry {} at most now: pay less, or ask the receiver to let \
+             its friends send it more",
+            amount::show(available, decimals)
         ),
         PaymentFailure::NoIndexServer => format!(
             "{failure}; look at `stctrl info index`, or add one with `stctrl config add-index`"
@@ -20,7 +29,10 @@ pub(super) fn sentence(
         PaymentFailure::NoRoute => {
             format!("{failure}; ask the receiver whether its node runs and has open friends")
         }
-        PaymentFailure::FeeTooHigh { .. } => format!("{failure}; allow it with --max-fee"),
+        PaymentFailure::FeeTooHigh { fee } => format!(
+            "the cheapest route costs {}, more than the fee limit; allow it with --max-fee",
+            amount::show(fee, decimals)
+        ),
         PaymentFailure::Refused { reason, reporter } => {
             let who = match reporter {
                 Some(key) if key == destination => "the receiver".to_owned(),
@@ -36,7 +48,7 @@ pub(super) fn sentence(
         ),
         PaymentFailure::Deadline => format!("{failure}; try again with a longer --deadline"),
         PaymentFailure::Expired => format!("{failure}; ask the seller for a new one"),
-        PaymentFailure::FriendsOffline | PaymentFailure::NoCapacity { .. } => failure.to_string(),
+        PaymentFailure::FriendsOffline => failure.to_string(),
     }
 }
 
@@ -99,8 +111,20 @@ mod tests {
             (refused(None), "a node on the way has no room"),
             (PaymentFailure::NoAnswer { friend: key(2) }, "what went out over friend alice "),
         ] {
-            let text = sentence(&failure, &key(1), &friends);
+            let text = sentence(&failure, &key(1), &friends, 0);
             assert!(text.starts_with(begins), "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_have_the_point_of_their_currency() {
+        for failure in [
+            PaymentFailure::NoRoom { available: Credits(1_234) },
+            PaymentFailure::NoCapacity { available: Credits(1_234) },
+            PaymentFailure::FeeTooHigh { fee: Credits(1_234) },
+        ] {
+            let text = sentence(&failure, &key(1), &[], 2);
+            assert!(text.contains(" 12.34"), "{text}");
         }
     }
 
@@ -117,7 +141,7 @@ mod tests {
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
         ] {
-            let text = sentence(&failure, &key(1), &[]);
+            let text = sentence(&failure, &key(1), &[], 0);
             assert!(text.contains([';', ':']), "{text}");
             assert!(!text.contains("PaymentFailure"), "{text}");
         }

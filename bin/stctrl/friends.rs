@@ -1,6 +1,6 @@
 //! How friends are shown: the table of the tutorial, one friend in detail, JSON.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use offset_proto::{
     Balance, Credits, Currency, Rate, ServerAddress,
@@ -11,13 +11,16 @@ use serde_json::{Value, json};
 
 use super::repair;
 use crate::manners::{
-    Answer,
+    Answer, amount,
     table::{self, Header},
 };
 
+/// With how many digits behind the point people see amounts of a currency; of others with none.
+pub type Decimals = BTreeMap<Currency, u8>;
+
 /// The table of friends, sorted by name. The lines of `default` come first and without a heading.
 #[must_use]
-pub fn table(friends: &[FriendReport], default: &Currency) -> Answer {
+pub fn table(friends: &[FriendReport], default: &Currency, decimals: &Decimals) -> Answer {
     let mut sorted: Vec<&FriendReport> = friends.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let json =
@@ -25,15 +28,15 @@ pub fn table(friends: &[FriendReport], default: &Currency) -> Answer {
     if sorted.is_empty() {
         return Answer::new("No configured friends.", json);
     }
-    let rows = sorted
-        .iter()
-        .map(|friend| [status(friend), friend.name.to_string(), balance_cell(friend, default)]);
+    let rows = sorted.iter().map(|friend| {
+        [status(friend), friend.name.to_string(), balance_cell(friend, default, decimals)]
+    });
     Answer::new(table::draw(Header::Double, ["st", "name", "balance"], rows), json)
 }
 
 /// Everything about one friend, as `name: value` lines.
 #[must_use]
-pub fn detail(friend: &FriendReport) -> Answer {
+pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
     let yes = |on| if on { "yes" } else { "no" };
     let mut text = format!(
         "name: {}\npublic key: {}\nenabled: {}\nonline: {}\nconsistent: {}",
@@ -51,7 +54,8 @@ pub fn detail(friend: &FriendReport) -> Answer {
             }
         }
         FriendStanding::Removing => text.push_str(
-            "\nremoving: the friend goes once nothing is pending and nobody owes anything",
+            "\nremoving: the friend goes once it is connected and nothing is pending; enable-friend \
+             takes that back",
         ),
         FriendStanding::RemovedByFriend => text.push_str(
             "\nremoved by the friend: nothing new passes; `stctrl config remove-friend` ends it \
@@ -67,7 +71,7 @@ pub fn detail(friend: &FriendReport) -> Answer {
     for currency in &friend.currencies {
         let name = &currency.currency;
         let _ = write!(text, "\n{name} rate: {}", rate_text(currency.rate));
-        for line in currency_lines(friend, currency) {
+        for line in currency_lines(friend, currency, decimals) {
             let _ = write!(text, "\n{name} {line}");
         }
     }
@@ -110,23 +114,33 @@ fn status(friend: &FriendReport) -> String {
     format!("{enabled}{online}")
 }
 
-fn balance_cell(friend: &FriendReport, default: &Currency) -> String {
+fn balance_cell(friend: &FriendReport, default: &Currency, decimals: &Decimals) -> String {
     let (first, others): (Vec<_>, Vec<_>) =
         friend.currencies.iter().partition(|report| report.currency == *default);
     let mut lines = Vec::new();
     for report in first {
-        lines.extend(currency_lines(friend, report));
+        lines.extend(currency_lines(friend, report, decimals));
     }
     for report in others {
         lines.push(format!("[{}]", report.currency));
-        lines.extend(currency_lines(friend, report));
+        lines.extend(currency_lines(friend, report, decimals));
     }
     lines.join("\n")
 }
 
 /// The six lines of a currency.
-fn currency_lines(friend: &FriendReport, report: &CurrencyReport) -> Vec<String> {
+fn currency_lines(
+    friend: &FriendReport,
+    report: &CurrencyReport,
+    decimals: &Decimals,
+) -> Vec<String> {
     let line = numbers(&report.status);
+    let decimals = amount::decimals_of(decimals, &report.currency);
+    let shown = |credits: Credits| amount::show(credits, decimals);
+    let opening = |proposal: Option<&Proposal>| {
+        let shown = |proposal: &Proposal| amount::show(proposal.opening_balance, decimals);
+        proposal.map_or_else(|| "none".to_owned(), shown)
+    };
     let inconsistent = friend.standing.inconsistent();
     let first = match (&report.status, inconsistent) {
         (_, Some(terms)) => format!(
@@ -137,7 +151,7 @@ fn currency_lines(friend: &FriendReport, report: &CurrencyReport) -> Vec<String>
         (CurrencyStatus::Proposed { local, remote: Some(remote) }, None)
             if !local.is_some_and(|local| agree(&local, remote)) =>
         {
-            format!("P: you={}, friend={}", opening(local.as_ref()), remote.opening_balance)
+            format!("P: you={}, friend={}", opening(local.as_ref()), opening(Some(remote)))
         }
         (CurrencyStatus::Active(_) | CurrencyStatus::Proposed { .. }, None) => format!(
             "C: LR={}, RR={}",
@@ -147,11 +161,11 @@ fn currency_lines(friend: &FriendReport, report: &CurrencyReport) -> Vec<String>
     };
     vec![
         first,
-        format!("B  ={}", line.balance),
-        format!("LMD={}", line.local_max_debt),
-        format!("RMD={}", line.remote_max_debt),
-        format!("LPD={}", line.local_pending_debt),
-        format!("RPD={}", line.remote_pending_debt),
+        format!("B  ={}", amount::show(line.balance, decimals)),
+        format!("LMD={}", shown(line.local_max_debt)),
+        format!("RMD={}", shown(line.remote_max_debt)),
+        format!("LPD={}", shown(line.local_pending_debt)),
+        format!("RPD={}", shown(line.remote_pending_debt)),
     ]
 }
 
@@ -171,10 +185,6 @@ fn numbers(status: &CurrencyStatus) -> LineReport {
 
 fn agree(local: &Proposal, remote: &Proposal) -> bool {
     local.opening_balance == remote.opening_balance.mirrored()
-}
-
-fn opening(proposal: Option<&Proposal>) -> String {
-    proposal.map_or_else(|| "none".to_owned(), |proposal| proposal.opening_balance.to_string())
 }
 
 const fn sign(open: bool) -> char {
@@ -282,7 +292,7 @@ mod tests {
     }
 
     fn shown(friends: &[FriendReport]) -> String {
-        table(friends, &Currency::fallback()).text().to_owned()
+        table(friends, &Currency::fallback(), &Decimals::new()).text().to_owned()
     }
 
     #[test]
@@ -304,6 +314,25 @@ mod tests {
 |    |       | RPD=0         |
 +----+-------+---------------+";
         assert_eq!(shown(&[friend("node1", vec![currency("credit", open_line())])]), expected);
+    }
+
+    #[test]
+    fn amounts_have_the_points_of_their_currencies() {
+        let mismatch = CurrencyStatus::Proposed {
+            local: Some(proposal(100, 7)),
+            remote: Some(proposal(-50, 9)),
+        };
+        let bob = friend("bob", vec![currency("credit", open_line()), currency("EUR", mismatch)]);
+        let decimals = Decimals::from([("EUR".parse().unwrap(), 2)]);
+        let text = table(std::slice::from_ref(&bob), &Currency::fallback(), &decimals);
+        for part in ["B  =100 ", "P: you=1.00, friend=-0.50", "B  =1.00 ", "RMD=0.07"] {
+            assert!(text.text().contains(part), "{part}: {}", text.text());
+        }
+        assert!(detail(&bob, &decimals).text().contains("EUR LMD=0.09"));
+        assert_eq!(
+            text.json()["friends"][0]["currencies"][0]["status"]["active"]["balance"],
+            "100"
+        );
     }
 
     #[test]
@@ -390,7 +419,7 @@ mod tests {
         report.remote = Some(terms(-70));
         broken.standing = FriendStanding::Inconsistent(Box::new(report));
         assert!(shown(&[broken.clone()]).contains("I: LT=120, RT=-70"));
-        let text = detail(&broken).text().to_owned();
+        let text = detail(&broken, &Decimals::new()).text().to_owned();
         let line = "credit balance: 100 now, 120 by our terms, -70 by bob's";
         assert!(text.lines().any(|have| have == line), "{text}");
     }
@@ -408,7 +437,7 @@ mod tests {
         let mut bob = friend("bob", vec![currency("credit", open_line())]);
         bob.currencies[0].rate = Rate { ppm: 5_050, add: 2 };
         bob.last_error = "no relay answers".parse().unwrap();
-        let text = detail(&bob).text().to_owned();
+        let text = detail(&bob, &Decimals::new()).text().to_owned();
         for line in
             ["name: bob", "online: yes", "last error: no relay answers", "credit rate: 0.505% + 2"]
         {

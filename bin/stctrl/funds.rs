@@ -11,14 +11,23 @@ use offset_app::{AppClient, Error};
 use offset_crypto::{PaymentId, PublicKey, SystemRng};
 use offset_proto::{
     Credits, Text,
-    app::{AppEvent, PayRequest, PaymentReport, PaymentStatus, PaymentTarget},
+    app::{
+        AppEvent, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
+        PaymentTarget,
+    },
     file::{InvoiceFile, OffsetFile as _, PublicFile as _, ReceiptFile},
     payment::Receipt,
 };
 use serde_json::json;
 
 use super::{CurrencyChoice, Session, failure, quote::QuoteArguments};
-use crate::manners::{Access, Answer, OutputFile, answer::say, daemon::signals, inputs};
+use crate::manners::{
+    Access, Answer, OutputFile,
+    amount::{self, Amount},
+    answer::say,
+    daemon::signals,
+    inputs,
+};
 
 /// The commands of `stctrl funds`.
 #[derive(Debug, Subcommand)]
@@ -37,9 +46,9 @@ pub(super) enum Funds {
 /// What every payment may say.
 #[derive(Debug, Args)]
 struct Terms {
-    /// The most that mediators may take, in credits.
+    /// The most that mediators may take.
     #[arg(long)]
-    max_fee: Option<Credits>,
+    max_fee: Option<Amount>,
     /// Seconds after which to give up, as long as nothing is paid.
     #[arg(long)]
     deadline: Option<u32>,
@@ -59,9 +68,9 @@ pub(super) struct SendFunds {
     /// Public key of the node to pay.
     #[arg(short, long, allow_hyphen_values = true)]
     dest: PublicKey,
-    /// How much is to arrive, in credits.
+    /// How much is to arrive.
     #[arg(short, long, allow_negative_numbers = true)]
-    amount: Credits,
+    amount: Amount,
     #[command(flatten)]
     currency: CurrencyChoice,
     /// Receipt file to write.
@@ -89,29 +98,39 @@ impl Funds {
     /// # Errors
     /// When a file is wrong or cannot be written, the node cannot be reached, or the payment fails.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let (target, receipt, terms) = match self {
+        let (invoice, send, receipt, terms) = match self {
             Self::Quote(arguments) => return arguments.run(session).await,
             Self::SendFunds(SendFunds { dest, amount, currency, receipt, terms }) => {
-                let currency = currency.currency;
-                let target = PaymentTarget::Spontaneous { destination: dest, amount, currency };
-                (target, receipt, terms)
+                (None, Some((dest, amount, currency.currency)), receipt, terms)
             }
             Self::PayInvoice(PayInvoice { invoice, receipt, terms }) => {
                 let invoice: InvoiceFile = inputs::read(&invoice)?;
-                (PaymentTarget::Invoice(Box::new(invoice.0)), Some(receipt), terms)
+                (Some(invoice.0), None, Some(receipt), terms)
             }
         };
         // Nothing is paid when its receipt could not be kept.
         let force = terms.force;
         let prepare = |path: &Path| OutputFile::prepare(path, Access::Public, force);
         let receipt = receipt.as_deref().map(prepare).transpose()?;
-        let report = pay(session, target, terms).await?;
+        let currency = invoice.as_ref().map(|invoice| &invoice.currency);
+        let currency = currency.or(send.as_ref().and_then(|(_, _, currency)| currency.as_ref()));
+        let decimals = session.decimals(currency).await?;
+        let target = match (invoice, send) {
+            (Some(invoice), _) => PaymentTarget::Invoice(Box::new(invoice)),
+            (None, Some((destination, amount, currency))) => {
+                let amount = amount.credits(decimals)?;
+                PaymentTarget::Spontaneous { destination, amount, currency }
+            }
+            (None, None) => unreachable!("one of the two commands was given"),
+        };
+        let report = pay(session, target, terms, decimals).await?;
         if let PaymentStatus::Failed(failed) = &report.status {
-            let friends = session.report().await.map(|report| report.friends);
-            let why = failure::sentence(failed, &report.destination, &friends.unwrap_or_default());
+            let node = session.report().await.ok();
+            let friends = node.map(|node| node.friends).unwrap_or_default();
+            let why = failure::sentence(failed, &report.destination, &friends, decimals);
             bail!("{why}; nothing was paid and nothing is owed");
         }
-        finish(&report, receipt)
+        finish(&report, receipt, decimals)
     }
 }
 
@@ -119,12 +138,14 @@ async fn pay(
     session: &Session,
     target: PaymentTarget,
     terms: Terms,
+    decimals: u8,
 ) -> anyhow::Result<PaymentReport> {
+    let max_fee = terms.max_fee.map(|fee| fee.credits(decimals)).transpose()?;
     let client = session.connect().await?;
     let request = PayRequest {
         payment_id: PaymentId::random(&mut SystemRng),
         target,
-        max_fee: terms.max_fee,
+        max_fee,
         deadline_ms: terms.deadline.map(|seconds| u64::from(seconds) * 1_000),
         note: terms.note,
         max_parts: terms.max_parts,
@@ -171,7 +192,9 @@ async fn pay_with_progress(
             event = events.next() => event,
         };
         match event {
-            Ok(AppEvent::Payment(report)) if report.payment_id == payment_id => {
+            Ok(AppEvent::Journal(JournalEvent {
+                entry: JournalEntry::Payment(report), ..
+            })) if report.payment_id == payment_id => {
                 let step = step(&report);
                 if step != shown {
                     say(&step);
@@ -223,7 +246,11 @@ pub fn succeeded(report: &PaymentReport) -> anyhow::Result<(&Receipt, Credits)> 
 }
 
 /// Writes the receipt and says how the payment ended.
-fn finish(report: &PaymentReport, receipt_file: Option<OutputFile>) -> anyhow::Result<Answer> {
+fn finish(
+    report: &PaymentReport,
+    receipt_file: Option<OutputFile>,
+    decimals: u8,
+) -> anyhow::Result<Answer> {
     let (receipt, fee) = succeeded(report)?;
     let receipt = ReceiptFile(receipt.clone());
     if let Some(file) = receipt_file {
@@ -242,7 +269,8 @@ fn finish(report: &PaymentReport, receipt_file: Option<OutputFile>) -> anyhow::R
         "status": "succeeded",
         "receipt": receipt.to_line(),
     });
-    Ok(Answer::new(format!("Payment successful!\nFees: {fee}"), json))
+    let fees = amount::show(fee, decimals);
+    Ok(Answer::new(format!("Payment successful!\nFees: {fees}"), json))
 }
 
 const SEND_EXAMPLE: &str = "Example:

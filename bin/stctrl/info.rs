@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{
     CurrencyChoice, Session, friends, quote::MostArguments, servers, session::find_friend, status,
 };
-use crate::manners::{Access, Answer, OutputFile, qr::Qr};
+use crate::manners::{Access, Answer, OutputFile, amount, qr::Qr};
 
 /// The commands of `stctrl info`.
 #[derive(Debug, Subcommand)]
@@ -98,15 +98,17 @@ impl BalanceArguments {
     fn answer(self, report: &NodeReport) -> anyhow::Result<Answer> {
         if !self.all {
             let currency = self.currency.of(report);
-            let sum = balance(&report.friends, &currency)?.to_string();
-            let json = json!({ "currency": currency.as_str(), "balance": sum });
-            return Ok(Answer::new(sum, json));
+            let sum = balance(&report.friends, &currency)?;
+            let json = json!({ "currency": currency.as_str(), "balance": sum.to_string() });
+            let shown = amount::show(sum, amount::decimals_of(&report.decimals, &currency));
+            return Ok(Answer::new(shown, json));
         }
         let (mut lines, mut values) = (Vec::new(), Vec::new());
         for currency in currencies(report) {
-            let sum = balance(&report.friends, &currency)?.to_string();
-            lines.push(format!("{currency}: {sum}"));
-            values.push(json!({ "currency": currency.as_str(), "balance": sum }));
+            let sum = balance(&report.friends, &currency)?;
+            let shown = amount::show(sum, amount::decimals_of(&report.decimals, &currency));
+            lines.push(format!("{currency}: {shown}"));
+            values.push(json!({ "currency": currency.as_str(), "balance": sum.to_string() }));
         }
         Ok(Answer::new(lines.join("\n"), json!({ "balances": values })))
     }
@@ -115,9 +117,13 @@ impl BalanceArguments {
 impl FriendsArguments {
     fn answer(self, report: &NodeReport) -> anyhow::Result<Answer> {
         let Some(name) = self.name else {
-            return Ok(friends::table(&report.friends, &self.currency.of(report)));
+            return Ok(friends::table(
+                &report.friends,
+                &self.currency.of(report),
+                &report.decimals,
+            ));
         };
-        find_friend(report, &name).map(friends::detail)
+        find_friend(report, &name).map(|friend| friends::detail(friend, &report.decimals))
     }
 }
 
@@ -222,6 +228,9 @@ mod tests {
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: friends.into_iter().enumerate().map(friend).collect(),
+            more_friends: false,
+            decimals: Default::default(),
+            last_event: 0,
         }
     }
 

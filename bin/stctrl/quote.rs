@@ -15,7 +15,11 @@ use offset_proto::{
 use serde_json::json;
 
 use super::{CurrencyChoice, Session, failure};
-use crate::manners::{Answer, Usage, inputs};
+use crate::manners::{
+    Answer, Usage,
+    amount::{self, Amount},
+    inputs,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct QuoteArguments {
@@ -28,17 +32,17 @@ pub(super) struct QuoteArguments {
         conflicts_with = "invoice"
     )]
     dest: Option<PublicKey>,
-    /// How much is to arrive, in credits.
+    /// How much is to arrive.
     #[arg(short, long, allow_negative_numbers = true, requires = "dest")]
-    amount: Option<Credits>,
+    amount: Option<Amount>,
     /// Invoice file to pay.
     #[arg(short, long)]
     invoice: Option<PathBuf>,
     #[command(flatten)]
     currency: CurrencyChoice,
-    /// The most that mediators may take, in credits.
+    /// The most that mediators may take.
     #[arg(long)]
-    max_fee: Option<Credits>,
+    max_fee: Option<Amount>,
     /// Over how many routes at once, at most 16; 8 if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     max_parts: Option<u8>,
@@ -60,24 +64,29 @@ impl QuoteArguments {
     /// # Errors
     /// When a file is wrong, the node cannot be reached, or the payment could not be made.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let target = match (self.invoice, self.dest, self.amount) {
+        let (target, decimals) = match (self.invoice, self.dest, self.amount) {
             (Some(path), None, None) => {
-                let invoice: InvoiceFile = inputs::read(&path)?;
-                PaymentTarget::Invoice(Box::new(invoice.0))
+                let InvoiceFile(invoice) = inputs::read(&path)?;
+                let decimals = session.decimals(Some(&invoice.currency)).await?;
+                (PaymentTarget::Invoice(Box::new(invoice)), decimals)
             }
             (None, Some(destination), Some(amount)) => {
-                PaymentTarget::Spontaneous { destination, amount, currency: self.currency.currency }
+                let currency = self.currency.currency;
+                let decimals = session.decimals(currency.as_ref()).await?;
+                let amount = amount.credits(decimals)?;
+                (PaymentTarget::Spontaneous { destination, amount, currency }, decimals)
             }
             (Some(_), ..) | (None, _, _) => {
                 let usage = "say what to pay: an invoice with -i, or -d KEY and -a AMOUNT";
                 return Err(Usage(usage.to_owned()).into());
             }
         };
+        let max_fee = self.max_fee.map(|fee| fee.credits(decimals)).transpose()?;
         let client = session.connect().await?;
         let request = PayRequest {
             payment_id: PaymentId::random(&mut SystemRng),
             target,
-            max_fee: self.max_fee,
+            max_fee,
             deadline_ms: None,
             note: Text::cut(""),
             max_parts: self.max_parts,
@@ -86,20 +95,19 @@ impl QuoteArguments {
         client.close().await;
         let quote = result?;
         match &quote.ways {
-            Ok(ways) => Ok(shown(&quote, ways)),
+            Ok(ways) => Ok(shown(&quote, ways, decimals)),
             Err(failed) => {
                 let friends = session.report().await?.friends;
-                bail!(
-                    "it could not be paid now: {}",
-                    failure::sentence(failed, &quote.destination, &friends,)
-                )
+                let why = failure::sentence(failed, &quote.destination, &friends, decimals);
+                bail!("it could not be paid now: {why}")
             }
         }
     }
 }
 
-fn shown(quote: &QuoteReport, ways: &MultiRoute) -> Answer {
-    let mut lines = vec![format!("It can be paid now.\nFees: {}", ways.total_fee)];
+fn shown(quote: &QuoteReport, ways: &MultiRoute, decimals: u8) -> Answer {
+    let fees = amount::show(ways.total_fee, decimals);
+    let mut lines = vec![format!("It can be paid now.\nFees: {fees}")];
     let mut routes = Vec::new();
     for route in &ways.routes {
         let over = route.keys.len().saturating_sub(2);
@@ -108,7 +116,8 @@ fn shown(quote: &QuoteReport, ways: &MultiRoute) -> Answer {
             1 => "over 1 node".to_owned(),
             many => format!("over {many} nodes"),
         };
-        lines.push(format!("{} {way}, fee {}", route.amount, route.fee));
+        let amount = amount::show(route.amount, decimals);
+        lines.push(format!("{amount} {way}, fee {}", amount::show(route.fee, decimals)));
         routes.push(json!({
             "keys": route.keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "amount": route.amount.to_string(),
@@ -139,9 +148,10 @@ impl MostArguments {
             Some(dest) => client.capacity(Some(currency.clone()), dest, receive).await,
         };
         client.close().await;
-        let most = most?.to_string();
-        let json = json!({ "currency": currency.as_str(), "amount": most });
-        Ok(Answer::new(most, json))
+        let most = most?;
+        let shown = amount::show(most, amount::decimals_of(&report.decimals, &currency));
+        let json = json!({ "currency": currency.as_str(), "amount": most.to_string() });
+        Ok(Answer::new(shown, json))
     }
 }
 

@@ -1,4 +1,5 @@
-//! `stctrl config reset-friend`: beginning an inconsistent channel again.
+//! `stctrl config reset-friend` and `remove-friend`: beginning a channel again, and ending a
+//! friendship.
 
 use std::{
     fmt::Write as _,
@@ -50,6 +51,63 @@ impl ResetFriend {
         session.configure(request).await?;
         Ok(Answer::new(text, to_json(inconsistent)))
     }
+}
+
+/// End a friendship. Without --forfeit nobody may owe anything, and what is pending ends first.
+#[derive(Debug, Args)]
+pub(super) struct RemoveFriend {
+    #[command(flatten)]
+    name: FriendName,
+    /// Give up what is owed and end what is pending.
+    #[arg(long)]
+    forfeit: bool,
+}
+
+impl RemoveFriend {
+    /// Asks the node; says what was given up, or what is still waited for.
+    pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
+        let (name, forfeit) = (self.name.friend, self.forfeit);
+        let before = session.friend(&name).await?;
+        session.configure(ConfigRequest::RemoveFriend { friend: name.clone(), forfeit }).await?;
+        if forfeit {
+            return Ok(forfeited(&before));
+        }
+        let report = session.report().await?;
+        let waits = report.friends.iter().any(|friend| friend.public_key == before.public_key);
+        let text = if waits {
+            format!(
+                "{name} goes once it is connected and nothing is pending; \
+                 `stctrl info friends -n {name}` shows it"
+            )
+        } else {
+            String::new()
+        };
+        Ok(Answer::new(text, json!({ "removed": !waits, "forfeited": [] })))
+    }
+}
+
+/// What somebody owed, and what was pending.
+fn forfeited(friend: &FriendReport) -> Answer {
+    let (mut lines, mut values) = (Vec::new(), Vec::new());
+    for report in &friend.currencies {
+        let CurrencyStatus::Active(line) = &report.status else { continue };
+        let (ours, theirs) = (line.local_pending_debt, line.remote_pending_debt);
+        if line.balance == Balance::ZERO && ours == Credits::ZERO && theirs == Credits::ZERO {
+            continue;
+        }
+        let (currency, balance) = (&report.currency, line.balance);
+        lines.push(format!(
+            "given up: a balance of {balance} {currency}, {ours} pending by our requests, {theirs} \
+             by theirs"
+        ));
+        values.push(json!({
+            "currency": currency.as_str(),
+            "balance": balance.to_string(),
+            "local_pending_debt": ours.to_string(),
+            "remote_pending_debt": theirs.to_string(),
+        }));
+    }
+    Answer::new(lines.join("\n"), json!({ "removed": true, "forfeited": values }))
 }
 
 /// Shows what it is about and waits for a yes on the terminal.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use offset_crypto::{Nonce, SystemRng};
 use offset_proto::{
-    Credits, Text,
+    Text,
     app::{CreateInvoice, Hold, InvoiceReport, InvoiceStatus},
     file::{CommitFile, InvoiceFile, OffsetFile as _, PublicFile as _},
     payment::Invoice,
@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 use super::{CurrencyChoice, Session};
 use crate::manners::{
-    Access, Answer, OutputFile, inputs,
+    Access, Answer, OutputFile,
+    amount::Amount,
+    inputs,
     table::{Header, draw},
     time::{Length, moment},
 };
@@ -40,9 +42,9 @@ pub(super) enum Seller {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    /// How much is asked, in credits.
+    /// How much is asked.
     #[arg(short, long, allow_negative_numbers = true)]
-    amount: Credits,
+    amount: Amount,
     /// Invoice file to write.
     #[arg(short, long)]
     invoice: PathBuf,
@@ -146,10 +148,11 @@ impl Seller {
 impl Create {
     async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let file = OutputFile::prepare(&self.invoice, Access::Public, self.force)?;
+        let decimals = session.decimals(self.currency.currency.as_ref()).await?;
         let terms = CreateInvoice {
             nonce: Nonce::random(&mut SystemRng),
             currency: self.currency.currency,
-            amount: self.amount,
+            amount: self.amount.credits(decimals)?,
             description: self.description,
             expires_in_ms: Some(self.expires.ms),
             hold: match self.hold {

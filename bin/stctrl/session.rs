@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use offset_app::{AppClient, ConnectOptions};
 use offset_proto::{
-    Name,
+    Currency, Name,
     app::ConfigRequest,
     file::NodeTicket,
     report::{FriendReport, NodeReport},
 };
 
-use crate::manners::{inputs, names};
+use crate::manners::{amount::decimals_of, inputs, names};
 
 /// Who connects to which node. The files are read when the connection is made, after the other
 /// files of a command, so that the cheapest mistakes are found first.
@@ -47,6 +47,19 @@ impl Session {
         let report = client.report().await?;
         client.close().await;
         Ok(report)
+    }
+
+    /// How many digits behind the point people see of a currency; of the default one, if none is
+    /// named.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub async fn decimals(&self, currency: Option<&Currency>) -> anyhow::Result<u8> {
+        let client = self.connect().await?;
+        let report = client.report_without_friends().await?;
+        client.close().await;
+        let currency = currency.unwrap_or(&report.default_currency);
+        Ok(decimals_of(&report.decimals, currency))
     }
 
     /// How a friend stands.

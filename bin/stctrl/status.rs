@@ -138,6 +138,9 @@ mod tests {
             relays: vec![relay],
             index_servers: Vec::new(),
             friends: vec![bob],
+            more_friends: false,
+            decimals: Default::default(),
+            last_event: 0,
         };
         let answer = answer(&report);
         let lines: Vec<&str> = answer.text().lines().skip(1).collect();

@@ -261,7 +261,7 @@ fn question(port: &Port, number: u32) -> Vec<u8> {
     match port.purpose {
         Purpose::App => AppToNode::encode(&Packet::Message(AppToNode {
             request_id: AppRequestId(number.into()),
-            request: AppRequest::Report,
+            request: AppRequest::report(),
         })),
         Purpose::Relay => ClientToRelay::encode(&Packet::Message(ClientToRelay::Connect {
             circuit: CircuitId(number * 2 + 1),

@@ -12,6 +12,7 @@
 
 mod daemon;
 mod network;
+pub mod pair;
 pub mod payments;
 mod port;
 

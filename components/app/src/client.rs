@@ -12,7 +12,7 @@ use offset_proto::{
     Credits, Currency, ServerAddress,
     app::{
         AppError, AppReply, AppRequest, AppRequestId, AppToNode, ConfigRequest, CreateInvoice,
-        InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus, NodeToApp, PayRequest,
+        EventPage, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus, NodeToApp, PayRequest,
         PaymentReport, QuoteReport,
     },
     index::{Edge, MultiRoute},
@@ -179,12 +179,60 @@ impl AppClient {
         timeout(limit, Events::begin(feed)).await.unwrap_or(Err(Error::NoAnswer(limit)))
     }
 
-    /// The node's report.
+    /// As [`AppClient::subscribe`], and before anything else what the journal says after number
+    /// `after`, so that an application that remembers the number of the last
+    /// [`JournalEvent`](offset_proto::app::JournalEvent) it has dealt with misses none.
+    ///
+    /// # Errors
+    /// As [`AppClient::subscribe`]. The events give [`Error::Refused`] when what follows `after` is
+    /// no longer in the journal, or the journal is another one.
+    pub async fn subscribe_after(&self, after: u64) -> Result<Events, Error> {
+        let mut events = self.subscribe().await?;
+        events.replay(self.clone(), after);
+        Ok(events)
+    }
+
+    /// A page of the journal: what follows number `after`.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn journal(&self, after: u64) -> Result<EventPage, Error> {
+        let reply = self.request(AppRequest::Events { after }).await?;
+        if let AppReply::Events(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
+    }
+
+    /// The node's report, with all friends. They are asked for page by page, so one that comes or
+    /// goes meanwhile may or may not be in it; [`AppClient::subscribe`] gives all at one moment.
     ///
     /// # Errors
     /// As [`AppClient::request`].
     pub async fn report(&self) -> Result<NodeReport, Error> {
-        let reply = self.request(AppRequest::Report).await?;
+        let mut report = self.report_page(None, u32::MAX).await?;
+        while report.more_friends {
+            let last = report.friends.last().map(|friend| friend.public_key);
+            let page = self.report_page(last, u32::MAX).await?;
+            let rises = page.friends.first().map(|friend| friend.public_key) > last;
+            if !rises || MAX_REPORTED < report.friends.len() {
+                return Err(Error::Protocol("its friends do not end".to_owned()));
+            }
+            report.more_friends = page.more_friends;
+            report.friends.extend(page.friends);
+        }
+        report.friends.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(report)
+    }
+
+    /// The node's report without its friends.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn report_without_friends(&self) -> Result<NodeReport, Error> {
+        self.report_page(None, 0).await
+    }
+
+    async fn report_page(&self, after: Option<PublicKey>, most: u32) -> Result<NodeReport, Error> {
+        let request = AppRequest::Report { friends_after: after, friends_at_most: most };
+        let reply = self.request(request).await?;
         if let AppReply::Report(report) = reply { Ok(*report) } else { Err(unexpected(&reply)) }
     }
 
@@ -434,6 +482,7 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Routes(_) => "routes",
         AppReply::Payment(_) => "a payment",
         AppReply::Invoice(_) => "an invoice",
+        AppReply::Events(_) => "events",
         AppReply::Invoices(_) => "a list of invoices",
         AppReply::Quote(_) => "a quote",
         AppReply::Capacity(_) => "a capacity",
@@ -441,5 +490,7 @@ fn unexpected(reply: &AppReply) -> Error {
     Error::Protocol(format!("it answered {kind}, which was not asked for"))
 }
 
+/// More friends than any node has.
+const MAX_REPORTED: usize = 1 << 20;
 /// Between two attempts to reach a node that does not listen yet.
 const RETRY_EVERY: Duration = Duration::from_millis(50);

@@ -1,24 +1,79 @@
 //! A subscription: events in order, and the report that they keep up to date.
 
 use std::{
+    collections::VecDeque,
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use futures::Stream;
-use offset_proto::{app::AppEvent, report::NodeReport};
+use futures::{Stream, future::BoxFuture};
+use offset_proto::{
+    app::{AppEvent, EventPage, JournalEvent},
+    report::NodeReport,
+};
 use tokio::sync::mpsc;
 
-use crate::Error;
+use crate::{AppClient, Error};
 
-/// The events of a subscription, a [`Stream`] that ends after its first error. Each mutation has
-/// been applied to [`Events::report`] when it is given out.
+/// The events of a subscription, a [`Stream`] that ends after its first error. The report with which
+/// it begins is not among them: it is [`Events::report`] at once. Each mutation has been applied to [`Events::report`] when it is given out.
 #[derive(Debug)]
 pub struct Events {
     feed: mpsc::Receiver<Result<AppEvent, Error>>,
     report: NodeReport,
     sequence: u64,
     ended: bool,
+    /// What comes before the feed.
+    replay: Option<Replay>,
+}
+
+/// What the journal said between the last subscription and this one.
+struct Replay {
+    client: AppClient,
+    /// What was asked for so far.
+    asked: u64,
+    /// What was already there when the subscription began; what is newer comes with it.
+    last: u64,
+    waiting: VecDeque<JournalEvent>,
+    page: Option<BoxFuture<'static, Result<EventPage, Error>>>,
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Replay({}..{})", self.asked, self.last)
+    }
+}
+
+impl Replay {
+    /// The next entry; `None` when all were given.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<AppEvent, Error>>> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Poll::Ready(Some(Ok(AppEvent::Journal(event))));
+            }
+            let (asked, last) = (self.asked, self.last);
+            if self.page.is_none() && asked == last {
+                return Poll::Ready(None);
+            }
+            let client = self.client.clone();
+            let page = self
+                .page
+                .get_or_insert_with(|| Box::pin(async move { client.journal(asked).await }));
+            let page = ready!(page.as_mut().poll(cx));
+            self.page = None;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            if page.up_to <= asked {
+                let reason = "its journal does not go on".to_owned();
+                return Poll::Ready(Some(Err(Error::Protocol(reason))));
+            }
+            self.asked = page.up_to.min(last);
+            self.waiting.extend(page.events.into_iter().filter(|event| event.number <= last));
+        }
+    }
 }
 
 impl Events {
@@ -42,21 +97,35 @@ impl Events {
     pub(crate) async fn begin(
         mut feed: mpsc::Receiver<Result<AppEvent, Error>>,
     ) -> Result<Self, Error> {
-        match feed.recv().await.unwrap_or_else(|| Err(ended()))? {
-            AppEvent::Report { sequence, report } => {
-                Ok(Self { feed, report: *report, sequence, ended: false })
-            }
-            AppEvent::Mutation { .. } | AppEvent::Payment(_) | AppEvent::Invoice(_) => {
-                Err(Error::Protocol("its events do not begin with a report".to_owned()))
-            }
+        let AppEvent::Report { sequence, report } = next(&mut feed).await? else {
+            return Err(Error::Protocol("its events do not begin with a report".to_owned()));
+        };
+        let mut report = *report;
+        while report.more_friends {
+            let AppEvent::Friends { friends, more } = next(&mut feed).await? else {
+                return Err(Error::Protocol("its report was not complete".to_owned()));
+            };
+            report.friends.extend(friends);
+            report.more_friends = more;
+        }
+        report.friends.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self { feed, report, sequence, ended: false, replay: None })
+    }
+
+    /// Gives what the journal says after this number before anything else.
+    pub(crate) fn replay(&mut self, client: AppClient, after: u64) {
+        let (last, waiting) = (self.report.last_event, VecDeque::new());
+        // A number that the journal has not reached is the node's to refuse.
+        if after != last {
+            let last = last.max(after.saturating_add(1));
+            self.replay = Some(Replay { client, asked: after, last, waiting, page: None });
         }
     }
 
     fn follow(&mut self, event: &AppEvent) -> Result<(), Error> {
         match event {
-            AppEvent::Report { sequence, report } => {
-                self.sequence = *sequence;
-                self.report.clone_from(report);
+            AppEvent::Report { .. } | AppEvent::Friends { .. } => {
+                return Err(Error::Protocol("it began its report again".to_owned()));
             }
             AppEvent::Mutation { sequence, mutation } => {
                 if self.sequence.checked_add(1) != Some(*sequence) {
@@ -68,7 +137,9 @@ impl Events {
                 self.sequence = *sequence;
                 self.report.apply(mutation.as_ref().clone());
             }
-            AppEvent::Payment(_) | AppEvent::Invoice(_) => {}
+            AppEvent::Journal(event) => {
+                self.report.last_event = self.report.last_event.max(event.number);
+            }
         }
         Ok(())
     }
@@ -82,11 +153,25 @@ impl Stream for Events {
         if this.ended {
             return Poll::Ready(None);
         }
-        let event = ready!(this.feed.poll_recv(cx)).unwrap_or_else(|| Err(ended()));
+        let replayed = match &mut this.replay {
+            Some(replay) => ready!(replay.poll(cx)),
+            None => None,
+        };
+        let event = match replayed {
+            Some(event) => event,
+            None => {
+                this.replay = None;
+                ready!(this.feed.poll_recv(cx)).unwrap_or_else(|| Err(ended()))
+            }
+        };
         let result = event.and_then(|event| this.follow(&event).map(|()| event));
         this.ended = result.is_err();
         Poll::Ready(Some(result))
     }
+}
+
+async fn next(feed: &mut mpsc::Receiver<Result<AppEvent, Error>>) -> Result<AppEvent, Error> {
+    feed.recv().await.unwrap_or_else(|| Err(ended()))
 }
 
 /// Where the reading task puts events.
@@ -143,6 +228,9 @@ mod tests {
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: Vec::new(),
+            more_friends: false,
+            decimals: Default::default(),
+            last_event: 0,
         };
         AppEvent::Report { sequence: 7, report: Box::new(report) }
     }

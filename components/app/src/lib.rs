@@ -44,6 +44,7 @@
 //! #         let report = NodeReport {
 //! #             public_key, default_currency: Currency::fallback(), accepts_spontaneous: true,
 //! #             relays: vec![], index_servers: vec![], friends: vec![],
+//! #             more_friends: false, decimals: Default::default(), last_event: 0,
 //! #         };
 //! #         let result = Ok(AppReply::Report(Box::new(report)));
 //! #         connection.sender().send(NodeToApp::Response { request_id, result }).await.unwrap();

@@ -50,6 +50,9 @@ fn report() -> NodeReport {
         relays: Vec::new(),
         index_servers: Vec::new(),
         friends: Vec::new(),
+        more_friends: false,
+        decimals: Default::default(),
+        last_event: 0,
     }
 }
 
@@ -109,7 +112,7 @@ async fn a_silent_node_meets_the_deadline_and_a_late_reply_is_dropped() {
     };
     let (node, _task) = node(|_| true, silent).await;
     let client = AppClient::connect(&app(), &node, &ConnectOptions::default()).await.unwrap();
-    let late = client.request_within(AppRequest::Report, Duration::from_millis(1)).await;
+    let late = client.request_within(AppRequest::report(), Duration::from_millis(1)).await;
     assert!(matches!(late, Err(Error::NoAnswer(_))), "{late:?}");
     assert_eq!(client.report().await.unwrap(), report());
 }

@@ -1,11 +1,13 @@
 //! What goes into the funder and what comes out.
 
+use std::collections::BTreeMap;
+
 use offset_crypto::{InvoiceId, PaymentId, PublicKey};
 use offset_proto::{
     Currency, Name, ServerAddress,
     app::{
-        AppError, AppLimits, AppReply, AppRequestId, ConfigRequest, CreateInvoice, InvoiceReport,
-        PayRequest, PaymentReport,
+        AppError, AppLimits, AppReply, AppRequestId, ConfigRequest, CreateInvoice, JournalEvent,
+        PayRequest,
     },
     friend::FriendMessage,
     index::{IndexLine, RouteQuery},
@@ -53,8 +55,23 @@ pub struct Payer {
 /// What an application wants of the funder. Permissions were checked by the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// The node's report.
+    /// The node's report, with all friends.
     Report,
+    /// The node's report, with a page of the friends in the order of their keys.
+    ReportPage {
+        /// The last friend of the page before; `None`: from the first.
+        friends_after: Option<PublicKey>,
+        /// No more than so many friends.
+        friends_at_most: u32,
+    },
+    /// A page of the journal.
+    Events {
+        /// The last number that the application has seen.
+        after: u64,
+        /// What the store keeps of the payments and invoices that `Funder::journal_page` names and
+        /// that are no longer part of the state.
+        ended: Ended,
+    },
     /// A change of configuration.
     Config(ConfigRequest),
     /// A payment.
@@ -122,6 +139,15 @@ pub enum Command {
         /// What the store keeps under this id, if such an invoice has ended already.
         ended: Option<Box<InvoiceRow>>,
     },
+}
+
+/// Payments and invoices that have ended, as the store keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// By id.
+    pub payments: BTreeMap<PaymentId, PaymentRow>,
+    /// By id.
+    pub invoices: BTreeMap<InvoiceId, InvoiceRow>,
 }
 
 /// For what routes are asked.
@@ -195,10 +221,8 @@ pub enum Effect {
     },
     /// A change of the report, while someone observes it.
     Mutation(ReportMutation),
-    /// A payment of ours moved on.
-    Payment(Box<PaymentReport>),
-    /// An invoice of ours moved on.
-    Invoice(Box<InvoiceReport>),
+    /// A payment or invoice of ours moved on.
+    Journal(JournalEvent),
     /// What index servers are to know of a line; `None`: nothing, it cannot be used now.
     IndexLine {
         /// With whom.

@@ -125,7 +125,6 @@ impl Funder {
 
     /// A friend is about to leave the state, with every line: books what that gives up. To be called
     /// while the friend is still there.
-    #[allow(dead_code, reason = "for what sets balances without a payment")]
     pub(crate) fn book_end_of_friend(&mut self, now: Timestamp, key: PublicKey, kind: Adjustment) {
         let lines = self.friend(&key).into_iter().flat_map(|friend| friend.lines.keys().cloned());
         for currency in lines.collect::<Vec<_>>() {

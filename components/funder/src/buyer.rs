@@ -22,14 +22,17 @@ mod ways;
 use offset_crypto::{InvoiceId, Label, LabelHasher, PaymentId};
 use offset_proto::{
     Credits, Timestamp,
-    app::{AppError, AppReply, AppRequestId, ErrorCode, PayRequest, PaymentReport, PaymentTarget},
+    app::{
+        AppError, AppReply, AppRequestId, ErrorCode, JournalEntry, PayRequest, PaymentReport,
+        PaymentTarget,
+    },
     canonical::Writer,
     index::MAX_PARTS,
 };
 
 pub(crate) use self::{attempt::patience_ms, inquiries::Inquiry, ways::Asked};
 use crate::{
-    api::{AppId, Effect, Payer},
+    api::{AppId, Payer},
     destination::app_error,
     dirty::Key,
     funder::{Funder, Timer},
@@ -198,7 +201,7 @@ impl Funder {
         for (app, request_id) in self.waiters.remove(&id).unwrap_or_default() {
             self.reply(app, request_id, Ok(AppReply::Payment(Box::new(report.clone()))));
         }
-        self.effects.push(Effect::Payment(Box::new(report)));
+        self.journal(JournalEntry::Payment(Box::new(report)));
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{
     credit::Ends,
     side::Side,
     state::{
-        Channel, Friend, FriendInfo, IndexServer, InvoiceRow, Line, LineRow, PaymentRow, Pending,
-        QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
+        ArchivedFriend, Channel, Friend, FriendInfo, IndexServer, InvoiceRow, JournalRow, Line,
+        LineRow, PaymentRow, Pending, QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
     },
 };
 
@@ -29,6 +29,10 @@ pub enum Change {
     IndexServer(Name, Option<IndexServer>),
     /// A new friend, with its channel.
     NewFriend(PublicKey, FriendInfo, Channel),
+    /// A friend is gone, with everything that belongs to it.
+    RemovedFriend(PublicKey),
+    /// A friend that was removed; `None`: it was added again.
+    Archived(PublicKey, Option<Box<ArchivedFriend>>),
     /// A friend's information.
     Friend(PublicKey, FriendInfo),
     /// A friend's channel.
@@ -45,6 +49,10 @@ pub enum Change {
     Set(SetKey, Option<SetRow>),
     /// A payment. One that has ended is kept by the store but no longer part of the state.
     Payment(PaymentId, PaymentRow),
+    /// A new entry of the journal.
+    Journal(u64, JournalRow),
+    /// The entries of the journal up to this number are forgotten.
+    ForgetJournal(u64),
     /// What an application spent in an hour; `None`: forgotten.
     Spent(SpentKey, Option<Credits>),
     /// Something can be paid no more; see [`State::settled`].
@@ -83,6 +91,8 @@ impl State {
                     Friend { info, channel, lines: Default::default(), queue: Default::default() };
                 self.friends.insert(*key, friend);
             }
+            Change::RemovedFriend(key) => drop(self.friends.remove(key)),
+            Change::Archived(key, row) => put(&mut self.archive, key, row.as_deref()),
             Change::Friend(key, info) => self.friend_mut(key)?.info = info.clone(),
             Change::Channel(key, channel) => self.friend_mut(key)?.channel = channel.clone(),
             Change::Line(key, currency, row) => {
@@ -111,6 +121,10 @@ impl State {
             Change::Payment(id, row) => {
                 put(&mut self.payments, id, Some(row).filter(|row| !row.is_ended()));
             }
+            Change::Journal(number, row) => {
+                self.journal.insert(*number, *row);
+            }
+            Change::ForgetJournal(up_to) => self.journal.retain(|number, _| *up_to < *number),
             Change::Spent(key, amount) => put(&mut self.spent, key, amount.as_ref()),
             Change::Settled(id) => {
                 self.settled.insert(*id);

@@ -33,6 +33,8 @@ pub struct Config {
     pub max_friends: usize,
     /// How many empty move tokens a friend may ask for in a second (section 5).
     pub max_empty_tokens_per_second: u32,
+    /// How many entries the journal keeps at least (section 10).
+    pub journal_entries: usize,
     /// In debug builds: after how many steps all invariants are checked.
     pub check_every: u64,
 }
@@ -54,6 +56,7 @@ impl Default for Config {
             max_invoices: 1_000_000,
             max_friends: 65_536,
             max_empty_tokens_per_second: 20,
+            journal_entries: 65_536,
             check_every: 256,
         }
     }

@@ -3,9 +3,10 @@
 
 use offset_crypto::PublicKey;
 use offset_proto::{
-    Balance, Credits, Currency, Name, Rate, ServerAddress,
+    Balance, Credits, Currency, Name, Rate, ServerAddress, Timestamp,
     app::{AppError, ConfigRequest, ErrorCode},
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
+    report::{MAX_DECIMALS, MAX_DECIMALS_ENTRIES},
 };
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
 type Outcome = Result<(), AppError>;
 
 impl Funder {
-    pub(crate) fn configure(&mut self, request: ConfigRequest) -> Outcome {
+    pub(crate) fn configure(&mut self, now: Timestamp, request: ConfigRequest) -> Outcome {
         match request {
             ConfigRequest::AddRelay { name, relay } => self.add_relay(name, relay),
             ConfigRequest::RemoveRelay { name } => {
@@ -80,12 +81,18 @@ impl Funder {
             ConfigRequest::ResetFriend { friend, reset_token } => {
                 self.reset_friend(&friend, reset_token)
             }
+            ConfigRequest::RemoveFriend { friend, forfeit } => {
+                self.remove_friend(now, &friend, forfeit)
+            }
             ConfigRequest::SetDefaultCurrency { currency } => {
                 if self.state.settings.default_currency != currency {
                     self.state.settings.default_currency = currency;
                     self.dirty.mark(Key::Settings);
                 }
                 Ok(())
+            }
+            ConfigRequest::SetDecimals { currency, decimals } => {
+                self.set_decimals(currency, decimals)
             }
             ConfigRequest::SetSpontaneous { accept } => {
                 if self.state.settings.accepts_spontaneous != accept {
@@ -95,6 +102,29 @@ impl Funder {
                 Ok(())
             }
         }
+    }
+
+    fn set_decimals(&mut self, currency: Option<Currency>, decimals: u8) -> Result<(), AppError> {
+        let currency = self.currency_or_default(currency);
+        let all = &mut self.state.settings.decimals;
+        if MAX_DECIMALS < decimals {
+            let message = format!("an amount has at most {MAX_DECIMALS} digits behind its point");
+            return Err(app_error(ErrorCode::Invalid, &message));
+        }
+        if all.get(&currency).copied().unwrap_or(0) == decimals {
+            return Ok(());
+        }
+        if decimals == 0 {
+            all.remove(&currency);
+        } else if all.len() < MAX_DECIMALS_ENTRIES || all.contains_key(&currency) {
+            all.insert(currency.clone(), decimals);
+        } else {
+            let message = "too many currencies have digits behind the point: set others to 0";
+            return Err(app_error(ErrorCode::Refused, message));
+        }
+        self.dirty.mark(Key::Settings);
+        self.dirty.decimals.insert(currency);
+        Ok(())
     }
 
     fn currency_or_default(&self, currency: Option<Currency>) -> Currency {
@@ -185,7 +215,13 @@ impl Funder {
         if self.config.max_friends <= self.state.friends.len() {
             return Err(app_error(ErrorCode::Refused, "this node has too many friends"));
         }
-        let info = FriendInfo { name, enabled: false, relays, previous_relays: Vec::new() };
+        let info = FriendInfo {
+            name,
+            enabled: false,
+            removing: false,
+            relays,
+            previous_relays: Vec::new(),
+        };
         let friend = Friend {
             info,
             channel: Channel::new(&Ends::new(self.local, key)),
@@ -194,6 +230,7 @@ impl Funder {
         };
         self.state.friends.insert(key, friend);
         self.dirty.mark(Key::NewFriend(key));
+        self.take_up_again(key);
         self.add_currency(key, currency, opening_balance)
     }
 
@@ -228,7 +265,11 @@ impl Funder {
 
     fn set_friend_enabled(&mut self, name: &Name, enabled: bool) -> Outcome {
         let key = self.named(name)?;
-        self.change_info(key, |info| info.enabled = enabled);
+        self.change_info(key, |info| {
+            info.enabled = enabled;
+            // Who enables a friend that is to go takes that back.
+            info.removing &= !enabled;
+        });
         let session = self.live.get(&key).and_then(|live| live.session.as_ref());
         if let Some(session) = session.map(|session| session.id).filter(|_| !enabled) {
             self.effects.push(Effect::Disconnect { friend: key, session });

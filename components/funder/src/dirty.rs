@@ -20,6 +20,9 @@ pub(crate) enum Key {
     Settings,
     Relay(Name),
     IndexServer(Name),
+    /// Before the friend that the same key may be again.
+    RemovedFriend(PublicKey),
+    Archived(PublicKey),
     NewFriend(PublicKey),
     Friend(PublicKey),
     Channel(PublicKey),
@@ -29,6 +32,8 @@ pub(crate) enum Key {
     Invoice(InvoiceId),
     Set(SetKey),
     Payment(PaymentId),
+    Journal(u64),
+    ForgetJournal(u64),
     Spent(SpentKey),
     Settled(HashResult),
 }
@@ -47,13 +52,14 @@ pub(crate) struct Dirty {
     pub(crate) own_relays: bool,
     pub(crate) index_servers: bool,
     pub(crate) settings: bool,
+    pub(crate) decimals: BTreeSet<Currency>,
 }
 
 impl Dirty {
     /// A row changed.
     pub(crate) fn mark(&mut self, key: Key) {
         match &key {
-            Key::NewFriend(friend) | Key::Friend(friend) => {
+            Key::NewFriend(friend) | Key::RemovedFriend(friend) | Key::Friend(friend) => {
                 self.friends.insert(*friend);
                 self.contacts.insert(*friend);
             }
@@ -64,12 +70,15 @@ impl Dirty {
             Key::Relay(_) => self.own_relays = true,
             Key::IndexServer(_) => self.index_servers = true,
             Key::Settings => self.settings = true,
-            Key::Channel(_)
+            Key::Archived(_)
+            | Key::Channel(_)
             | Key::Pending(..)
             | Key::Queued(..)
             | Key::Invoice(_)
             | Key::Set(_)
             | Key::Payment(_)
+            | Key::Journal(_)
+            | Key::ForgetJournal(_)
             | Key::Spent(_)
             | Key::Settled(_) => {}
         }
@@ -116,6 +125,11 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             let row = state.index_servers.get(&name).cloned();
             Change::IndexServer(name, row)
         }
+        Key::RemovedFriend(key) => Change::RemovedFriend(key),
+        Key::Archived(key) => {
+            let row = state.archive.get(&key).cloned().map(Box::new);
+            Change::Archived(key, row)
+        }
         Key::NewFriend(key) => {
             let row = friend(&key)?;
             Change::NewFriend(key, row.info.clone(), row.channel.clone())
@@ -127,6 +141,7 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             Change::Line(key, currency, row)
         }
         Key::Pending(key, currency, sender, id) => {
+            friend(&key)?;
             let row = state.pending(&key, &currency, sender, &id).cloned();
             Change::Pending(key, currency, sender, id, row)
         }
@@ -140,6 +155,8 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
         Key::Invoice(id) => Change::Invoice(id, state.invoices.get(&id)?.clone()),
         Key::Set(key) => Change::Set(key, state.sets.get(&key).cloned()),
         Key::Payment(id) => Change::Payment(id, state.payments.get(&id)?.clone()),
+        Key::Journal(number) => Change::Journal(number, *state.journal.get(&number)?),
+        Key::ForgetJournal(up_to) => Change::ForgetJournal(up_to),
         Key::Spent(key) => {
             let amount = state.spent.get(&key).copied();
             Change::Spent(key, amount)

@@ -228,7 +228,12 @@ impl Funder {
     ) {
         let result = match command {
             Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
-            Command::Config(request) => Some(self.configure(request).map(|()| AppReply::Done)),
+            Command::ReportPage { friends_after, friends_at_most } => {
+                let report = self.report_page(friends_after, friends_at_most);
+                Some(Ok(AppReply::Report(Box::new(report))))
+            }
+            Command::Events { after, ended } => Some(self.events_after(after, &ended)),
+            Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
                 self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
             }
@@ -339,10 +344,12 @@ impl Funder {
             }
             for friend in touched {
                 self.flush(now, friend);
+                self.finish_removal(now, friend);
             }
         }
         self.stepped();
         self.notify();
+        self.forget_old_entries();
         self.number = BatchNumber(self.number.0 + 1);
         let mut changes = self.dirty.take_changes(&self.state, self.next_queued);
         changes.extend(self.books.take());
@@ -401,6 +408,11 @@ impl Funder {
                 .get(key)
                 .and_then(|live| live.session.as_ref())
                 .is_some_and(|session| session.standing == Standing::Agreed)
+    }
+
+    /// Whether new requests may pass to and from a friend.
+    pub(crate) fn is_serving(&self, key: &PublicKey) -> bool {
+        self.is_online(key) && self.friend(key).is_some_and(|friend| !friend.info.removing)
     }
 
     /// Changes what only we know of a pending request.

@@ -13,13 +13,15 @@
 use offset_crypto::{InvoiceId, Nonce};
 use offset_proto::{
     Timestamp,
-    app::{AppError, AppReply, CreateInvoice, ErrorCode, Hold, InvoiceReport, InvoiceStatus},
+    app::{
+        AppError, AppReply, CreateInvoice, ErrorCode, Hold, InvoiceReport, InvoiceStatus,
+        JournalEntry,
+    },
     friend::CancelReason,
     payment::{Commit, Invoice},
 };
 
 use crate::{
-    api::Effect,
     destination::{Hindrance, app_error},
     dirty::Key,
     funder::{Funder, Timer},
@@ -296,7 +298,7 @@ impl Funder {
     fn tell_invoice(&mut self, id: InvoiceId) {
         if let Some(row) = self.state.invoices.get(&id) {
             let report = self.invoice_report(row);
-            self.effects.push(Effect::Invoice(Box::new(report)));
+            self.journal(JournalEntry::Invoice(Box::new(report)));
         }
     }
 

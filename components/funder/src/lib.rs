@@ -47,6 +47,7 @@ mod epoch;
 mod funder;
 mod guard;
 mod invoices;
+mod journal;
 mod loading;
 mod mediator;
 mod removal;

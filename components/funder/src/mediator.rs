@@ -27,7 +27,9 @@ impl Funder {
             return;
         };
         let request = row.request.clone();
-        let refused = if !allowed {
+        let refused = if !self.is_serving(&at.friend) {
+            Some(CancelReason::Offline)
+        } else if !allowed {
             Some(CancelReason::NoRoom)
         } else if request.route.is_empty() {
             self.destination_received(now, rng, at, &request).err()
@@ -77,7 +79,7 @@ impl Funder {
         passing_from: Option<PublicKey>,
     ) -> Result<(), CancelReason> {
         let credit = self.credit(&out.friend, &out.currency).ok_or(CancelReason::NoRoute)?;
-        if !self.is_online(&out.friend) {
+        if !self.is_serving(&out.friend) {
             return Err(CancelReason::Offline);
         }
         let numbers = credit.numbers();

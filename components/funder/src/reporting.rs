@@ -1,14 +1,18 @@
 //! What applications, index servers and the shell are told of the state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use offset_crypto::{PublicKey, RequestId};
 use offset_proto::{
     Credits, Currency, ServerAddress, Text,
     index::IndexLine,
     report::{
-        CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, InconsistentReport,
-        LineReport, NodeReport, ProvenReport, ReportMutation, ServerReport, TermsReport,
+        CurrencyReport, CurrencyStatus, FRIENDS_PAGE_BYTES, FriendReport, FriendStanding,
+        InconsistentReport, LineReport, MAX_FRIENDS, NodeReport, ProvenReport, ReportMutation,
+        ServerReport, TermsReport,
     },
     reset::ResetTerms,
 };
@@ -28,6 +32,35 @@ impl Funder {
         let mut friends: Vec<_> =
             self.state.friends.iter().map(|(key, row)| self.friend_report(*key, row)).collect();
         friends.sort_by(|a, b| a.name.cmp(&b.name));
+        self.report_with(friends)
+    }
+
+    /// The report with some of the friends, in the order of their keys; all but the first page
+    /// without relays and index servers.
+    pub(crate) fn report_page(&self, after: Option<PublicKey>, most: u32) -> NodeReport {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.state.friends.range((start, Bound::Unbounded));
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(MAX_FRIENDS);
+        let (mut friends, mut size) = (Vec::new(), 0);
+        let mut more_friends = false;
+        for (key, row) in rows {
+            let friend = self.friend_report(*key, row);
+            size += friend.size();
+            if friends.len() == most || (!friends.is_empty() && FRIENDS_PAGE_BYTES < size) {
+                more_friends = true;
+                break;
+            }
+            friends.push(friend);
+        }
+        let mut report = NodeReport { more_friends, ..self.report_with(friends) };
+        if after.is_some() {
+            report.relays.clear();
+            report.index_servers.clear();
+        }
+        report
+    }
+
+    fn report_with(&self, friends: Vec<FriendReport>) -> NodeReport {
         NodeReport {
             public_key: self.local,
             default_currency: self.state.settings.default_currency.clone(),
@@ -35,6 +68,9 @@ impl Funder {
             relays: self.relay_reports(),
             index_servers: self.index_server_reports(),
             friends,
+            more_friends: false,
+            decimals: self.state.settings.decimals.clone(),
+            last_event: self.last_event(),
         }
     }
 
@@ -83,6 +119,7 @@ impl Funder {
                     proven: proven(friend),
                 }))
             }
+            None if friend.info.removing => FriendStanding::Removing,
             None if channel.removed_by_friend => FriendStanding::RemovedByFriend,
             None => FriendStanding::Consistent,
         }
@@ -149,6 +186,10 @@ impl Funder {
             self.mutation(ReportMutation::SetDefaultCurrency(settings.default_currency));
             self.mutation(ReportMutation::SetAcceptsSpontaneous(settings.accepts_spontaneous));
         }
+        for currency in std::mem::take(&mut self.dirty.decimals) {
+            let digits = self.state.settings.decimals.get(&currency).copied().unwrap_or(0);
+            self.mutation(ReportMutation::SetDecimals(currency, digits));
+        }
         for (friend, currency) in std::mem::take(&mut self.dirty.lines) {
             self.notify_line(friend, currency);
         }
@@ -185,7 +226,7 @@ impl Funder {
     /// What index servers are to know: lines of friends who are online, in active currencies; a
     /// direction whose requests are closed has capacity 0 (protocol, section 9).
     fn index_line(&self, friend: &PublicKey, currency: &Currency) -> Option<IndexLine> {
-        let line = self.friend(friend)?.lines.get(currency).filter(|_| self.is_online(friend))?;
+        let line = self.friend(friend)?.lines.get(currency).filter(|_| self.is_serving(friend))?;
         let numbers = line.credit.as_ref()?.numbers();
         let capacity = |side: Side| {
             if numbers.requests_open[!side] { numbers.room(side) } else { Credits::ZERO }

@@ -11,7 +11,7 @@ use offset_proto::{
     friend::{FriendOp, MoveToken, Proposal, Request, Response},
     index::Edge,
     payment::{Invoice, Receipt},
-    reset::{AcceptReset, ResetTerms},
+    reset::{AcceptReset, ResetBalance, ResetTerms},
 };
 
 use crate::{credit::MutualCredit, credit::Numbers, side::Side};
@@ -27,12 +27,16 @@ pub struct State {
     pub index_servers: BTreeMap<Name, IndexServer>,
     /// Friends by key.
     pub friends: BTreeMap<PublicKey, Friend>,
+    /// Friends that were removed, by key.
+    pub archive: BTreeMap<PublicKey, ArchivedFriend>,
     /// Our own registered invoices that have not ended.
     pub invoices: BTreeMap<InvoiceId, InvoiceRow>,
     /// What arrived for invoices, by invoice and buyer's lock.
     pub sets: BTreeMap<SetKey, SetRow>,
     /// Our own payments that have not ended.
     pub payments: BTreeMap<PaymentId, PaymentRow>,
+    /// The newest entries of the journal, by number.
+    pub journal: BTreeMap<u64, JournalRow>,
     /// What apps spent lately, by hour; what is under way is in [`State::payments`].
     pub spent: BTreeMap<SpentKey, Credits>,
     /// What can be paid no more: what was collected here, see [`settled_id`], and our own
@@ -50,11 +54,18 @@ pub struct Settings {
     pub default_currency: Currency,
     /// Whether payments without a registered invoice are taken.
     pub accepts_spontaneous: bool,
+    /// With how many digits behind the point people see amounts; currencies that are not named are
+    /// seen as they are.
+    pub decimals: BTreeMap<Currency, u8>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { default_currency: Currency::fallback(), accepts_spontaneous: true }
+        Self {
+            default_currency: Currency::fallback(),
+            accepts_spontaneous: true,
+            decimals: BTreeMap::new(),
+        }
     }
 }
 
@@ -87,6 +98,8 @@ pub struct FriendInfo {
     pub name: Name,
     /// Whether we communicate with the friend.
     pub enabled: bool,
+    /// Whether the friend is to be removed once nothing is pending and nobody owes anything.
+    pub removing: bool,
     /// Where the friend listens: the newest list known.
     pub relays: Vec<ServerAddress>,
     /// The list before it, tried until a session stands.
@@ -142,6 +155,20 @@ pub struct Agreement {
     pub terms: ResetTerms,
     /// The other side's word.
     pub acceptance: AcceptReset,
+}
+
+/// What is kept of a friendship that is over, so that no token is ever signed twice if it begins
+/// again (protocol, section 8, *Removal*).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedFriend {
+    /// The user's name for the friend, last.
+    pub name: Name,
+    /// When it was removed.
+    pub removed_at: Timestamp,
+    /// What was given up: the balances other than 0, as we saw them.
+    pub balances: Vec<ResetBalance>,
+    /// Where the token channel stood.
+    pub channel: Channel,
 }
 
 /// One currency with one friend.
@@ -341,6 +368,15 @@ pub struct SetRow {
     pub accepted: bool,
     /// Whether an accepted set waits for its seller, who may still give it back as a whole.
     pub held: bool,
+}
+
+/// What an entry of the journal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JournalRow {
+    /// A payment of our own moved on.
+    Payment(PaymentId),
+    /// A registered invoice of our own moved on.
+    Invoice(InvoiceId),
 }
 
 /// Names what an application spent in one hour in one currency.

@@ -72,6 +72,7 @@ impl Funder {
     pub(crate) fn has_something_to_send(&self, key: &PublicKey) -> bool {
         self.friend(key).is_some_and(|friend| {
             !friend.queue.is_empty()
+                || crate::removal::awaits_word(friend)
                 || friend.channel.relays_sent.as_deref() != Some(&*self.own_relays())
                 || is_any_due(&friend.lines)
         })

@@ -1,7 +1,7 @@
 //! Applications as the core sees them: where their replies and events go.
 
 mod connection;
-mod pace;
+pub(crate) mod pace;
 #[cfg(test)]
 mod tests;
 mod trusted;
@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use offset_funder::api::AppId;
 use offset_net::Sender;
 use offset_proto::{
-    app::{AppError, AppEvent, AppReply, AppRequestId, InvoiceReport, NodeToApp, PaymentReport},
-    report::{NodeReport, ReportMutation},
+    app::{AppError, AppEvent, AppReply, AppRequestId, JournalEvent, NodeToApp},
+    report::{FRIENDS_PAGE_BYTES, FriendReport, MAX_FRIENDS, NodeReport, ReportMutation},
 };
 use tokio::sync::mpsc;
 
@@ -40,10 +40,8 @@ impl Outlet {
 pub(crate) enum Told {
     /// A change of the report, complete.
     Mutation(ReportMutation),
-    /// A payment moved on.
-    Payment(Box<PaymentReport>),
-    /// An invoice moved on.
-    Invoice(Box<InvoiceReport>),
+    /// A payment or invoice moved on.
+    Journal(JournalEvent),
 }
 
 /// All connections of applications.
@@ -111,8 +109,12 @@ impl Apps {
         }
     }
 
-    /// Answers a request to subscribe, and begins.
-    pub(crate) fn begin(&mut self, app: AppId, request_id: AppRequestId, report: NodeReport) {
+    /// Answers a request to subscribe, and begins: with the report, and as many pages of friends
+    /// as it takes.
+    pub(crate) fn begin(&mut self, app: AppId, request_id: AppRequestId, mut report: NodeReport) {
+        let mut pages = pages(std::mem::take(&mut report.friends)).into_iter();
+        report.friends = pages.next().unwrap_or_default();
+        report.more_friends = pages.len() != 0;
         let sequence = self.sequence;
         if let Some(app) = self.apps.get_mut(&app) {
             app.subscribing.remove(&request_id);
@@ -120,6 +122,11 @@ impl Apps {
             app.put(NodeToApp::Response { request_id, result: Ok(AppReply::Done) });
             let report = Box::new(report);
             app.put_event(&self.metrics, NodeToApp::Event(AppEvent::Report { sequence, report }));
+            while let Some(friends) = pages.next() {
+                let more = pages.len() != 0;
+                let event = AppEvent::Friends { friends, more };
+                app.put_event(&self.metrics, NodeToApp::Event(event));
+            }
         }
     }
 
@@ -131,13 +138,30 @@ impl Apps {
                 let mutation = Box::new(mutation.clone());
                 AppEvent::Mutation { sequence: self.sequence, mutation }
             }
-            Told::Payment(report) => AppEvent::Payment(report.clone()),
-            Told::Invoice(report) => AppEvent::Invoice(report.clone()),
+            Told::Journal(event) => AppEvent::Journal(event.clone()),
         };
         for app in self.apps.values().filter(|app| app.subscribed) {
             app.put_event(&self.metrics, NodeToApp::Event(event.clone()));
         }
     }
+}
+
+/// Friends in pages that fit into a message each.
+fn pages(friends: Vec<FriendReport>) -> Vec<Vec<FriendReport>> {
+    let mut pages: Vec<Vec<FriendReport>> = Vec::new();
+    let mut size = 0;
+    for friend in friends {
+        size += friend.size();
+        match pages.last_mut().filter(|page| size <= FRIENDS_PAGE_BYTES && page.len() < MAX_FRIENDS)
+        {
+            Some(page) => page.push(friend),
+            None => {
+                size = friend.size();
+                pages.push(vec![friend]);
+            }
+        }
+    }
+    pages
 }
 
 impl App {

@@ -19,8 +19,8 @@ use futures::{FutureExt as _, StreamExt as _};
 use offset_crypto::{InvoiceId, PaymentId, SystemRng};
 use offset_funder::{
     Funder,
-    api::{AppId, Batch, BatchNumber, Command, Effect, Liveness, Payer},
-    state::{InvoicePhase, InvoiceRow, PaymentRow},
+    api::{AppId, Batch, BatchNumber, Command, Effect, Ended, Liveness, Payer},
+    state::{InvoicePhase, InvoiceRow, JournalRow, PaymentRow},
 };
 use offset_proto::{
     app::{
@@ -190,6 +190,13 @@ impl Core {
                     self.funder.handle_liveness(now, friend, Liveness::Disconnected);
                 }
             }
+            Input::Stranger(key, sender) => {
+                // A friend that is disabled hears nothing.
+                if let Some(epoch) = self.funder.removed_epoch(&key) {
+                    let _gone = sender.try_send(FriendMessage::Removed { epoch });
+                }
+                sender.close("this node does not know you, or does not want to be reached by you");
+            }
             Input::FriendError(friend, error) => self.outside.set_friend_error(friend, error),
             Input::Relays(statuses) => self.outside.set_relays(statuses),
         }
@@ -204,7 +211,12 @@ impl Core {
         request: AppRequest,
     ) -> Result<(), Error> {
         let command = match request {
-            AppRequest::Report => Command::Report,
+            AppRequest::Report { friends_after, friends_at_most } => {
+                Command::ReportPage { friends_after, friends_at_most }
+            }
+            AppRequest::Events { after } => {
+                Command::Events { after, ended: self.ended_page(after)? }
+            }
             AppRequest::Subscribe => {
                 self.outside.apps.subscribe(app, id);
                 self.funder.observe(true);
@@ -274,6 +286,25 @@ impl Core {
             return Ok(None);
         }
         Ok(self.writer.invoice(id)?.map(Box::new))
+    }
+
+    /// What the store keeps of what a page of the journal is about.
+    fn ended_page(&self, after: u64) -> Result<Ended, Error> {
+        let mut ended = Ended::default();
+        for row in self.funder.journal_page(after) {
+            match row {
+                JournalRow::Payment(id) if !ended.payments.contains_key(&id) => {
+                    let row = self.ended_payment(&id)?;
+                    ended.payments.extend(row.map(|row| (id, *row)));
+                }
+                JournalRow::Invoice(id) if !ended.invoices.contains_key(&id) => {
+                    let row = self.ended_invoice(&id)?;
+                    ended.invoices.extend(row.map(|row| (id, *row)));
+                }
+                JournalRow::Payment(_) | JournalRow::Invoice(_) => {}
+            }
+        }
+        Ok(ended)
     }
 
     /// A page of the database, as the funder knows its invoices now.

@@ -9,6 +9,7 @@
 
 mod choice;
 mod keeper;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub(crate) use self::strangers::Strangers;
 use crate::{friends::keeper::Keeper, input::Input, limits};
 
 /// How every enabled friend is reached.
@@ -49,6 +51,7 @@ pub(crate) struct House {
 /// Owner of the keepers.
 pub(crate) struct Friends {
     house: Arc<House>,
+    strangers: Arc<Strangers>,
     keepers: BTreeMap<PublicKey, Handle>,
     tasks: JoinSet<()>,
 }
@@ -59,8 +62,9 @@ struct Handle {
 }
 
 impl Friends {
-    pub(crate) fn new(house: House) -> Self {
-        Self { house: Arc::new(house), keepers: BTreeMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(house: House, strangers: Arc<Strangers>) -> Self {
+        let house = Arc::new(house);
+        Self { house, strangers, keepers: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
     /// Runs until the core lets go of the contacts; then closes every session.
@@ -111,9 +115,10 @@ impl Friends {
     }
 
     /// The relay's word for who it is; the keeper proves it before it says anything.
-    fn pass_on(&self, source: PublicKey, circuit: Circuit) {
+    fn pass_on(&mut self, source: PublicKey, circuit: Circuit) {
         let Some(keeper) = self.keepers.get(&source) else {
-            log::debug!("a circuit of {source:?}, who is no enabled friend, is refused");
+            let (strangers, house) = (Arc::clone(&self.strangers), Arc::clone(&self.house));
+            self.tasks.spawn(strangers.greet(house, source, circuit));
             return;
         };
         if keeper.circuits.try_send(circuit).is_err() {

@@ -27,6 +27,8 @@ pub(crate) enum Input {
     FriendMessage(PublicKey, SessionId, Box<FriendMessage>, OwnedSemaphorePermit),
     /// A session with a friend ended.
     SessionEnded(PublicKey, SessionId),
+    /// Somebody who is no enabled friend has proven its key, and is to be told so.
+    Stranger(PublicKey, Sender<FriendMessage>),
     /// What went wrong last with reaching a friend; empty: nothing since.
     FriendError(PublicKey, Text),
     /// How listening at the relays stands.

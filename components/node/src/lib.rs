@@ -73,7 +73,7 @@ pub use crate::metrics::Metrics;
 use crate::{
     apps::{Apps, Directory, Trusted},
     core::Core,
-    friends::{Contacts, Friends},
+    friends::{Contacts, Friends, Strangers},
     input::Input,
     outside::Outside,
     relays::Relays,
@@ -208,11 +208,13 @@ impl Shell {
             index_servers,
             searches: FuturesUnordered::new(),
         };
+        let strangers = Arc::new(Strangers::default());
         let shell = Self {
-            friends: Friends::new(house),
+            friends: Friends::new(house, Arc::clone(&strangers)),
             relays: Relays {
                 client,
                 contacts: contacts.clone(),
+                strangers,
                 circuits: circuits_sender,
                 reached: reached_sender,
                 inputs: inputs.clone(),

@@ -23,6 +23,10 @@ pub const FRIEND_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 pub const FRIEND_QUEUE_MESSAGES: usize = 1_024;
 /// The most circuits of one friend whose handshake is under way; more are refused.
 pub const FRIEND_HANDSHAKES: usize = 2;
+/// The most circuits of nobody we know whose handshake is under way; more are refused.
+pub const STRANGER_HANDSHAKES: usize = 4;
+/// How many circuits of nobody we know are taken in a second: each costs a handshake.
+pub const STRANGERS_PER_SECOND: u32 = 4;
 /// The longest that a relay may take to open a circuit to a friend.
 pub const CIRCUIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest that the handshake with a friend may take, over a circuit that is open.

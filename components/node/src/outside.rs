@@ -71,8 +71,7 @@ impl Outside {
                 let mutation = self.view.follow(mutation);
                 self.apps.tell(&Told::Mutation(mutation));
             }
-            Effect::Payment(report) => self.apps.tell(&Told::Payment(report)),
-            Effect::Invoice(report) => self.apps.tell(&Told::Invoice(report)),
+            Effect::Journal(event) => self.apps.tell(&Told::Journal(event)),
             Effect::IndexLine { friend, currency, line } => {
                 self.index.update_lines(vec![line_mutation(friend, currency, line)]);
             }

@@ -1,6 +1,6 @@
 //! Listening at our own relays: circuits of friends in, the state of each relay out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use offset_crypto::PublicKey;
 use offset_proto::{ServerAddress, Text};
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    friends::Contacts,
+    friends::{Contacts, Strangers},
     input::Input,
     view::{ServerStatus, ServerStatuses},
 };
@@ -22,6 +22,8 @@ pub(crate) struct Relays {
     pub(crate) client: RelayClient,
     /// Whose circuits are let in.
     pub(crate) contacts: watch::Receiver<Contacts>,
+    /// Others come when they may.
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) circuits: mpsc::Sender<(PublicKey, Circuit)>,
     /// Counts how often a relay was reached, for those who wait to dial through it.
     pub(crate) reached: watch::Sender<u64>,
@@ -94,8 +96,9 @@ impl Relays {
         tell: mpsc::Sender<Told>,
         after: Duration,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let contacts = self.contacts.clone();
-        let welcome = move |key: &PublicKey| contacts.borrow().contains_key(key);
+        let (contacts, strangers) = (self.contacts.clone(), Arc::clone(&self.strangers));
+        let welcome =
+            move |key: &PublicKey| contacts.borrow().contains_key(key) || strangers.may_come();
         let client = self.client.clone();
         let circuits = self.circuits.clone();
         async move {

@@ -61,7 +61,8 @@ impl View {
             ReportMutation::SetFriend(friend) => self.fill_friend(friend),
             ReportMutation::RemoveFriend(_)
             | ReportMutation::SetDefaultCurrency(_)
-            | ReportMutation::SetAcceptsSpontaneous(_) => {}
+            | ReportMutation::SetAcceptsSpontaneous(_)
+            | ReportMutation::SetDecimals(..) => {}
         }
         if let Some(report) = &mut self.observed {
             report.apply(mutation.clone());
@@ -166,6 +167,9 @@ mod tests {
             relays: vec![server(2), server(3)],
             index_servers: vec![server(4)],
             friends: vec![friend(5)],
+            more_friends: false,
+            decimals: BTreeMap::new(),
+            last_event: 0,
         }
     }
 

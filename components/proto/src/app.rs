@@ -9,7 +9,7 @@ use crate::{
     friend::CancelReason,
     index::{Edge, MultiRoute},
     payment::{Commit, Invoice, Receipt},
-    report::{NodeReport, ReportMutation},
+    report::{FriendReport, NodeReport, ReportMutation},
 };
 
 /// Matches a response to its request on one connection; chosen by the app.
@@ -113,11 +113,22 @@ pub struct AppToNode {
 /// What an application may ask. Every request gets exactly one response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppRequest {
-    /// The report, once: answered with [`AppReply::Report`].
-    Report,
-    /// The report as an event, then its mutations and payment and invoice events, until the
+    /// The report, once, with a page of the friends in the order of their keys: answered with
+    /// [`AppReply::Report`]. All but the first page come without relays and index servers.
+    Report {
+        /// The last friend of the page before; `None`: from the first.
+        friends_after: Option<PublicKey>,
+        /// No more than so many friends, and what fits into a message.
+        friends_at_most: u32,
+    },
+    /// The report as events, then its mutations and what is written into the journal, until the
     /// connection ends.
     Subscribe,
+    /// What the journal says after a number, a page of it: answered with [`AppReply::Events`].
+    Events {
+        /// The last number that the application has seen; 0: from the beginning.
+        after: u64,
+    },
     /// A change of configuration: answered with [`AppReply::Done`] when it is durable.
     Config(ConfigRequest),
     /// Routes for a payment: answered with [`AppReply::Routes`].
@@ -185,11 +196,17 @@ pub enum AppRequest {
 }
 
 impl AppRequest {
+    /// The report, with the first page of friends.
+    #[must_use]
+    pub const fn report() -> Self {
+        Self::Report { friends_after: None, friends_at_most: u32::MAX }
+    }
+
     /// The permission that a request needs.
     #[must_use]
     pub const fn permission(&self) -> Permission {
         match self {
-            Self::Report | Self::Subscribe => Permission::Read,
+            Self::Report { .. } | Self::Subscribe | Self::Events { .. } => Permission::Read,
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } | Self::Quote(_) | Self::Capacity { .. } => Permission::Routes,
             Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
@@ -315,6 +332,13 @@ pub enum ConfigRequest {
         /// Which.
         currency: Currency,
     },
+    /// With how many digits behind the point people see amounts of a currency.
+    SetDecimals {
+        /// `None`: the node's default.
+        currency: Option<Currency>,
+        /// At most [`MAX_DECIMALS`](crate::report::MAX_DECIMALS).
+        decimals: u8,
+    },
     /// Whether payments without a registered invoice are taken.
     SetSpontaneous {
         /// Or not.
@@ -326,6 +350,13 @@ pub enum ConfigRequest {
         friend: Name,
         /// Of the terms that the user was shown.
         reset_token: HashResult,
+    },
+    /// Ends a friendship: refused while anybody owes, waits while anything is pending.
+    RemoveFriend {
+        /// Which friend.
+        friend: Name,
+        /// At once, whatever is owed or pending.
+        forfeit: bool,
     },
 }
 
@@ -429,6 +460,8 @@ pub enum AppReply {
     Payment(Box<PaymentReport>),
     /// See [`AppRequest::CreateInvoice`].
     Invoice(Box<InvoiceReport>),
+    /// See [`AppRequest::Events`].
+    Events(EventPage),
     /// See [`AppRequest::Invoices`].
     Invoices(InvoicePage),
     /// See [`AppRequest::Quote`].
@@ -646,7 +679,7 @@ pub enum InvoiceStatus {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppEvent {
-    /// The whole report, first of all.
+    /// The report, first of all. Where friends are missing, [`AppEvent::Friends`] follow.
     Report {
         /// The sequence number of the first mutation that follows, minus 1.
         sequence: u64,
@@ -660,8 +693,47 @@ pub enum AppEvent {
         /// The change.
         mutation: Box<ReportMutation>,
     },
-    /// A payment of ours moved on. May come more than once.
+    /// More friends of the report that has just begun, before any mutation.
+    Friends {
+        /// The friends.
+        friends: Vec<FriendReport>,
+        /// Whether more follow.
+        more: bool,
+    },
+    /// A payment or invoice of ours moved on.
+    Journal(JournalEvent),
+}
+
+/// An entry of the journal. The node keeps the last ones, so that an application that remembers the
+/// last number it has seen misses none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEvent {
+    /// Rises by one with every entry.
+    pub number: u64,
+    /// What moved.
+    pub entry: JournalEntry,
+}
+
+/// What moved, as it stands when it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalEntry {
+    /// A payment of ours.
     Payment(Box<PaymentReport>),
-    /// An invoice of ours moved on. May come more than once.
+    /// An invoice of ours.
     Invoice(Box<InvoiceReport>),
 }
+
+/// A page of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// In the order of their numbers, at most [`MAX_EVENTS`]. A payment or invoice that is no longer
+    /// kept is left out.
+    pub events: Vec<JournalEvent>,
+    /// The page tells everything up to this number.
+    pub up_to: u64,
+    /// The newest number. More follows while it is above `up_to`.
+    pub last: u64,
+}
+
+/// The most entries in a page of the journal.
+pub const MAX_EVENTS: usize = 64;

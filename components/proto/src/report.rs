@@ -1,5 +1,7 @@
 //! What a node shows its applications: one snapshot, then mutations (protocol, section 10).
 
+use std::collections::BTreeMap;
+
 use offset_crypto::{HashResult, PublicKey};
 
 use crate::{
@@ -9,7 +11,13 @@ use crate::{
 
 /// The most relays, and the most index servers, in a report.
 pub const MAX_SERVERS: usize = 256;
-/// The most friends in a report.
+/// The most digits behind the point of a currency.
+pub const MAX_DECIMALS: u8 = 18;
+/// The most currencies with digits behind the point.
+pub const MAX_DECIMALS_ENTRIES: usize = 256;
+/// How large a page of friends may become, in bytes as [`FriendReport::size`] counts them.
+pub const FRIENDS_PAGE_BYTES: usize = 128 * 1024;
+/// The most friends in a page of a report.
 pub const MAX_FRIENDS: usize = 4_096;
 
 /// Everything an application sees of a node's configuration and lines.
@@ -25,8 +33,14 @@ pub struct NodeReport {
     pub relays: Vec<ServerReport>,
     /// In the order in which they are tried.
     pub index_servers: Vec<ServerReport>,
-    /// Sorted by name.
+    /// Sorted by name, in a page by key.
     pub friends: Vec<FriendReport>,
+    /// Whether there are friends that are not in this page.
+    pub more_friends: bool,
+    /// With how many digits behind the point people see amounts; the others with none.
+    pub decimals: BTreeMap<Currency, u8>,
+    /// The newest number of the journal, 0 when it is empty.
+    pub last_event: u64,
 }
 
 /// A relay or index server.
@@ -180,6 +194,8 @@ pub enum ReportMutation {
     SetDefaultCurrency(Currency),
     /// The policy for spontaneous payments is now this.
     SetAcceptsSpontaneous(bool),
+    /// Amounts of a currency have so many digits behind the point.
+    SetDecimals(Currency, u8),
     /// The list of relays, whole.
     SetRelays(Vec<ServerReport>),
     /// The list of index servers, whole.
@@ -196,12 +212,23 @@ impl NodeReport {
         match mutation {
             ReportMutation::SetDefaultCurrency(currency) => self.default_currency = currency,
             ReportMutation::SetAcceptsSpontaneous(on) => self.accepts_spontaneous = on,
+            ReportMutation::SetDecimals(currency, 0) => drop(self.decimals.remove(&currency)),
+            ReportMutation::SetDecimals(currency, decimals) => {
+                self.decimals.insert(currency, decimals);
+            }
             ReportMutation::SetRelays(relays) => self.relays = relays,
             ReportMutation::SetIndexServers(servers) => self.index_servers = servers,
             ReportMutation::SetFriend(friend) => {
-                self.friends.retain(|other| other.public_key != friend.public_key);
                 let at = self.friends.partition_point(|other| other.name < friend.name);
-                self.friends.insert(at, friend);
+                match self.friends.get_mut(at) {
+                    Some(same) if same.public_key == friend.public_key => *same = friend,
+                    Some(_) | None => {
+                        // A new friend, or one with a new name.
+                        self.friends.retain(|other| other.public_key != friend.public_key);
+                        let at = self.friends.partition_point(|other| other.name < friend.name);
+                        self.friends.insert(at, friend);
+                    }
+                }
             }
             ReportMutation::RemoveFriend(key) => {
                 self.friends.retain(|other| other.public_key != key);
@@ -209,3 +236,34 @@ impl NodeReport {
         }
     }
 }
+
+impl FriendReport {
+    /// More bytes than this takes in a message.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let relays = self.relays.iter().map(|relay| RELAY_BYTES + relay.address.as_str().len());
+        let terms = |terms: &TermsReport| TERMS_BYTES + BALANCE_BYTES * terms.balances.len();
+        let standing = self.standing.inconsistent().map_or(0, |report| {
+            let remote = report.remote.as_ref().map_or(0, terms);
+            let proven = BALANCE_BYTES * report.proven.len();
+            TERMS_BYTES + report.reason.as_str().len() + terms(&report.local) + remote + proven
+        });
+        standing
+            + FRIEND_BYTES
+            + self.name.as_str().len()
+            + self.last_error.as_str().len()
+            + relays.sum::<usize>()
+            + LINE_BYTES * self.currencies.len()
+    }
+}
+
+/// A friend without its texts, relays and currencies.
+const FRIEND_BYTES: usize = 256;
+/// A relay without its address.
+const RELAY_BYTES: usize = 80;
+/// A currency with the longest name, and the line or both proposals.
+const LINE_BYTES: usize = 320;
+/// Terms without their balances.
+const TERMS_BYTES: usize = 128;
+/// A currency and what is said of it in terms.
+const BALANCE_BYTES: usize = 96;

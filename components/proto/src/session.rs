@@ -140,4 +140,11 @@ pub trait Wire: Sized + Send + 'static {
     /// [`DecodeError`] for anything that is not a valid packet. Work and allocation are bounded by
     /// a small multiple of `bytes.len()`.
     fn decode(bytes: &[u8]) -> Result<Packet<Self>, DecodeError>;
+
+    /// A frame's content as Cap'n Proto's tools write it: every field by its name in the schema.
+    /// Only what they check is checked.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] for what is not a message of the schema.
+    fn text(bytes: &[u8]) -> Result<String, DecodeError>;
 }

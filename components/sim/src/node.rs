@@ -14,7 +14,7 @@ use offset_funder::{
 use offset_index_client::reporter::Reporter;
 use offset_proto::{
     ServerAddress,
-    app::{AppReply, AppRequestId},
+    app::{AppReply, AppRequestId, JournalEntry, JournalEvent},
     friend::FriendMessage,
     index::{ClientToIndex, IndexToClient, RouteRequestId, UpdateMutation},
 };
@@ -309,8 +309,10 @@ impl World {
                 self.nodes[node].app.replied(request_id, result);
             }
             Effect::Mutation(_) => {}
-            Effect::Payment(report) => self.nodes[node].app.payment_reported(&report),
-            Effect::Invoice(_) => {}
+            Effect::Journal(JournalEvent { entry: JournalEntry::Payment(report), .. }) => {
+                self.nodes[node].app.payment_reported(&report);
+            }
+            Effect::Journal(JournalEvent { entry: JournalEntry::Invoice(_), .. }) => {}
             Effect::IndexLine { friend, currency, line } => {
                 let mutation = match line {
                     Some(line) => UpdateMutation::Set { friend, currency, line },

@@ -13,6 +13,7 @@ use offset_proto::{
     friend::{FriendMessage, FriendOp, MoveToken, Proposal, Response},
     index::Edge,
     payment::Receipt,
+    reset::ResetBalance,
     session::{Packet, Wire},
 };
 use rusqlite::{
@@ -208,9 +209,9 @@ macro_rules! json_columns {
 }
 
 json_columns! {
-    Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge>
+    Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge> Vec<(Currency, u64)>
     Vec<Attempt> Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
-    Box<Inconsistent> Box<Agreement>
+    Box<Inconsistent> Box<Agreement> Vec<ResetBalance>
 }
 
 /// A move token is large, rewritten often and looked at by nobody: it is stored as it is sent.

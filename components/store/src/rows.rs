@@ -10,8 +10,8 @@ use offset_funder::{
     Side, Sided,
     credit::Numbers,
     state::{
-        Channel, FriendInfo, IndexServer, InvoiceRow, LineRow, PaymentRow, Pending, Phase,
-        QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
+        ArchivedFriend, Channel, FriendInfo, IndexServer, InvoiceRow, JournalRow, LineRow,
+        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
@@ -19,8 +19,9 @@ use offset_proto::{
     app::PaymentFailure,
     friend::{Request, Response},
     payment::{Invoice, Receipt},
+    report::MAX_DECIMALS,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     column::{Reading, Values},
@@ -41,12 +42,14 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&index_server::TABLE, |row| index_server::read(row).map(drop)),
     (&friend::TABLE, |row| friend::read(row).map(drop)),
     (&channel::TABLE, |row| channel::read(row).map(drop)),
+    (&archived::TABLE, |row| archived::read(row).map(drop)),
     (&line::TABLE, |row| line::read(row).map(drop)),
     (&pending::TABLE, |row| pending::read(row).map(drop)),
     (&queued::TABLE, |row| queued::read(row).map(drop)),
     (&invoice::TABLE, |row| invoice::read(row).map(drop)),
     (&set::TABLE, |row| set::read(row).map(drop)),
     (&payment::TABLE, |row| payment::read(row).map(drop)),
+    (&journal::TABLE, |row| journal::read(row).map(drop)),
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
     (&history::TABLE, |row| history::read(row).map(drop)),
@@ -86,16 +89,26 @@ pub(crate) mod settings {
     use super::*;
 
     pub(crate) static TABLE: Table =
-        Table::new("settings", 1, &["one", "default_currency", "accepts_spontaneous"]);
+        Table::new("settings", 1, &["one", "default_currency", "accepts_spontaneous", "decimals"]);
 
     pub(crate) fn write(row: &Settings) -> Values {
-        let Settings { default_currency, accepts_spontaneous } = row;
-        Values::default().put(&1u32).put(default_currency).put(accepts_spontaneous)
+        let Settings { default_currency, accepts_spontaneous, decimals } = row;
+        let decimals: Vec<(Currency, u64)> = decimals
+            .iter()
+            .map(|(currency, digits)| (currency.clone(), (*digits).into()))
+            .collect();
+        Values::default().put(&1u32).put(default_currency).put(accepts_spontaneous).put(&decimals)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<Settings> {
         row.take::<u32>()?;
-        Ok(Settings { default_currency: row.take()?, accepts_spontaneous: row.take()? })
+        let (default_currency, accepts_spontaneous) = (row.take()?, row.take()?);
+        let mut decimals = BTreeMap::new();
+        for (currency, digits) in row.take::<Vec<(Currency, u64)>>()? {
+            let digits = u8::try_from(digits).ok().filter(|digits| *digits <= MAX_DECIMALS);
+            decimals.insert(currency, digits.ok_or("more than 18 digits behind the point")?);
+        }
+        Ok(Settings { default_currency, accepts_spontaneous, decimals })
     }
 }
 
@@ -135,12 +148,21 @@ pub(crate) mod index_server {
 pub(crate) mod friend {
     use super::*;
 
-    pub(crate) static TABLE: Table =
-        Table::new("friends", 1, &["public_key", "name", "enabled", "relays", "previous_relays"]);
+    pub(crate) static TABLE: Table = Table::new(
+        "friends",
+        1,
+        &["public_key", "name", "enabled", "removing", "relays", "previous_relays"],
+    );
 
     pub(crate) fn write(key: &PublicKey, row: &FriendInfo) -> Values {
-        let FriendInfo { name, enabled, relays, previous_relays } = row;
-        Values::default().put(key).put(name).put(enabled).put(relays).put(previous_relays)
+        let FriendInfo { name, enabled, removing, relays, previous_relays } = row;
+        Values::default()
+            .put(key)
+            .put(name)
+            .put(enabled)
+            .put(removing)
+            .put(relays)
+            .put(previous_relays)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, FriendInfo)> {
@@ -148,6 +170,7 @@ pub(crate) mod friend {
         let info = FriendInfo {
             name: row.take()?,
             enabled: row.take()?,
+            removing: row.take()?,
             relays: row.take()?,
             previous_relays: row.take()?,
         };
@@ -179,6 +202,11 @@ pub(crate) mod channel {
     );
 
     pub(crate) fn write(key: &PublicKey, row: &Channel) -> Values {
+        write_columns(Values::default().put(key), row)
+    }
+
+    /// All columns but the key.
+    pub(crate) fn write_columns(values: Values, row: &Channel) -> Values {
         let Channel {
             inconsistent,
             highest_epoch,
@@ -192,8 +220,7 @@ pub(crate) mod channel {
             relays_sent,
             relays_confirmed,
         } = row;
-        Values::default()
-            .put(key)
+        values
             .put(inconsistent)
             .put(highest_epoch)
             .put(removed_by_friend)
@@ -209,8 +236,12 @@ pub(crate) mod channel {
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Channel)> {
-        let key = row.take()?;
-        let channel = Channel {
+        Ok((row.take()?, read_columns(row)?))
+    }
+
+    /// All columns but the key.
+    pub(crate) fn read_columns(row: &mut Reading<'_>) -> Read<Channel> {
+        Ok(Channel {
             inconsistent: row.take()?,
             highest_epoch: row.take()?,
             removed_by_friend: row.take()?,
@@ -222,8 +253,51 @@ pub(crate) mod channel {
             last_sent: row.take()?,
             relays_sent: row.take()?,
             relays_confirmed: row.take()?,
+        })
+    }
+}
+
+pub(crate) mod archived {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new(
+        "archive",
+        1,
+        &[
+            "public_key",
+            "name",
+            "removed_at",
+            "balances",
+            "inconsistent",
+            "highest_epoch",
+            "removed_by_friend",
+            "reset",
+            "epoch",
+            "counter",
+            "token_id",
+            "last_token",
+            "previous_token",
+            "last_sent",
+            "relays_sent",
+            "relays_confirmed",
+        ],
+    );
+
+    pub(crate) fn write(key: &PublicKey, row: &ArchivedFriend) -> Values {
+        let ArchivedFriend { name, removed_at, balances, channel } = row;
+        let values = Values::default().put(key).put(name).put(removed_at).put(balances);
+        channel::write_columns(values, channel)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, ArchivedFriend)> {
+        let key = row.take()?;
+        let archived = ArchivedFriend {
+            name: row.take()?,
+            removed_at: row.take()?,
+            balances: row.take()?,
+            channel: channel::read_columns(row)?,
         };
-        Ok((key, channel))
+        Ok((key, archived))
     }
 }
 
@@ -718,6 +792,33 @@ pub(crate) mod payment {
             ("unknown", None, None, None) => Phase::Unknown,
             _ => return Err(format!("its phase \"{word}\" does not fit its receipt or failure")),
         })
+    }
+}
+
+pub(crate) mod journal {
+    use super::*;
+
+    pub(crate) static TABLE: Table =
+        Table::new("journal", 1, &["number", "payment_id", "invoice_id"]);
+
+    pub(crate) fn write(number: u64, row: &JournalRow) -> Values {
+        let (payment, invoice) = match row {
+            JournalRow::Payment(id) => (Some(id), None),
+            JournalRow::Invoice(id) => (None, Some(id)),
+        };
+        Values::default().put(&number).put_option(payment).put_option(invoice)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(u64, JournalRow)> {
+        let number = row.take()?;
+        let about = (row.take::<Option<PaymentId>>()?, row.take::<Option<InvoiceId>>()?);
+        match about {
+            (Some(id), None) => Ok((number, JournalRow::Payment(id))),
+            (None, Some(id)) => Ok((number, JournalRow::Invoice(id))),
+            (Some(_), Some(_)) | (None, None) => {
+                Err("it is about neither one payment nor one invoice".to_owned())
+            }
+        }
     }
 }
 

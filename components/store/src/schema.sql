@@ -24,6 +24,7 @@ CREATE TABLE settings (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     default_currency TEXT NOT NULL,
     accepts_spontaneous INTEGER NOT NULL,
+    decimals TEXT NOT NULL,
     row_check TEXT NOT NULL
 ) STRICT;
 
@@ -47,8 +48,30 @@ CREATE TABLE friends (
     public_key TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     enabled INTEGER NOT NULL,
+    removing INTEGER NOT NULL,
     relays TEXT NOT NULL,
     previous_relays TEXT NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- Friends that were removed: their token channels, so that no token is ever signed twice.
+CREATE TABLE archive (
+    public_key TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    removed_at INTEGER NOT NULL,
+    balances TEXT NOT NULL,
+    inconsistent TEXT,
+    highest_epoch INTEGER NOT NULL,
+    removed_by_friend INTEGER NOT NULL,
+    reset TEXT,
+    epoch INTEGER NOT NULL,
+    counter INTEGER NOT NULL,
+    token_id TEXT NOT NULL,
+    last_token TEXT,
+    previous_token TEXT,
+    last_sent BLOB,
+    relays_sent TEXT,
+    relays_confirmed TEXT,
     row_check TEXT NOT NULL
 ) STRICT;
 
@@ -195,6 +218,14 @@ CREATE TABLE payments (
 ) STRICT;
 CREATE INDEX payments_not_ended ON payments (payment_id)
     WHERE ended = 0;
+
+-- The newest entries of the journal; each is about a payment or an invoice.
+CREATE TABLE journal (
+    number INTEGER PRIMARY KEY,
+    payment_id TEXT,
+    invoice_id TEXT,
+    row_check TEXT NOT NULL
+) STRICT;
 
 -- What each app spent lately, by the hour in which its payments were ordered.
 CREATE TABLE spent (

@@ -187,6 +187,9 @@ impl SqliteStore {
         if let Some(key) = infos.keys().next() {
             return Err(self.damaged(format!("friend {key} has no token channel")));
         }
+        each(db, &rows::archived::TABLE, rows::archived::read, |(key, row)| {
+            self.apply(state, &Change::Archived(key, Some(Box::new(row))))
+        })?;
         each(db, &rows::line::TABLE, rows::line::read, |(key, currency, row)| {
             self.apply(state, &Change::Line(key, currency, Some(row)))
         })?;
@@ -214,6 +217,9 @@ impl SqliteStore {
             let (id, row) = rows::payment::read(row)?;
             state.payments.insert(id, row);
             Ok(())
+        })?;
+        each(db, &rows::journal::TABLE, rows::journal::read, |(number, row)| {
+            self.apply(state, &Change::Journal(number, row))
         })?;
         each(db, &rows::spent::TABLE, rows::spent::read, |(key, amount)| {
             self.apply(state, &Change::Spent(key, Some(amount)))
@@ -302,6 +308,11 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
             rows::friend::TABLE.put(db, rows::friend::write(key, info))?;
             rows::channel::TABLE.put(db, rows::channel::write(key, channel))
         }
+        Change::RemovedFriend(key) => rows::friend::TABLE.delete(db, Values::default().put(key)),
+        Change::Archived(key, Some(row)) => {
+            rows::archived::TABLE.put(db, rows::archived::write(key, row))
+        }
+        Change::Archived(key, None) => rows::archived::TABLE.delete(db, Values::default().put(key)),
         Change::Friend(key, info) => rows::friend::TABLE.put(db, rows::friend::write(key, info)),
         Change::Channel(key, row) => rows::channel::TABLE.put(db, rows::channel::write(key, row)),
         Change::Line(key, currency, row) => {
@@ -333,6 +344,12 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         Change::Set(key, Some(row)) => rows::set::TABLE.put(db, rows::set::write(key, row)),
         Change::Set(key, None) => rows::set::TABLE.delete(db, rows::set::key(key)),
         Change::Payment(id, row) => rows::payment::TABLE.put(db, rows::payment::write(id, row)),
+        Change::Journal(number, row) => {
+            rows::journal::TABLE.put(db, rows::journal::write(*number, row))
+        }
+        Change::ForgetJournal(up_to) => {
+            rows::journal::TABLE.delete_up_to(db, Values::default().put(up_to))
+        }
         Change::Spent(key, Some(amount)) => {
             rows::spent::TABLE.put(db, rows::spent::write(key, amount))
         }

@@ -53,6 +53,13 @@ impl Table {
         Ok(())
     }
 
+    /// Deletes the rows whose key, of one column, is not above this.
+    pub(crate) fn delete_up_to(&self, db: &Connection, key: Values) -> rusqlite::Result<()> {
+        let sql = format!("DELETE FROM {} WHERE {} <= ?", self.name, self.columns[0]);
+        db.prepare_cached(&sql)?.execute(params_from_iter(key.parameters()))?;
+        Ok(())
+    }
+
     /// The row with this key.
     pub(crate) fn find<T>(
         &self,

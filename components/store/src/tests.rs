@@ -79,6 +79,9 @@ fn rows_of(state: &State) -> Vec<Change> {
     for (name, row) in &state.index_servers {
         rows.push(Change::IndexServer(name.clone(), Some(row.clone())));
     }
+    for (key, row) in &state.archive {
+        rows.push(Change::Archived(*key, Some(Box::new(row.clone()))));
+    }
     for (key, friend) in &state.friends {
         rows.push(Change::NewFriend(*key, friend.info.clone(), friend.channel.clone()));
         for (currency, line) in &friend.lines {
@@ -98,6 +101,7 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.invoices.iter().map(|(id, row)| Change::Invoice(*id, row.clone())));
     rows.extend(state.sets.iter().map(|(key, row)| Change::Set(*key, Some(row.clone()))));
     rows.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
+    rows.extend(state.journal.iter().map(|(number, row)| Change::Journal(*number, *row)));
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));

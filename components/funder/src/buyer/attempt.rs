@@ -4,7 +4,7 @@
 use offset_crypto::{PaymentId, PlainLock, PublicKey, RequestId, Rng};
 use offset_proto::{
     Credits, Timestamp,
-    app::PaymentFailure,
+    app::{JournalEntry, PaymentFailure},
     friend::{CancelReason, Collect, Commit, FriendOp, Request, Response},
     index::{Edge, MultiRoute, Route},
     payment::Receipt,
@@ -136,7 +136,8 @@ impl Funder {
         row.phase = Phase::Requesting;
         let patience = now.plus_ms(patience_ms(row, self.config.part_patience_ms));
         self.timers.insert((patience, Timer::Payment(id)));
-        self.effects.push(Effect::Payment(Box::new(report(id, row))));
+        let moved = JournalEntry::Payment(Box::new(report(id, row)));
+        self.journal(moved);
         self.dirty.mark(Key::Payment(id));
         for (out, request) in requests {
             self.enqueue(now, &out, FriendOp::Request(request), Link::Payment(id));
@@ -265,8 +266,8 @@ impl Funder {
         }
         if all_here {
             row.phase = Phase::Complete;
-            let moved = Effect::Payment(Box::new(report(id, row)));
-            self.effects.push(moved);
+            let moved = JournalEntry::Payment(Box::new(report(id, row)));
+            self.journal(moved);
             self.dirty.mark(Key::Payment(id));
             self.commit(now, id);
         }
@@ -290,8 +291,8 @@ impl Funder {
             .filter_map(|part| part.place(&currency))
             .collect();
         row.phase = Phase::Committed;
-        let moved = Effect::Payment(Box::new(report(id, row)));
-        self.effects.push(moved);
+        let moved = JournalEntry::Payment(Box::new(report(id, row)));
+        self.journal(moved);
         self.dirty.mark(Key::Payment(id));
         for at in places {
             let commit = Commit { request_id: at.id, src_plain_lock };
@@ -324,8 +325,8 @@ impl Funder {
         if let Some(row) = self.state.payments.get_mut(&id) {
             row.phase = Phase::Routing;
             row.searching_since = now;
-            let moved = Effect::Payment(Box::new(report(id, row)));
-            self.effects.push(moved);
+            let moved = JournalEntry::Payment(Box::new(report(id, row)));
+            self.journal(moved);
             self.dirty.mark(Key::Payment(id));
             self.timers.insert((now.plus_ms(self.config.route_retry_ms), Timer::Payment(id)));
         }

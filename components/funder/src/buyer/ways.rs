@@ -160,7 +160,7 @@ impl Funder {
     /// What a new request of ours could freeze on a line; `None`: the friend cannot be reached, or
     /// does not have the currency.
     pub(crate) fn own_room(&self, friend: &PublicKey, currency: &Currency) -> Option<Credits> {
-        let credit = self.credit(friend, currency).filter(|_| self.is_online(friend))?;
+        let credit = self.credit(friend, currency).filter(|_| self.is_serving(friend))?;
         let numbers = credit.numbers();
         if !numbers.requests_open[Side::Remote] {
             return Some(Credits::ZERO);

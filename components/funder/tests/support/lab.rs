@@ -13,7 +13,8 @@ use offset_funder::{
 use offset_proto::{
     Balance, Credits, Currency, Timestamp,
     app::{
-        AppError, AppReply, AppRequestId, ConfigRequest, InvoiceStatus, PayRequest, PaymentTarget,
+        AppError, AppReply, AppRequestId, ConfigRequest, InvoiceStatus, JournalEntry, JournalEvent,
+        PayRequest, PaymentTarget,
     },
     friend::{
         Cancel, CancelReason, Collect, Commit, CurrencyTerms, FriendMessage, FriendOp, MoveToken,
@@ -340,7 +341,7 @@ impl Lab {
             Effect::Reply { request_id, result, .. } => {
                 assert!(self.replies.insert(request_id.0, result).is_none(), "answered twice");
             }
-            Effect::Invoice(report) => {
+            Effect::Journal(JournalEvent { entry: JournalEntry::Invoice(report), .. }) => {
                 self.ended_invoices.insert(report.invoice.id(), report.status);
             }
             other => self.effects.push(other),

@@ -27,7 +27,7 @@ use offset_proto::{
     Balance, Credits, Currency, Name, Rate, Timestamp,
     app::{
         AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, Hold, InvoiceReport,
-        PayRequest, PaymentReport, PaymentStatus, PaymentTarget,
+        JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus, PaymentTarget,
     },
     friend::FriendMessage,
     index::{IndexLine, MultiRoute, Route, RouteQuery},
@@ -367,7 +367,7 @@ impl Net {
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);
             }
-            Effect::Payment(report) => {
+            Effect::Journal(JournalEvent { entry: JournalEntry::Payment(report), .. }) => {
                 let ended = !matches!(
                     report.status,
                     PaymentStatus::Routing
@@ -379,7 +379,7 @@ impl Net {
                     self.nodes[node].ended_payments.insert(report.payment_id, *report);
                 }
             }
-            Effect::Invoice(report) => {
+            Effect::Journal(JournalEvent { entry: JournalEntry::Invoice(report), .. }) => {
                 self.nodes[node].invoices.insert(report.invoice.id(), *report);
             }
             Effect::IndexLine { friend, currency, line } => {
@@ -549,7 +549,9 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     let mut rows = BTreeSet::new();
     rows.insert(format!("{:?} {:?} {:?}", state.settings, state.relays, state.index_servers));
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
-    rows.insert(format!("{:?} {:?} {}", state.settled, state.spent, state.last_entry));
+    rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.journal));
+    rows.insert(format!("{}", state.last_entry));
+    rows.insert(format!("{:?}", state.archive));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
         for (currency, line) in &friend.lines {

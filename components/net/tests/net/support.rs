@@ -29,6 +29,10 @@ impl Wire for Note {
     fn decode(bytes: &[u8]) -> Result<Packet<Self>, DecodeError> {
         decode(bytes, |number, filling| Self(number, filling.to_vec()))
     }
+
+    fn text(bytes: &[u8]) -> Result<String, DecodeError> {
+        Self::decode(bytes).map(|packet| format!("{packet:?}"))
+    }
 }
 
 impl Wire for Letter {
@@ -40,6 +44,10 @@ impl Wire for Letter {
 
     fn decode(bytes: &[u8]) -> Result<Packet<Self>, DecodeError> {
         decode(bytes, |number, _| Self(number))
+    }
+
+    fn text(bytes: &[u8]) -> Result<String, DecodeError> {
+        Self::decode(bytes).map(|packet| format!("{packet:?}"))
     }
 }
 

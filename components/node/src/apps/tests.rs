@@ -40,6 +40,9 @@ fn report() -> NodeReport {
         relays: Vec::new(),
         index_servers: Vec::new(),
         friends: Vec::new(),
+        more_friends: false,
+        decimals: Default::default(),
+        last_event: 0,
     }
 }
 

@@ -41,7 +41,7 @@ use crate::{
     limits,
 };
 
-type FriendConnection = Connection<FriendMessage, FriendMessage>;
+pub(super) type FriendConnection = Connection<FriendMessage, FriendMessage>;
 
 /// Keeps one session with one friend.
 pub(super) struct Keeper {
@@ -298,7 +298,7 @@ async fn dial_relays(
 }
 
 /// The friend's circuit: whoever is at its end must prove to be the friend.
-async fn greet(
+pub(super) async fn greet(
     house: Arc<House>,
     friend: PublicKey,
     circuit: Circuit,

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Contacts, Friends, House};
+use super::{Contacts, Friends, House, Strangers};
 use crate::{input::Input, relays::Relays};
 
 /// What the core would know.
@@ -34,6 +34,8 @@ struct Side {
     session: Option<(SessionId, Sender<FriendMessage>)>,
     /// The greatest number that came over the session that stands.
     heard: u64,
+    /// Who came and is no friend.
+    strangers: Vec<PublicKey>,
     listening: bool,
     /// It was told once that it does not listen any more.
     stopped_listening: bool,
@@ -68,15 +70,17 @@ impl Side {
             inputs: inputs_sender.clone(),
             next_session: AtomicU64::new(1),
         };
+        let strangers = Arc::new(Strangers::default());
         let listening = Relays {
             client: client.clone(),
             contacts: contacts_seen.clone(),
+            strangers: Arc::clone(&strangers),
             circuits: circuits_sender,
             reached: reached_sender,
             inputs: inputs_sender,
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(Friends::new(house).run(contacts_seen, circuits));
+        tasks.spawn(Friends::new(house, strangers).run(contacts_seen, circuits));
         tasks.spawn(listening.run(wanted));
         relays.send_replace(vec![relay.clone()]);
         Self {
@@ -86,6 +90,7 @@ impl Side {
             _relays: relays,
             session: None,
             heard: 0,
+            strangers: Vec::new(),
             listening: false,
             stopped_listening: false,
             client,
@@ -120,6 +125,10 @@ impl Side {
                     let listening = statuses.values().any(|status| status.connected);
                     self.stopped_listening |= self.listening && !listening;
                     self.listening = listening;
+                }
+                Input::Stranger(key, sender) => {
+                    self.strangers.push(key);
+                    sender.close("you are a stranger");
                 }
                 Input::FriendError(..)
                 | Input::AppOpened(..)

@@ -115,7 +115,7 @@ async fn a_revoked_app_is_cut_off_while_it_asks() {
                     destination: client.node(),
                     exclude: Vec::new(),
                 };
-                let request = if n % 2 == 0 { request } else { AppRequest::Report };
+                let request = if n % 2 == 0 { request } else { AppRequest::report() };
                 if let Err(error @ (Error::Lost(_) | Error::Protocol(_))) =
                     client.request(request).await
                 {

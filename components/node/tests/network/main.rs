@@ -5,5 +5,6 @@
 mod apps;
 mod harness;
 mod payments;
+mod reports;
 #[path = "../../../proto/tests/it/samples/mod.rs"]
 mod samples;

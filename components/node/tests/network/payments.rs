@@ -3,7 +3,10 @@
 use offset_app::Error;
 use offset_proto::{
     Balance, Credits, Rate,
-    app::{AppEvent, ConfigRequest, ErrorCode, InvoiceStatus, PaymentStatus},
+    app::{
+        AppEvent, ConfigRequest, ErrorCode, InvoiceStatus, JournalEntry, JournalEvent,
+        PaymentStatus,
+    },
 };
 
 use crate::harness::{Index, Node, Relay, chain, order, until};
@@ -132,7 +135,8 @@ async fn subscribers_see_connections_and_payments() {
     let invoice = node.invoice(3).await;
     node.app.cancel_invoice(invoice.id()).await.unwrap();
     loop {
-        if let AppEvent::Invoice(report) = events.next().await.unwrap()
+        if let AppEvent::Journal(JournalEvent { entry: JournalEntry::Invoice(report), .. }) =
+            events.next().await.unwrap()
             && report.status == InvoiceStatus::Cancelled
         {
             break assert_eq!(report.invoice, invoice);

@@ -270,6 +270,10 @@ macro_rules! wire {
             ) -> Result<crate::session::Packet<Self>, crate::session::DecodeError> {
                 crate::codec::read::<$root::Owned, _>(bytes, $decode)
             }
+
+            fn text(bytes: &[u8]) -> Result<String, crate::session::DecodeError> {
+                crate::codec::read::<$root::Owned, _>(bytes, |root| Ok(format!("{root:?}")))
+            }
         }
     };
 }

@@ -1,20 +1,23 @@
 //! `report.capnp`: what a node shows its applications.
 
+use std::collections::BTreeMap;
+
 use super::{
-    Decoded, balance, count, credits, fixed, key, limit, list, parse, rate_of, server, set_balance,
-    set_credits, set_list, set_rate, set_server,
+    Decoded, balance, check_sorted, count, credits, fixed, invalid, key, limit, list, parse,
+    rate_of, server, set_balance, set_credits, set_list, set_rate, set_server,
 };
 use crate::{
+    Currency,
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
     report::{
         CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, InconsistentReport,
-        LineReport, MAX_FRIENDS, MAX_SERVERS, NodeReport, ProvenReport, ReportMutation,
-        ServerReport, TermsReport,
+        LineReport, MAX_DECIMALS, MAX_DECIMALS_ENTRIES, MAX_FRIENDS, MAX_SERVERS, NodeReport,
+        ProvenReport, ReportMutation, ServerReport, TermsReport,
     },
     reset::ResetBalance,
     schema::report_capnp::{
-        currency_report, friend_report, inconsistent_report, line_report, node_report, proposal,
-        report_mutation, server_report, terms_report,
+        currency_decimals, currency_report, friend_report, inconsistent_report, line_report,
+        node_report, proposal, report_mutation, server_report, terms_report,
     },
 };
 
@@ -27,12 +30,17 @@ pub(super) fn mutation_words(mutation: &ReportMutation) -> usize {
     match mutation {
         ReportMutation::SetDefaultCurrency(_)
         | ReportMutation::SetAcceptsSpontaneous(_)
+        | ReportMutation::SetDecimals(..)
         | ReportMutation::RemoveFriend(_) => 10,
         ReportMutation::SetRelays(servers) | ReportMutation::SetIndexServers(servers) => {
             4 + SERVER_WORDS * servers.len()
         }
         ReportMutation::SetFriend(friend) => 2 + friend_words(friend),
     }
+}
+
+pub(super) fn friends_words(friends: &[FriendReport]) -> usize {
+    4 + friends.iter().map(friend_words).sum::<usize>()
 }
 
 fn friend_words(friend: &FriendReport) -> usize {
@@ -52,7 +60,38 @@ pub(super) fn set_report(value: &NodeReport, mut report: node_report::Builder<'_
     set_list(relays, &value.relays, set_server_report);
     let servers = report.reborrow().init_index_servers(count(value.index_servers.len()));
     set_list(servers, &value.index_servers, set_server_report);
-    set_list(report.init_friends(count(value.friends.len())), &value.friends, set_friend);
+    let friends = report.reborrow().init_friends(count(value.friends.len()));
+    set_list(friends, &value.friends, set_friend);
+    report.set_more_friends(value.more_friends);
+    let decimals = value.decimals.iter().map(|(currency, digits)| (currency.clone(), *digits));
+    let decimals: Vec<_> = decimals.collect();
+    let list = report.reborrow().init_decimals(count(decimals.len()));
+    set_list(list, &decimals, set_decimals);
+    report.set_last_event(value.last_event);
+}
+
+fn set_decimals((currency, digits): &(Currency, u8), mut entry: currency_decimals::Builder<'_>) {
+    entry.set_currency(currency.as_str());
+    entry.set_decimals(*digits);
+}
+
+fn decimals_of(entry: currency_decimals::Reader<'_>) -> Decoded<(Currency, u8)> {
+    Ok((parse("currency", entry.get_currency())?, decimals(entry.get_decimals())?))
+}
+
+fn decimals_by_currency(report: node_report::Reader<'_>) -> Decoded<BTreeMap<Currency, u8>> {
+    let entries = list("decimals", report.get_decimals()?, MAX_DECIMALS_ENTRIES, decimals_of)?;
+    check_sorted("decimals", entries.iter().map(|(currency, _)| currency))?;
+    Ok(entries.into_iter().collect())
+}
+
+/// How many digits there may be behind a point.
+pub(super) fn decimals(digits: u8) -> Decoded<u8> {
+    if digits <= MAX_DECIMALS {
+        Ok(digits)
+    } else {
+        Err(invalid("decimals", "more than 18 digits"))
+    }
 }
 
 pub(super) fn report(report: node_report::Reader<'_>) -> Decoded<NodeReport> {
@@ -64,6 +103,9 @@ pub(super) fn report(report: node_report::Reader<'_>) -> Decoded<NodeReport> {
         relays: list("relays", report.get_relays()?, MAX_SERVERS, server_report)?,
         index_servers: list("indexServers", servers, MAX_SERVERS, server_report)?,
         friends: list("friends", report.get_friends()?, MAX_FRIENDS, friend_of)?,
+        more_friends: report.get_more_friends(),
+        decimals: decimals_by_currency(report)?,
+        last_event: report.get_last_event(),
     })
 }
 
@@ -73,6 +115,9 @@ pub(super) fn set_mutation(value: &ReportMutation, mut mutation: report_mutation
             mutation.set_set_default_currency(currency.as_str());
         }
         ReportMutation::SetAcceptsSpontaneous(on) => mutation.set_set_accepts_spontaneous(*on),
+        ReportMutation::SetDecimals(currency, digits) => {
+            set_decimals(&(currency.clone(), *digits), mutation.init_set_decimals());
+        }
         ReportMutation::SetRelays(relays) => {
             set_list(mutation.init_set_relays(count(relays.len())), relays, set_server_report);
         }
@@ -92,6 +137,10 @@ pub(super) fn mutation(mutation: report_mutation::Reader<'_>) -> Decoded<ReportM
             ReportMutation::SetDefaultCurrency(parse("setDefaultCurrency", currency)?)
         }
         Which::SetAcceptsSpontaneous(on) => ReportMutation::SetAcceptsSpontaneous(on),
+        Which::SetDecimals(entry) => {
+            let (currency, digits) = decimals_of(entry?)?;
+            ReportMutation::SetDecimals(currency, digits)
+        }
         Which::SetRelays(relays) => {
             ReportMutation::SetRelays(list("setRelays", relays?, MAX_SERVERS, server_report)?)
         }
@@ -122,7 +171,7 @@ fn server_report(report: server_report::Reader<'_>) -> Decoded<ServerReport> {
     })
 }
 
-fn set_friend(value: &FriendReport, mut friend: friend_report::Builder<'_>) {
+pub(super) fn set_friend(value: &FriendReport, mut friend: friend_report::Builder<'_>) {
     friend.set_name(value.name.as_str());
     friend.set_public_key(value.public_key.as_bytes());
     set_list(friend.reborrow().init_relays(count(value.relays.len())), &value.relays, set_server);
@@ -142,7 +191,7 @@ fn set_friend(value: &FriendReport, mut friend: friend_report::Builder<'_>) {
     }
 }
 
-fn friend_of(friend: friend_report::Reader<'_>) -> Decoded<FriendReport> {
+pub(super) fn friend_of(friend: friend_report::Reader<'_>) -> Decoded<FriendReport> {
     use friend_report::standing::Which;
     let standing = match friend.get_standing().which()? {
         Which::Consistent(()) => FriendStanding::Consistent,

@@ -5,16 +5,20 @@ use std::fmt::Debug;
 use offset_crypto::{HashResult, Identity, PublicKey, SeededRng, Signature};
 use offset_proto::{
     Balance, Credits, Rate, ServerAddress, Text,
-    app::{AppReply, AppRequestId, NodeToApp},
+    app::{AppEvent, AppReply, AppRequestId, NodeToApp},
     friend::*,
     index::*,
     relay::{CircuitId, ClientToRelay, MAX_DATA_BYTES, RelayToClient},
+    report::{
+        CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, InconsistentReport,
+        LineReport, ProvenReport, TermsReport,
+    },
     reset::*,
     session::{Bye, Control, DecodeError, Hello, MAX_FEATURES, Packet, Purpose, Wire},
 };
 use proptest::{prelude::*, sample::Index};
 
-use crate::support;
+use crate::{samples, support};
 
 macro_rules! round_trips {
     ($($name:ident: $message:ty;)*) => {$(
@@ -444,6 +448,73 @@ fn a_claimed_list_is_counted_before_it_is_walked() {
         bytes[at..at + 8].copy_from_slice(&[0xfc, 0xff, 0xff, 0x7f, 0, 0, 0, 0]);
         let _ = FriendMessage::decode(&bytes);
         bytes[at..at + 8].copy_from_slice(&saved);
+    }
+}
+
+/// Pages of friends are filled by [`FriendReport::size`], so that must never be too low.
+#[test]
+fn a_friend_takes_no_more_than_its_size() {
+    let proposal =
+        Proposal { opening_balance: Balance::ZERO, max_debt: Credits::LIMIT, requests_open: true };
+    let text = |length: usize| "x".repeat(length);
+    let address = format!("{}:65535", text(250)).parse().unwrap();
+    let relay = ServerAddress { public_key: samples::key(1), address };
+    let statuses = [
+        CurrencyStatus::Active(LineReport::default()),
+        CurrencyStatus::Proposed { local: Some(proposal), remote: Some(proposal) },
+    ];
+    let terms = |count: usize| TermsReport {
+        reset_token: HashResult::from_bytes([1; 32]),
+        epoch: 1,
+        pending: true,
+        balances: (0..count)
+            .map(|n| ResetBalance {
+                currency: format!("{n:016}").parse().unwrap(),
+                balance: Balance::ZERO,
+            })
+            .collect(),
+    };
+    let inconsistent = |count: usize| InconsistentReport {
+        reason: Text::cut(&text(256)),
+        local: terms(count),
+        remote: Some(terms(count)),
+        accepted: true,
+        proven: (0..count)
+            .map(|n| ProvenReport {
+                currency: format!("{n:016}").parse().unwrap(),
+                local: Credits::LIMIT,
+                remote: Credits::LIMIT,
+            })
+            .collect(),
+    };
+    for (relays, currencies) in [(0, 0), (1, 1), (16, 64)] {
+        for (status, standing) in statuses.iter().zip([
+            FriendStanding::Consistent,
+            FriendStanding::Inconsistent(Box::new(inconsistent(currencies))),
+        ]) {
+            let currency = |n: usize| CurrencyReport {
+                currency: format!("{n:016}").parse().unwrap(),
+                rate: Rate::default(),
+                status: status.clone(),
+            };
+            let friend = FriendReport {
+                name: text(64).parse().unwrap(),
+                public_key: samples::key(2),
+                relays: vec![relay.clone(); relays],
+                enabled: true,
+                online: true,
+                standing: standing.clone(),
+                last_error: Text::cut(&text(256)),
+                currencies: (0..currencies).map(currency).collect(),
+            };
+            let length = |friends: Vec<FriendReport>| {
+                let event = AppEvent::Friends { friends, more: true };
+                NodeToApp::encode(&Packet::Message(NodeToApp::Event(event))).len()
+            };
+            let takes = length(vec![friend.clone(); 2]) - length(vec![friend.clone()]);
+            assert!(takes <= friend.size(), "{takes} above {}", friend.size());
+            assert!(friend.size() < 2 * takes, "{takes} far below {}", friend.size());
+        }
     }
 }
 

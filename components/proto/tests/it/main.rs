@@ -3,6 +3,7 @@
 
 mod codec;
 mod file;
+mod published;
 mod samples;
 mod support;
 mod vectors;

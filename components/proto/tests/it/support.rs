@@ -391,7 +391,10 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
     let invoices = (option::of(invoice_status()), option::of(invoice_cursor()))
         .prop_map(|(status, after)| AppRequest::Invoices { status, after });
     let request = prop_oneof![
-        1 => Just(AppRequest::Report),
+        1 => (option::of(key()), any::<u32>()).prop_map(|(friends_after, friends_at_most)| {
+            AppRequest::Report { friends_after, friends_at_most }
+        }),
+        1 => any::<u64>().prop_map(|after| AppRequest::Events { after }),
         1 => Just(AppRequest::Subscribe),
         9 => config().prop_map(AppRequest::Config),
         1 => routes,
@@ -477,7 +480,10 @@ fn config() -> BoxedStrategy<ConfigRequest> {
         }),
         currency().prop_map(|currency| C::SetDefaultCurrency { currency }),
         any::<bool>().prop_map(|accept| C::SetSpontaneous { accept }),
+        (default(), 0..=MAX_DECIMALS)
+            .prop_map(|(currency, decimals)| C::SetDecimals { currency, decimals }),
         (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
+        (name(), any::<bool>()).prop_map(|(friend, forfeit)| C::RemoveFriend { friend, forfeit }),
     ]
     .boxed()
 }
@@ -489,6 +495,8 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         multi_routes().prop_map(AppReply::Routes),
         payment_report().prop_map(|payment| AppReply::Payment(Box::new(payment))),
         invoice_report().prop_map(|invoice| AppReply::Invoice(Box::new(invoice))),
+        (vec(journal_event(), 0..4), any::<u64>(), any::<u64>())
+            .prop_map(|(events, up_to, last)| AppReply::Events(EventPage { events, up_to, last })),
         invoice_page().prop_map(AppReply::Invoices),
         quote().prop_map(|quote| AppReply::Quote(Box::new(quote))),
         credits().prop_map(AppReply::Capacity),
@@ -502,8 +510,9 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
             sequence,
             mutation: Box::new(mutation)
         }),
-        payment_report().prop_map(|payment| AppEvent::Payment(Box::new(payment))),
-        invoice_report().prop_map(|invoice| AppEvent::Invoice(Box::new(invoice))),
+        (vec(friend_report(), 0..4), any::<bool>())
+            .prop_map(|(friends, more)| AppEvent::Friends { friends, more }),
+        journal_event().prop_map(AppEvent::Journal),
     ];
     prop_oneof![
         (any::<u64>(), result)
@@ -511,6 +520,14 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         event.prop_map(NodeToApp::Event),
     ]
     .boxed()
+}
+
+fn journal_event() -> impl Strategy<Value = JournalEvent> {
+    let entry = prop_oneof![
+        payment_report().prop_map(|payment| JournalEntry::Payment(Box::new(payment))),
+        invoice_report().prop_map(|invoice| JournalEntry::Invoice(Box::new(invoice))),
+    ];
+    (any::<u64>(), entry).prop_map(|(number, entry)| JournalEvent { number, entry })
 }
 
 fn error_code() -> impl Strategy<Value = ErrorCode> {
@@ -679,8 +696,15 @@ pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
 
 fn report() -> impl Strategy<Value = NodeReport> {
     let servers = || vec(server_report(), 0..3);
-    (key(), currency(), any::<bool>(), servers(), servers(), vec(friend_report(), 0..4)).prop_map(
-        |(public_key, default_currency, accepts_spontaneous, relays, index_servers, friends)| {
+    let rest = (
+        vec(friend_report(), 0..4),
+        any::<bool>(),
+        btree_map(currency(), 0..=MAX_DECIMALS, 0..4),
+        any::<u64>(),
+    );
+    (key(), currency(), any::<bool>(), servers(), servers(), rest).prop_map(
+        |(public_key, default_currency, accepts_spontaneous, relays, index_servers, rest)| {
+            let (friends, more_friends, decimals, last_event) = rest;
             NodeReport {
                 public_key,
                 default_currency,
@@ -688,6 +712,9 @@ fn report() -> impl Strategy<Value = NodeReport> {
                 relays,
                 index_servers,
                 friends,
+                more_friends,
+                decimals,
+                last_event,
             }
         },
     )
@@ -698,6 +725,7 @@ fn mutation() -> BoxedStrategy<ReportMutation> {
     prop_oneof![
         currency().prop_map(M::SetDefaultCurrency),
         any::<bool>().prop_map(M::SetAcceptsSpontaneous),
+        (currency(), 0..=MAX_DECIMALS).prop_map(|(currency, n)| M::SetDecimals(currency, n)),
         vec(server_report(), 0..3).prop_map(M::SetRelays),
         vec(server_report(), 0..3).prop_map(M::SetIndexServers),
         friend_report().prop_map(M::SetFriend),

@@ -10,9 +10,9 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, Attempt, Channel, Decision, FriendInfo, Inconsistent, IndexServer, InvoicePhase,
-        InvoiceRow, LineRow, Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, SetKey,
-        SetRow, Settings, SpentKey, Stage, State,
+        Agreement, ArchivedFriend, Attempt, Channel, Decision, FriendInfo, Inconsistent,
+        IndexServer, InvoicePhase, InvoiceRow, JournalRow, LineRow, Link, Part, PartState,
+        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -58,6 +58,14 @@ impl Generator {
                 let id = PaymentId::from_bytes([self.byte(4); 16]);
                 changes.push(Change::Payment(id, self.payment()));
             }
+            7 if self.coin() => changes.push(match self.below(4) {
+                0 => Change::ForgetJournal(self.below(20)),
+                1 => Change::Journal(
+                    self.below(20),
+                    JournalRow::Payment(PaymentId::from_bytes([self.byte(9); 16])),
+                ),
+                _ => Change::Journal(self.below(20), JournalRow::Invoice(self.fixed().into())),
+            }),
             7 if self.coin() => {
                 let hour = self.below(4);
                 let key = SpentKey { app: key(self.byte(3)), currency: self.currency(), hour };
@@ -150,7 +158,14 @@ impl Generator {
 
     fn of_friend(&mut self, kind: u64, state: &State, key: PublicKey, changes: &mut Vec<Change>) {
         match kind {
-            8 => changes.push(Change::Friend(key, self.info(&key))),
+            8 => changes.push(match self.below(3) {
+                0 => Change::RemovedFriend(key),
+                1 => {
+                    let row = self.maybe(Self::archived);
+                    Change::Archived(key, row.map(Box::new))
+                }
+                _ => Change::Friend(key, self.info(&key)),
+            }),
             9 => changes.push(Change::Channel(key, self.channel())),
             10 => {
                 let op = self.maybe(|some| QueuedOp {
@@ -208,6 +223,7 @@ impl Generator {
         Change::Settings(Settings {
             default_currency: self.currency(),
             accepts_spontaneous: self.coin(),
+            decimals: self.list(|some| (some.currency(), 1 + some.byte(18))).into_iter().collect(),
         })
     }
 
@@ -225,8 +241,19 @@ impl Generator {
         FriendInfo {
             name: format!("friend ünd {key}").parse().unwrap(),
             enabled: self.coin(),
+            removing: self.coin(),
             relays: self.list(Self::server),
             previous_relays: self.list(Self::server),
+        }
+    }
+
+    fn archived(&mut self) -> ArchivedFriend {
+        ArchivedFriend {
+            name: self.name(),
+            removed_at: self.time(),
+            balances: self
+                .list(|some| ResetBalance { currency: some.currency(), balance: some.balance() }),
+            channel: self.channel(),
         }
     }
 

@@ -44,7 +44,7 @@ fn changes(number: u32) -> Vec<Change> {
     id[..4].copy_from_slice(&number.to_be_bytes());
     vec![
         Change::Settled(HashResult::from_bytes(id)),
-        Change::Settings(Settings { default_currency, accepts_spontaneous: true }),
+        Change::Settings(Settings { default_currency, ..Settings::default() }),
     ]
 }
 

@@ -33,6 +33,8 @@ fn filled(path: &Path) {
             && !state.invoices.is_empty()
             && !state.sets.is_empty()
             && !state.payments.is_empty()
+            && !state.archive.is_empty()
+            && !state.journal.is_empty()
             && !state.spent.is_empty()
             && !state.settled.is_empty()
             && 0 < state.last_entry
@@ -108,12 +110,14 @@ fn every_changed_row_is_found() {
         ("index_servers", "position", "position + 77"),
         ("friends", "enabled", "1 - enabled"),
         ("channels", "counter", "counter / 2 + 7"),
+        ("archive", "epoch", "epoch + 77"),
         ("lines", "rate_ppm", "5"),
         ("pending", "hold_seconds", "77"),
         ("queued", "since", "77"),
         ("invoices", "created_at", "77"),
         ("sets", "since", "77"),
         ("payments", "deadline", "77"),
+        ("journal", "number", "number + 77"),
         ("spent", "hour", "hour + 77"),
         ("history", "time", "77"),
         ("settled", "row_check", "'AAAAAAAAAAAAAAAA'"),

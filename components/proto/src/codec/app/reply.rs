@@ -6,20 +6,26 @@ use super::invoice::{
 use crate::{
     Timestamp,
     app::{
-        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, NodeToApp, PaymentFailure,
-        PaymentReport, PaymentStatus, QuoteReport,
+        AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, JournalEntry,
+        JournalEvent, MAX_EVENTS, NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
+        QuoteReport,
     },
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
         index::{multi_route_of, multi_route_words, multi_routes, set_multi_route},
-        key, mirror, parse,
+        key, list, mirror, parse,
         payment::{receipt, set_receipt},
-        report::{mutation, mutation_words, report, report_words, set_mutation, set_report},
+        report::{
+            friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
+            set_mutation, set_report,
+        },
         session, set_credits, set_list,
     },
+    report::MAX_FRIENDS,
     schema::app_capnp::{
-        self, app_event, app_reply, node_to_app, payment_failure, payment_report, quote_report,
+        self, app_event, app_reply, journal_event, node_to_app, payment_failure, payment_report,
+        quote_report,
     },
     session::{Control, Packet},
 };
@@ -37,13 +43,15 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
             AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Capacity(_) => 120,
+            AppReply::Events(page) => 8 + 120 * page.events.len(),
             AppReply::Quote(quote) => 60 + quote.ways.as_ref().map_or(0, multi_route_words),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
             AppEvent::Report { report, .. } => report_words(report),
             AppEvent::Mutation { mutation, .. } => mutation_words(mutation),
-            AppEvent::Payment(_) | AppEvent::Invoice(_) => 120,
+            AppEvent::Friends { friends, .. } => friends_words(friends),
+            AppEvent::Journal(_) => 120,
         },
         NodeToApp::Response { result: Err(_), .. } => 40,
     }
@@ -99,6 +107,13 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         }
         AppReply::Payment(payment) => set_payment(payment, reply.init_payment()),
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
+        AppReply::Events(page) => {
+            let mut events = reply.init_events();
+            let list = events.reborrow().init_events(count(page.events.len()));
+            set_list(list, &page.events, set_journal_event);
+            events.set_up_to(page.up_to);
+            events.set_last(page.last);
+        }
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
         AppReply::Quote(quote) => set_quote(quote, reply.init_quote()),
         AppReply::Capacity(capacity) => set_credits(*capacity, reply.init_capacity()),
@@ -113,6 +128,11 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Routes(routes) => AppReply::Routes(multi_routes(routes?)?),
         Which::Payment(payment) => AppReply::Payment(Box::new(payment_of(payment?)?)),
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
+        Which::Events(events) => AppReply::Events(EventPage {
+            events: list("events", events.get_events()?, MAX_EVENTS, journal_event)?,
+            up_to: events.get_up_to(),
+            last: events.get_last(),
+        }),
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
         Which::Quote(quote) => AppReply::Quote(Box::new(quote_of(quote?)?)),
         Which::Capacity(capacity) => AppReply::Capacity(credits(capacity?)),
@@ -131,9 +151,31 @@ fn set_event(value: &AppEvent, event: app_event::Builder<'_>) {
             group.set_sequence(*sequence);
             set_mutation(mutation, group.init_mutation());
         }
-        AppEvent::Payment(payment) => set_payment(payment, event.init_payment()),
-        AppEvent::Invoice(invoice) => set_invoice_report(invoice, event.init_invoice()),
+        AppEvent::Friends { friends, more } => {
+            let mut group = event.init_friends();
+            let list = group.reborrow().init_friends(count(friends.len()));
+            set_list(list, friends, set_friend);
+            group.set_more(*more);
+        }
+        AppEvent::Journal(entry) => set_journal_event(entry, event.init_journal()),
     }
+}
+
+fn set_journal_event(value: &JournalEvent, mut event: journal_event::Builder<'_>) {
+    event.set_number(value.number);
+    match &value.entry {
+        JournalEntry::Payment(payment) => set_payment(payment, event.init_payment()),
+        JournalEntry::Invoice(invoice) => set_invoice_report(invoice, event.init_invoice()),
+    }
+}
+
+fn journal_event(event: journal_event::Reader<'_>) -> Decoded<JournalEvent> {
+    use journal_event::Which;
+    let entry = match event.which()? {
+        Which::Payment(payment) => JournalEntry::Payment(Box::new(payment_of(payment?)?)),
+        Which::Invoice(invoice) => JournalEntry::Invoice(Box::new(invoice_report(invoice?)?)),
+    };
+    Ok(JournalEvent { number: event.get_number(), entry })
 }
 
 fn event(event: app_event::Reader<'_>) -> Decoded<AppEvent> {
@@ -147,8 +189,11 @@ fn event(event: app_event::Reader<'_>) -> Decoded<AppEvent> {
             sequence: group.get_sequence(),
             mutation: Box::new(mutation(group.get_mutation()?)?),
         },
-        Which::Payment(payment) => AppEvent::Payment(Box::new(payment_of(payment?)?)),
-        Which::Invoice(invoice) => AppEvent::Invoice(Box::new(invoice_report(invoice?)?)),
+        Which::Friends(group) => AppEvent::Friends {
+            friends: list("friends", group.get_friends()?, MAX_FRIENDS, friend_of)?,
+            more: group.get_more(),
+        },
+        Which::Journal(event) => AppEvent::Journal(journal_event(event?)?),
     })
 }
 

@@ -10,8 +10,9 @@ use crate::{
     codec::{
         Decoded, balance, count, credits, edge_of, fixed, key, limit, list, parse,
         payment::{commit, invoice, set_commit, set_invoice},
-        rate_of, server, session, set_balance, set_credits, set_edge, set_list, set_rate,
-        set_server,
+        rate_of,
+        report::decimals,
+        server, session, set_balance, set_credits, set_edge, set_list, set_rate, set_server,
     },
     friend::MAX_RELAYS,
     index::MAX_EXCLUDED_EDGES,
@@ -25,8 +26,9 @@ pub(super) fn words(message: &AppToNode) -> usize {
         AppRequest::Config(
             ConfigRequest::AddFriend { relays, .. } | ConfigRequest::SetFriendRelays { relays, .. },
         ) => 40 + 40 * relays.len(),
-        AppRequest::Report
+        AppRequest::Report { .. }
         | AppRequest::Subscribe
+        | AppRequest::Events { .. }
         | AppRequest::Config(_)
         | AppRequest::Pay(_)
         | AppRequest::PaymentStatus { .. }
@@ -62,8 +64,15 @@ pub(super) fn root(root: app_to_node::Reader<'_>) -> Decoded<Packet<AppToNode>> 
 
 fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
     match value {
-        AppRequest::Report => request.set_report(()),
+        AppRequest::Report { friends_after, friends_at_most } => {
+            let mut report = request.init_report();
+            if let Some(friend) = friends_after {
+                report.set_friends_after(friend.as_bytes());
+            }
+            report.set_friends_at_most(*friends_at_most);
+        }
         AppRequest::Subscribe => request.set_subscribe(()),
+        AppRequest::Events { after } => request.set_events(*after),
         AppRequest::Config(config) => set_config(config, request.init_config()),
         AppRequest::Routes { currency, amount, destination, exclude } => {
             let mut routes = request.init_routes();
@@ -107,8 +116,16 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
 fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
     use app_request::Which;
     Ok(match request.which()? {
-        Which::Report(()) => AppRequest::Report,
+        Which::Report(report) => AppRequest::Report {
+            friends_after: if report.has_friends_after() {
+                Some(key("friendsAfter", report.get_friends_after())?)
+            } else {
+                None
+            },
+            friends_at_most: report.get_friends_at_most(),
+        },
         Which::Subscribe(()) => AppRequest::Subscribe,
+        Which::Events(after) => AppRequest::Events { after },
         Which::Config(config) => AppRequest::Config(config_of(config?)?),
         Which::Routes(routes) => AppRequest::Routes {
             currency: default_currency(routes.has_currency(), routes.get_currency())?,
@@ -165,6 +182,13 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
         }
         ConfigRequest::SetDefaultCurrency { currency } => {
             config.set_set_default_currency(currency.as_str());
+        }
+        ConfigRequest::SetDecimals { currency, decimals } => {
+            let mut set = config.init_set_decimals();
+            if let Some(currency) = currency {
+                set.set_currency(currency.as_str());
+            }
+            set.set_decimals(*decimals);
         }
         ConfigRequest::SetSpontaneous { accept } => config.set_set_spontaneous(*accept),
         ConfigRequest::AddFriend { name, public_key, relays, currency, opening_balance } => {
@@ -233,6 +257,11 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             reset.set_friend(friend.as_str());
             reset.set_reset_token(reset_token.as_bytes());
         }
+        ConfigRequest::RemoveFriend { friend, forfeit } => {
+            let mut remove = config.init_remove_friend();
+            remove.set_friend(friend.as_str());
+            remove.set_forfeit(*forfeit);
+        }
     }
 }
 
@@ -254,10 +283,18 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
         Which::SetDefaultCurrency(currency) => {
             ConfigRequest::SetDefaultCurrency { currency: parse("currency", currency)? }
         }
+        Which::SetDecimals(set) => ConfigRequest::SetDecimals {
+            currency: default_currency(set.has_currency(), set.get_currency())?,
+            decimals: decimals(set.get_decimals())?,
+        },
         Which::SetSpontaneous(accept) => ConfigRequest::SetSpontaneous { accept },
         Which::ResetFriend(reset) => ConfigRequest::ResetFriend {
             friend: parse("friend", reset.get_friend())?,
             reset_token: fixed("resetToken", reset.get_reset_token())?,
+        },
+        Which::RemoveFriend(remove) => ConfigRequest::RemoveFriend {
+            friend: parse("friend", remove.get_friend())?,
+            forfeit: remove.get_forfeit(),
         },
         Which::AddFriend(add) => ConfigRequest::AddFriend {
             name: parse("name", add.get_name())?,

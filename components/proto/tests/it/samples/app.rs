@@ -18,8 +18,9 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
     let payment_id = PaymentId::from_bytes([0x21; 16]);
     let invoice_id = InvoiceId::from_bytes([0x22; 32]);
     one_of_each!(AppRequest {
-        "report": AppRequest::Report => AppRequest::Report,
+        "report": AppRequest::Report { .. } => AppRequest::Report { friends_after: Some(key(2)), friends_at_most: 50 },
         "subscribe": AppRequest::Subscribe => AppRequest::Subscribe,
+        "events": AppRequest::Events { .. } => AppRequest::Events { after: 41 },
         "config": AppRequest::Config(_) => AppRequest::Config(ConfigRequest::SetSpontaneous { accept: true }),
         "routes": AppRequest::Routes { .. } => AppRequest::Routes {
             currency: Some(currency()),
@@ -110,11 +111,16 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
             rate: Rate { ppm: 5_000, add: 1 },
         },
         "setDefaultCurrency": C::SetDefaultCurrency { .. } => C::SetDefaultCurrency { currency: currency() },
-        "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
         "resetFriend": C::ResetFriend { .. } => C::ResetFriend {
             friend: friend(),
-            reset_token: [0x23; 32].into(),
+            reset_token: HashResult::from_bytes([0x24; 32]),
         },
+        "removeFriend": C::RemoveFriend { .. } => C::RemoveFriend {
+            friend: friend(),
+            forfeit: true,
+        },
+        "setDecimals": C::SetDecimals { .. } => C::SetDecimals { currency: Some(currency()), decimals: 2 },
+        "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
     })
 }
 

@@ -6,6 +6,10 @@
 #![allow(dead_code, reason = "not every test uses every sample")]
 
 pub(crate) mod app;
+pub(crate) mod friend;
+pub(crate) mod index;
+pub(crate) mod relay;
+pub(crate) mod reply;
 
 use offset_crypto::{Identity, PublicKey, Seed};
 use offset_proto::{Balance, Credits, Currency, ServerAddress, Text};

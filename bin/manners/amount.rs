@@ -1,0 +1,162 @@
+//! Amounts as people write them: with a point, where the node says so of a currency. Everything
+//! else counts in the smallest unit.
+
+use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+
+use anyhow::{anyhow, bail};
+use offset_proto::{Balance, Credits, Currency, InvalidValue, report::MAX_DECIMALS};
+
+/// An amount as it was typed: digits, perhaps with a point in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amount(String);
+
+/// A balance as it was typed: an [`Amount`], perhaps with a minus sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedAmount(String);
+
+impl FromStr for Amount {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        // Without its point it is a number in any case, however many digits are behind it.
+        match text.split_once('.') {
+            Some((whole, rest)) if !whole.is_empty() && is_fraction(rest) => {
+                whole.parse::<Credits>()?;
+            }
+            Some(_) => return Err(InvalidValue::Amount),
+            None => drop(text.parse::<Credits>()?),
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for SignedAmount {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        digits.parse::<Amount>().map_err(|_| InvalidValue::Balance)?;
+        if !text.contains('.') {
+            text.parse::<Balance>()?;
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Amount {
+    /// The amount in the smallest unit of a currency with so many digits behind the point.
+    ///
+    /// # Errors
+    /// When it has more of them, or is too large.
+    pub fn credits(&self, decimals: u8) -> anyhow::Result<Credits> {
+        let digits = shifted(&self.0, decimals)?;
+        digits.parse().map_err(|_| anyhow!("{} is too large: type less", self.0))
+    }
+}
+
+impl SignedAmount {
+    /// The balance in the smallest unit of a currency with so many digits behind the point.
+    ///
+    /// # Errors
+    /// When it has more of them, or is too large.
+    pub fn balance(&self, decimals: u8) -> anyhow::Result<Balance> {
+        let digits = shifted(&self.0, decimals)?;
+        digits.parse().map_err(|_| anyhow!("{} is too large: type less", self.0))
+    }
+}
+
+fn is_fraction(text: &str) -> bool {
+    (1..=usize::from(MAX_DECIMALS)).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The digits of a number without its point, filled up with zeros.
+fn shifted(text: &str, decimals: u8) -> anyhow::Result<String> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let decimals = usize::from(decimals);
+    if decimals < rest.len() {
+        if decimals == 0 {
+            bail!(
+                "{text} has digits behind a point, and this currency has none: type a whole \
+                 number, or set its decimals with `stctrl config set-decimals`"
+            );
+        }
+        bail!("{text} has more than {decimals} digits behind its point: type fewer");
+    }
+    Ok(format!("{whole}{rest:0<decimals$}"))
+}
+
+/// An amount or balance in the smallest unit, as people see it.
+pub fn show(number: impl Display, decimals: u8) -> String {
+    let text = number.to_string();
+    let decimals = usize::from(decimals);
+    if decimals == 0 {
+        return text;
+    }
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("-", rest));
+    let digits = format!("{digits:0>width$}", width = decimals + 1);
+    let (whole, rest) = digits.split_at(digits.len() - decimals);
+    format!("{sign}{whole}.{rest}")
+}
+
+/// How many digits behind the point a currency has.
+#[must_use]
+pub fn decimals_of(all: &BTreeMap<Currency, u8>, currency: &Currency) -> u8 {
+    all.get(currency).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_typed_again() {
+        for (text, decimals, number) in [
+            ("12", 0, 12),
+            ("12.34", 2, 1_234),
+            ("12.30", 2, 1_230),
+            ("0.05", 2, 5),
+            ("0.000000000000000001", 18, 1),
+        ] {
+            assert_eq!(show(Credits(number), decimals), text);
+            assert_eq!(text.parse::<Amount>().unwrap().credits(decimals).unwrap(), Credits(number));
+        }
+        assert_eq!("12".parse::<Amount>().unwrap().credits(2).unwrap(), Credits(1_200));
+        assert_eq!("12.3".parse::<Amount>().unwrap().credits(2).unwrap(), Credits(1_230));
+        let balance = |text: &str| text.parse::<SignedAmount>().unwrap().balance(2).unwrap();
+        assert_eq!(balance("-0.5").get(), -50);
+        assert_eq!(show(balance("-0.5"), 2), "-0.50");
+    }
+
+    #[test]
+    fn the_largest_amounts_lose_nothing() {
+        let largest = Balance::new(i128::MAX).unwrap();
+        for decimals in 0..=MAX_DECIMALS {
+            for number in [Balance::ZERO, largest, largest.mirrored()] {
+                let shown = show(number, decimals);
+                let read = shown.parse::<SignedAmount>().unwrap().balance(decimals).unwrap();
+                assert_eq!(read, number, "{shown}");
+            }
+            let shown = show(Credits(u128::MAX), decimals);
+            let read = shown.parse::<Amount>().unwrap().credits(decimals).unwrap();
+            assert_eq!(read, Credits(u128::MAX));
+        }
+        assert!(u128::MAX.to_string().parse::<Amount>().unwrap().credits(1).is_err());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in
+            ["", ".", "1.", ".5", "1.2.3", "-1", "+1", "1e3", "1,5", "1.0000000000000000000"]
+        {
+            assert!(text.parse::<Amount>().is_err(), "{text}");
+        }
+        for text in ["", "-", "--1", "-.5", "1.x"] {
+            assert!(text.parse::<SignedAmount>().is_err(), "{text}");
+        }
+        let error = "1.25".parse::<Amount>().unwrap().credits(1).unwrap_err().to_string();
+        assert!(error.contains("more than 1 digits"), "{error}");
+        let error = "1.5".parse::<Amount>().unwrap().credits(0).unwrap_err().to_string();
+        assert!(error.contains("whole number"), "{error}");
+    }
+}
