@@ -150,6 +150,14 @@ struct ConfigRequest {
       friend @36 :Text;
       forfeit @37 :Bool;                       # at once, whatever is owed or pending
     }
+    recoverFriend :group {
+      # Installs the state that the friend proves (see FriendReport.recovery).
+      friend @38 :Text;
+      token @39 :Data;                        # the token of the state that the owner looked at
+    }
+    endRecovery @40 :Bool;
+    # The node waits for nobody any more. Requests that may have been paid while nobody can say so
+    # are cancelled if this is true; if there are such and it is false, it is refused.
   }
 }
 

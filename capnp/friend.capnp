@@ -24,7 +24,18 @@ struct FriendMessage {
     removed @8 :UInt64;
     # The receiver is no friend of the sender, once a session. The highest epoch that the sender was
     # in with it; 0 where it never was a friend.
+    requestStateProof @9 :UInt32;
+    # Asks for a page, from 0 on, of the proof of what the asker has signed; only when the friend's
+    # resume says that the asker may have lost state.
+    stateProof @10 :StateProofPage;
   }
+}
+
+struct StateProofPage {
+  # One page of a StateProof (proof.capnp), as it was asked for.
+  page @0 :UInt32;
+  totalBytes @1 :UInt32;   # of the whole proof, the same on every page
+  bytes @2 :Data;          # 256 KiB, on the last page what is left
 }
 
 struct Resume {

@@ -14,6 +14,8 @@ struct NodeReport {
   moreFriends @6 :Bool;                    # there are friends that are not in this page
   decimals @7 :List(CurrencyDecimals);     # at most 256, sorted by currency; the others have 0
   lastEvent @8 :UInt64;                    # the newest number of the journal, 0 when it is empty
+  recovering @9 :Bool;
+  # The node's database was older than what its friends know; until the owner ends the recovery.
 }
 
 struct CurrencyDecimals {
@@ -45,6 +47,13 @@ struct FriendReport {
     removing @9 :Void;                     # gone once nothing is pending and nobody owes anything
     removedByFriend @10 :Void;             # nothing new passes; what is pending stays
   }
+  recovery :union {
+    none @11 :Void;
+    waiting @12 :Void;                      # nothing was agreed since the node recovers
+    proven @13 :ProvenState;
+    # The friend proves, with this node's own signature, that this node has lost state. Nothing moves
+    # until that state is accepted.
+  }
 }
 
 struct InconsistentReport {
@@ -74,6 +83,11 @@ struct ProvenReport {
   currency @0 :Text;
   local @1 :Common.UInt128;                # we proved; the friend owes this
   remote @2 :Common.UInt128;               # the friend proved; we owe this
+}
+
+struct ProvenState {
+  token @0 :Data;                          # the id of this node's own last token
+  currencies @1 :List(CurrencyReport);     # at most 64; rates are those of now
 }
 
 struct CurrencyReport {
@@ -117,5 +131,6 @@ struct ReportMutation {
     setFriend @4 :FriendReport;            # adds or replaces the friend with this key
     removeFriend @5 :Data;                 # removes the friend with this key
     setDecimals @6 :CurrencyDecimals;      # 0: like currencies that are not named
+    setRecovering @7 :Bool;
   }
 }

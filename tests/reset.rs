@@ -105,7 +105,9 @@ fn remember_differently(sandbox: &Sandbox) {
                     FriendMessage::MoveToken(_)
                     | FriendMessage::TokenWanted { .. }
                     | FriendMessage::AcceptReset(_)
-                    | FriendMessage::Removed { .. } => {}
+                    | FriendMessage::Removed { .. }
+                    | FriendMessage::RequestStateProof { .. }
+                    | FriendMessage::StateProof(_) => {}
                 }
             }
         };

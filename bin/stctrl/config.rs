@@ -12,6 +12,7 @@ use offset_proto::{
 use super::{
     CurrencyChoice, FriendName, Session,
     friends::PPM_PER_PERCENT,
+    recover::{EndRecovery, RecoverFriend},
     repair::{RemoveFriend, ResetFriend},
 };
 use crate::manners::{
@@ -30,6 +31,8 @@ pub(super) enum Config {
     ResetFriend(ResetFriend),
     /// End a friendship.
     RemoveFriend(RemoveFriend),
+    /// Accept the state that a friend proves with this node's own signature.
+    RecoverFriend(RecoverFriend),
 }
 
 /// Commands that only ask the node for a change. Asking for what is already so changes nothing and
@@ -77,6 +80,8 @@ pub(super) enum Change {
     SetDecimals(SetDecimals),
     /// Say whether payments without a registered invoice are taken.
     SetSpontaneous(SetSpontaneous),
+    /// Wait for nobody any more after a recovery.
+    EndRecovery(EndRecovery),
 }
 
 #[derive(Debug, Args)]
@@ -240,6 +245,7 @@ impl Config {
             }
             Self::ResetFriend(command) => command.run(session).await,
             Self::RemoveFriend(command) => command.run(session).await,
+            Self::RecoverFriend(command) => command.run(session).await,
         }
     }
 }
@@ -306,6 +312,7 @@ impl Change {
             Self::SetDecimals(SetDecimals { currency, decimals: digits }) => {
                 ConfigRequest::SetDecimals { currency: currency.currency, decimals: digits }
             }
+            Self::EndRecovery(command) => command.into_request(),
             Self::SetSpontaneous(SetSpontaneous { accept }) => {
                 ConfigRequest::SetSpontaneous { accept: matches!(accept, OnOff::On) }
             }

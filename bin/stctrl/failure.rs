@@ -78,7 +78,10 @@ const fn next_step(reason: CancelReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use offset_crypto::{Identity, SeededRng};
-    use offset_proto::{Credits, report::FriendStanding};
+    use offset_proto::{
+        Credits,
+        report::{FriendRecovery, FriendStanding},
+    };
 
     use super::*;
 
@@ -97,6 +100,7 @@ mod tests {
             last_error: "".parse().unwrap(),
             currencies: Vec::new(),
             standing: FriendStanding::Consistent,
+            recovery: FriendRecovery::None,
         };
         let friends = [friend];
         let refused = |by: Option<u64>| PaymentFailure::Refused {

@@ -9,7 +9,7 @@ use offset_proto::{
 };
 use serde_json::{Value, json};
 
-use super::repair;
+use super::{recover, repair};
 use crate::manners::{
     Answer, amount,
     table::{self, Header},
@@ -62,6 +62,9 @@ pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
              here, too",
         ),
     }
+    for line in recover::lines(friend) {
+        let _ = write!(text, "\n{line}");
+    }
     if !friend.last_error.as_str().is_empty() {
         let _ = write!(text, "\nlast error: {}", friend.last_error);
     }
@@ -93,6 +96,7 @@ pub fn to_json(friend: &FriendReport) -> Value {
             FriendStanding::RemovedByFriend => "removed_by_friend",
         },
         "inconsistent": friend.standing.inconsistent().map(repair::to_json),
+        "recovery": recover::to_json(&friend.recovery),
         "last_error": friend.last_error.as_str(),
         "relays": friend.relays.iter().map(server_json).collect::<Vec<_>>(),
         "currencies": friend.currencies.iter().map(currency_json).collect::<Vec<_>>(),
@@ -205,7 +209,7 @@ fn rate_text(rate: Rate) -> String {
 /// Parts per million in one percent.
 pub(crate) const PPM_PER_PERCENT: u32 = 10_000;
 
-fn currency_json(report: &CurrencyReport) -> Value {
+pub(super) fn currency_json(report: &CurrencyReport) -> Value {
     let mut value = json!({
         "currency": report.currency.as_str(),
         "rate": { "ppm": report.rate.ppm, "add": report.rate.add.to_string() },
@@ -275,6 +279,7 @@ mod tests {
             enabled: true,
             online: true,
             standing: FriendStanding::Consistent,
+            recovery: Default::default(),
             last_error: "".parse().unwrap(),
             currencies,
         }

@@ -198,7 +198,7 @@ mod tests {
     use offset_proto::{
         Rate,
         friend::Proposal,
-        report::{CurrencyReport, FriendStanding, LineReport},
+        report::{CurrencyReport, FriendRecovery, FriendStanding, LineReport},
     };
 
     use super::*;
@@ -218,6 +218,7 @@ mod tests {
             enabled: true,
             online: true,
             standing: FriendStanding::Consistent,
+            recovery: FriendRecovery::None,
             last_error: "".parse().unwrap(),
             currencies,
         };
@@ -225,6 +226,7 @@ mod tests {
             public_key,
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            recovering: false,
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: friends.into_iter().enumerate().map(friend).collect(),

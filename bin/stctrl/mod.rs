@@ -6,6 +6,7 @@ pub mod friends;
 pub mod funds;
 pub mod info;
 mod quote;
+mod recover;
 mod repair;
 pub mod seller;
 pub mod servers;

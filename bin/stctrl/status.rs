@@ -2,7 +2,9 @@
 
 use offset_proto::{
     Credits,
-    report::{CurrencyStatus, FriendReport, FriendStanding, NodeReport, ServerReport},
+    report::{
+        CurrencyStatus, FriendRecovery, FriendReport, FriendStanding, NodeReport, ServerReport,
+    },
 };
 use serde_json::{Value, json};
 
@@ -17,6 +19,13 @@ pub(super) fn answer(report: &NodeReport) -> Answer {
     servers("relays", &report.relays, &mut lines);
     servers("index servers", &report.index_servers, &mut lines);
 
+    if report.recovering {
+        lines.push(
+            "recovering: this node's database was older than what its friends know; when all are \
+             recovered, `stctrl config end-recovery`"
+                .to_owned(),
+        );
+    }
     let online = report.friends.iter().filter(|friend| friend.online).count();
     lines.push(format!("friends: {online} of {} online", report.friends.len()));
     for friend in &report.friends {
@@ -33,6 +42,7 @@ pub(super) fn answer(report: &NodeReport) -> Answer {
         "public_key": report.public_key.to_string(),
         "default_currency": report.default_currency.as_str(),
         "accepts_spontaneous": report.accepts_spontaneous,
+        "recovering": report.recovering,
         "relays": report.relays.len(),
         "relays_connected": connected(&report.relays),
         "index_servers": report.index_servers.len(),
@@ -58,6 +68,8 @@ fn servers(what: &str, servers: &[ServerReport], lines: &mut Vec<String>) {
 fn trouble(friend: &FriendReport) -> String {
     let state = if !friend.enabled {
         "disabled"
+    } else if let FriendRecovery::Proven { .. } = friend.recovery {
+        "proves that this node lost state, see `stctrl config recover-friend`"
     } else {
         match &friend.standing {
             FriendStanding::Inconsistent(_) => "inconsistent",
@@ -124,6 +136,7 @@ mod tests {
             enabled: true,
             online: false,
             standing: FriendStanding::Consistent,
+            recovery: FriendRecovery::None,
             last_error: "not at its relay".parse().unwrap(),
             currencies: vec![CurrencyReport {
                 currency: Currency::fallback(),
@@ -135,6 +148,7 @@ mod tests {
             public_key,
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            recovering: false,
             relays: vec![relay],
             index_servers: Vec::new(),
             friends: vec![bob],

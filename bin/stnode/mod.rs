@@ -36,6 +36,10 @@ struct StnodeArguments {
     /// Directory with the tickets of the applications that may connect. It is watched.
     #[arg(short, long, env = "STNODE_TRUSTED")]
     trusted: PathBuf,
+    /// The database is an older copy: take over at once what friends prove with this node's own
+    /// signatures.
+    #[arg(long)]
+    recover: bool,
     /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
     #[arg(long, value_name = "ADDR", env = "STNODE_METRICS")]
     metrics: Option<NetworkAddress>,
@@ -71,8 +75,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
     let identity = Arc::new(inputs::identity(&arguments.idfile)?);
     let NodeLimits { funder, apps } = arguments.limits;
-    let config =
-        Config { funder, app_limits: apps, ..Config::new(arguments.database, arguments.trusted) };
+    let recover = arguments.recover;
+    let config = Config {
+        funder,
+        recover,
+        app_limits: apps,
+        ..Config::new(arguments.database, arguments.trusted)
+    };
     daemon::run(async move {
         let stop = arguments.stopping.wait()?;
         let listener = daemon::listen(&arguments.laddr).await?;

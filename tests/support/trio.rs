@@ -108,6 +108,23 @@ impl Trio {
         *lock(&server.daemon) = Some(daemon);
     }
 
+    /// Starts a daemon with more options.
+    pub fn start_with(&self, server: &Server, options: &str) {
+        let line = format!("{} {options}", server.line);
+        let daemon = tokio::task::block_in_place(|| self.sandbox.daemon(&line, server.ports.len()));
+        *lock(&server.daemon) = Some(daemon);
+    }
+
+    /// A file of a daemon.
+    pub fn file(&self, server: &Server, name: &str) -> std::path::PathBuf {
+        self.sandbox.file(&format!("{}/{name}", server.name))
+    }
+
+    /// What a daemon that runs has said on its standard error.
+    pub fn said(server: &Server) -> String {
+        lock(&server.daemon).as_ref().map(Daemon::stderr).unwrap_or_default()
+    }
+
     /// Waits until every friend of everyone is online; gives how long that took.
     pub async fn until_online(&self, after: &str) -> Duration {
         let begin = Instant::now();
@@ -406,7 +423,8 @@ impl Node {
         }
     }
 
-    async fn config(&self, change: ConfigRequest) -> Result<(), Error> {
+    /// A change of the node's configuration.
+    pub async fn config(&self, change: ConfigRequest) -> Result<(), Error> {
         self.client().await?.config(change).await
     }
 

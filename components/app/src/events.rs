@@ -225,6 +225,7 @@ mod tests {
             public_key: Identity::random(&mut SeededRng::new(1)).public_key(),
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            recovering: false,
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: Vec::new(),

@@ -184,7 +184,7 @@ impl Funder {
     }
 
     /// The payment has its answer, or another one than before.
-    fn end_payment(&mut self, id: PaymentId, phase: Phase) {
+    pub(crate) fn end_payment(&mut self, id: PaymentId, phase: Phase) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
         };

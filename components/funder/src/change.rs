@@ -4,17 +4,20 @@
 //! changes, applied to a copy of the state as it was, give the state as it is; so a store that
 //! applies them to its tables holds the node's state.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use offset_crypto::{HashResult, InvoiceId, PaymentId, PublicKey, RequestId};
-use offset_proto::{Credits, Currency, Name, ServerAddress, history::HistoryEntry};
+use offset_proto::{
+    Credits, Currency, Name, ServerAddress, friend::MoveToken, history::HistoryEntry,
+};
 
 use crate::{
     credit::Ends,
     side::Side,
     state::{
-        ArchivedFriend, Channel, Friend, FriendInfo, IndexServer, InvoiceRow, JournalRow, Line,
-        LineRow, PaymentRow, Pending, QueuedOp, SetKey, SetRow, Settings, SpentKey, State,
+        ArchivedFriend, BeforeSent, Channel, Friend, FriendInfo, FriendRecovery, IndexServer,
+        InvoiceRow, JournalRow, Line, LineRow, PaymentRow, Pending, QueuedOp, Recovery, SetKey,
+        SetRow, Settings, SpentKey, State,
     },
 };
 
@@ -59,6 +62,14 @@ pub enum Change {
     Settled(HashResult),
     /// A new entry of the books. The store keeps it; it is no part of the state.
     Entry(Box<HistoryEntry>),
+    /// The last token of a friend; `None`: it sent none in this epoch.
+    Received(PublicKey, Option<Arc<MoveToken>>),
+    /// What our own last token to a friend ended and declared.
+    BeforeSent(PublicKey, BeforeSent),
+    /// Where a friendship stands in a recovery.
+    FriendRecovery(PublicKey, Option<FriendRecovery>),
+    /// Whether this node recovers what it lost.
+    Recovery(Option<Recovery>),
 }
 
 /// A change that does not fit the state it is applied to.
@@ -86,10 +97,7 @@ impl State {
             Change::Relay(name, relay) => put(&mut self.relays, name, relay.as_ref()),
             Change::IndexServer(name, row) => put(&mut self.index_servers, name, row.as_ref()),
             Change::NewFriend(key, info, channel) => {
-                let (info, channel) = (info.clone(), channel.clone());
-                let friend =
-                    Friend { info, channel, lines: Default::default(), queue: Default::default() };
-                self.friends.insert(*key, friend);
+                self.friends.insert(*key, Friend::new(info.clone(), channel.clone()));
             }
             Change::RemovedFriend(key) => drop(self.friends.remove(key)),
             Change::Archived(key, row) => put(&mut self.archive, key, row.as_deref()),
@@ -130,6 +138,10 @@ impl State {
                 self.settled.insert(*id);
             }
             Change::Entry(entry) => self.last_entry = entry.sequence,
+            Change::Received(key, token) => self.friend_mut(key)?.received.clone_from(token),
+            Change::BeforeSent(key, rows) => self.friend_mut(key)?.before_sent = rows.clone(),
+            Change::FriendRecovery(key, row) => self.friend_mut(key)?.recovery.clone_from(row),
+            Change::Recovery(row) => self.recovery = *row,
         }
         Ok(())
     }

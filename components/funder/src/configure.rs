@@ -56,7 +56,7 @@ impl Funder {
                 self.set_friend_name(&friend, new_name)
             }
             ConfigRequest::SetFriendEnabled { friend, enabled } => {
-                self.set_friend_enabled(&friend, enabled)
+                self.set_friend_enabled(now, &friend, enabled)
             }
             ConfigRequest::AddCurrency { friend, currency, opening_balance } => {
                 let key = self.named(&friend)?;
@@ -94,6 +94,10 @@ impl Funder {
             ConfigRequest::SetDecimals { currency, decimals } => {
                 self.set_decimals(currency, decimals)
             }
+            ConfigRequest::RecoverFriend { friend, token } => {
+                self.recover_friend(now, &friend, token)
+            }
+            ConfigRequest::EndRecovery { cancel_unknown } => self.end_recovery(now, cancel_unknown),
             ConfigRequest::SetSpontaneous { accept } => {
                 if self.state.settings.accepts_spontaneous != accept {
                     self.state.settings.accepts_spontaneous = accept;
@@ -222,12 +226,7 @@ impl Funder {
             relays,
             previous_relays: Vec::new(),
         };
-        let friend = Friend {
-            info,
-            channel: Channel::new(&Ends::new(self.local, key)),
-            lines: Default::default(),
-            queue: Default::default(),
-        };
+        let friend = Friend::new(info, Channel::new(&Ends::new(self.local, key)));
         self.state.friends.insert(key, friend);
         self.dirty.mark(Key::NewFriend(key));
         self.take_up_again(key);
@@ -263,7 +262,7 @@ impl Funder {
         Ok(())
     }
 
-    fn set_friend_enabled(&mut self, name: &Name, enabled: bool) -> Outcome {
+    fn set_friend_enabled(&mut self, now: Timestamp, name: &Name, enabled: bool) -> Outcome {
         let key = self.named(name)?;
         self.change_info(key, |info| {
             info.enabled = enabled;
@@ -273,7 +272,7 @@ impl Funder {
         let session = self.live.get(&key).and_then(|live| live.session.as_ref());
         if let Some(session) = session.map(|session| session.id).filter(|_| !enabled) {
             self.effects.push(Effect::Disconnect { friend: key, session });
-            self.disconnected(key);
+            self.disconnected(now, key);
         }
         // The friend may know us by relays that the others have forgotten.
         self.dirty.own_relays = true;

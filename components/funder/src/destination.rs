@@ -62,6 +62,7 @@ impl Funder {
             src_plain_lock: None,
             accepted: false,
             held: false,
+            rebuilt: false,
         });
         set.parts.push((at.friend, at.id));
         if set.parts.len() == 1 {
@@ -130,7 +131,7 @@ impl Funder {
 
     /// The lock of a set: derived, never stored, so that a seller that lost its database can still
     /// collect.
-    fn dest_plain_lock(&self, invoice: &InvoiceId, src: &HashedLock) -> PlainLock {
+    pub(crate) fn dest_plain_lock(&self, invoice: &InvoiceId, src: &HashedLock) -> PlainLock {
         PlainLock::from_bytes(self.identity.derive(&[
             b"offset/1/DEST_LOCK",
             invoice.as_ref(),
@@ -190,7 +191,7 @@ impl Funder {
         let agreed = |friend| self.live.get(friend).is_some_and(|live| live.agreed_since_start);
         let open = match self.state.invoices.get(&key.invoice_id) {
             Some(row) => row.phase == InvoicePhase::Open && now <= row.invoice.expires_at,
-            None => set.spontaneous,
+            None => set.spontaneous || set.rebuilt,
         };
         if !open {
             Some(Hindrance::Ended)
@@ -305,7 +306,8 @@ impl Funder {
         self.cancel_set(now, key, CancelReason::Offline);
     }
 
-    fn part_gone_from(&mut self, key: SetKey, gone: (PublicKey, RequestId)) {
+    /// One part of an accepted set is no longer pending.
+    pub(crate) fn part_gone_from(&mut self, key: SetKey, gone: (PublicKey, RequestId)) {
         let Some(set) = self.state.sets.get_mut(&key) else {
             return;
         };
@@ -350,6 +352,10 @@ impl Funder {
             return;
         };
         let complete = self.sum_of(set, |_| true) == set.total;
+        if set.rebuilt && self.state.recovery.is_some() {
+            // Its other parts may come back; the end of the recovery sets its time.
+            return;
+        }
         if set.spontaneous || !complete {
             self.cancel_set(now, key, CancelReason::Expired);
         }

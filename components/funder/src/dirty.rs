@@ -36,6 +36,10 @@ pub(crate) enum Key {
     ForgetJournal(u64),
     Spent(SpentKey),
     Settled(HashResult),
+    Received(PublicKey),
+    BeforeSent(PublicKey),
+    FriendRecovery(PublicKey),
+    Recovery,
 }
 
 /// See the module.
@@ -53,6 +57,7 @@ pub(crate) struct Dirty {
     pub(crate) index_servers: bool,
     pub(crate) settings: bool,
     pub(crate) decimals: BTreeSet<Currency>,
+    pub(crate) recovery: bool,
 }
 
 impl Dirty {
@@ -70,8 +75,14 @@ impl Dirty {
             Key::Relay(_) => self.own_relays = true,
             Key::IndexServer(_) => self.index_servers = true,
             Key::Settings => self.settings = true,
+            Key::FriendRecovery(friend) => {
+                self.friends.insert(*friend);
+            }
+            Key::Recovery => self.recovery = true,
             Key::Archived(_)
             | Key::Channel(_)
+            | Key::Received(_)
+            | Key::BeforeSent(_)
             | Key::Pending(..)
             | Key::Queued(..)
             | Key::Invoice(_)
@@ -162,5 +173,9 @@ fn change(state: &State, key: Key, first_queued: u64) -> Option<Change> {
             Change::Spent(key, amount)
         }
         Key::Settled(id) => Change::Settled(id),
+        Key::Received(key) => Change::Received(key, friend(&key)?.received.clone()),
+        Key::BeforeSent(key) => Change::BeforeSent(key, friend(&key)?.before_sent.clone()),
+        Key::FriendRecovery(key) => Change::FriendRecovery(key, friend(&key)?.recovery.clone()),
+        Key::Recovery => Change::Recovery(state.recovery),
     })
 }

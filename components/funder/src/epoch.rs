@@ -16,7 +16,7 @@ use crate::{
     funder::{Funder, Place},
     reset::mirrored,
     side::Side,
-    state::{Agreement, Line, Link, Pending},
+    state::{Agreement, BeforeSent, Line, Link, Pending},
 };
 
 impl Funder {
@@ -69,8 +69,12 @@ impl Funder {
         channel.last_sent = None;
         channel.relays_sent = None;
         channel.reset = Some(Box::new(agreement));
+        friend.received = None;
+        friend.before_sent = BeforeSent::default();
         self.dirty.mark(Key::Channel(key));
         self.book_adjustments(now, key, Adjustment::Reset);
+        self.dirty.mark(Key::Received(key));
+        self.dirty.mark(Key::BeforeSent(key));
         self.dirty.own_relays = true;
         self.availability_changed(key);
         self.dirty.touch(key);

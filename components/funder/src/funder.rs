@@ -7,9 +7,9 @@ use std::{
 
 use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, RequestId, Rng};
 use offset_proto::{
-    Credits, Currency, Timestamp,
+    Credits, Currency, Text, Timestamp,
     app::{AppError, AppReply, AppRequestId},
-    friend::{Cancel, CancelReason, FriendMessage, FriendOp},
+    friend::{Cancel, CancelReason, FriendMessage, FriendOp, Resume},
     index::{IndexLine, MultiRoute},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     api::{
         AppId, Batch, BatchNumber, Command, Effect, Liveness, RoutesError, RoutesFor, SessionId,
     },
+    asking::Proofs,
     books::Books,
     buyer::{Asked, Inquiry},
     change::{Change, CorruptState},
@@ -24,6 +25,7 @@ use crate::{
     credit::{Ends, MutualCredit},
     dirty::{Dirty, Key},
     guard::Guard,
+    proof::Lines,
     side::Side,
     state::{Friend, Link, Pending, QueuedOp, State},
 };
@@ -62,6 +64,8 @@ pub struct Funder {
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
     pub(crate) observed: bool,
+    /// Proofs of lost state, on their way in and out.
+    pub(crate) proofs: Proofs,
     pub(crate) number: BatchNumber,
     /// When this node started.
     pub(crate) started: Timestamp,
@@ -83,6 +87,8 @@ pub(crate) enum Timer {
     Set(crate::state::SetKey),
     Invoice(InvoiceId),
     Touch(PublicKey),
+    /// A friend's turn to show its proof.
+    Proof(SessionId),
 }
 
 /// What is known of a friend only while we run.
@@ -95,6 +101,10 @@ pub(crate) struct Live {
     pub(crate) queued: BTreeMap<Currency, Queued>,
     /// Empty tokens sent in the second that began then.
     pub(crate) empties: (Timestamp, u32),
+    /// The friend claims that we lost state, and did not prove it.
+    pub(crate) claim: Option<Text>,
+    /// In quarantine: the lines as the friend proves them.
+    pub(crate) proven: Lines,
 }
 
 /// Requests that wait for one line.
@@ -109,6 +119,10 @@ pub(crate) struct Queued {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) standing: Standing,
+    /// What the friend said of itself.
+    pub(crate) theirs: Option<Resume>,
+    /// Terms of a reset came before it was known whether we lost state: they must come again.
+    pub(crate) withheld: bool,
     /// The counter at which the friend wants the token.
     pub(crate) remote_wants: Option<u64>,
     /// The counter at which we asked for the token.
@@ -124,8 +138,12 @@ pub(crate) enum Standing {
     Resuming,
     /// They do: the friend is online.
     Agreed,
-    /// One side may have lost state: nothing moves.
-    Apart,
+    /// We may have lost state: the friend is asked to prove it, and nothing moves.
+    Behind,
+    /// The friend may have lost state: nothing moves until it asks for proof and recovers.
+    Ahead,
+    /// We have lost state: the friend proved it, and nothing moves until that is installed.
+    Quarantined,
 }
 
 impl Funder {
@@ -164,6 +182,7 @@ impl Funder {
             ended: VecDeque::new(),
             reported: BTreeMap::new(),
             observed: false,
+            proofs: Proofs::default(),
             number: BatchNumber(0),
             started: now,
             steps: 0,
@@ -180,11 +199,11 @@ impl Funder {
     }
 
     /// A session with a friend began or ended.
-    pub fn handle_liveness(&mut self, _now: Timestamp, friend: PublicKey, liveness: Liveness) {
+    pub fn handle_liveness(&mut self, now: Timestamp, friend: PublicKey, liveness: Liveness) {
         if self.state.friends.contains_key(&friend) {
             match liveness {
-                Liveness::Connected(session) => self.connected(friend, session),
-                Liveness::Disconnected => self.disconnected(friend),
+                Liveness::Connected(session) => self.connected(now, friend, session),
+                Liveness::Disconnected => self.disconnected(now, friend),
             }
         }
         self.stepped();
@@ -212,6 +231,8 @@ impl Funder {
                     self.acceptance_received(now, friend, accept);
                 }
                 FriendMessage::Removed { epoch } => self.removed_received(now, friend, epoch),
+                FriendMessage::RequestStateProof { page } => self.proof_wanted(friend, page),
+                FriendMessage::StateProof(page) => self.proof_page(now, friend, page),
             }
         }
         self.stepped();
@@ -296,6 +317,7 @@ impl Funder {
                 Timer::Set(key) => self.set_timer(now, key),
                 Timer::Invoice(id) => self.invoice_timer(now, id),
                 Timer::Touch(friend) => self.dirty.touch(friend),
+                Timer::Proof(session) => self.proof_timer(now, session),
             }
         }
         self.start_payments(now, rng);

@@ -34,6 +34,7 @@
 //! - **T2, T3**: a token is applied whole or not at all, and never are two signed for one counter.
 
 pub mod api;
+mod asking;
 mod books;
 mod buyer;
 mod change;
@@ -43,6 +44,7 @@ mod configure;
 pub mod credit;
 mod destination;
 mod dirty;
+mod due;
 mod epoch;
 mod funder;
 mod guard;
@@ -50,6 +52,8 @@ mod invoices;
 mod journal;
 mod loading;
 mod mediator;
+mod proof;
+mod recovery;
 mod removal;
 mod reporting;
 mod reset;

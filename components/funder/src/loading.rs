@@ -41,6 +41,7 @@ impl Funder {
         let friends: Vec<_> = self.state.friends.keys().copied().collect();
         for key in friends {
             self.rebuild_friend(key);
+            self.rebuild_proven(now, key);
         }
         self.dirty.set_first_queued(self.next_queued);
         self.rebuild_books();
@@ -122,6 +123,10 @@ impl Funder {
                         self.check_outgoing(&at, row.link);
                     }
                 }
+            }
+            if friend.received.is_some() {
+                let shown = crate::proof::shown(friend, &ends);
+                assert!(shown.is_some(), "what {key:?} signed last cannot be shown to it");
             }
             let queued = self.live.get(key).map(|live| &live.queued);
             let counted: usize = queued.into_iter().flatten().map(|(_, queued)| queued.count).sum();

@@ -33,6 +33,8 @@ impl Funder {
             Some(CancelReason::NoRoom)
         } else if request.route.is_empty() {
             self.destination_received(now, rng, at, &request).err()
+        } else if self.waits_for(&request.route[0]) {
+            return;
         } else {
             self.forward(now, at, &request).err()
         };
@@ -109,7 +111,7 @@ impl Funder {
 
     /// The id of a passing request on its next line: ids of different friends cannot collide, and
     /// a node that lost its database finds the pairs again (section 6.1).
-    fn hop_id(&self, at: &Place) -> RequestId {
+    pub(crate) fn hop_id(&self, at: &Place) -> RequestId {
         let currency = at.currency.as_str();
         let length = [u8::try_from(currency.len()).unwrap_or(u8::MAX)];
         RequestId::from_bytes(self.identity.derive(&[

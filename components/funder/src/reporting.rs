@@ -10,9 +10,9 @@ use offset_proto::{
     Credits, Currency, ServerAddress, Text,
     index::IndexLine,
     report::{
-        CurrencyReport, CurrencyStatus, FRIENDS_PAGE_BYTES, FriendReport, FriendStanding,
-        InconsistentReport, LineReport, MAX_FRIENDS, NodeReport, ProvenReport, ReportMutation,
-        ServerReport, TermsReport,
+        CurrencyReport, CurrencyStatus, FRIENDS_PAGE_BYTES, FriendRecovery, FriendReport,
+        FriendStanding, InconsistentReport, LineReport, MAX_FRIENDS, NodeReport, ProvenReport,
+        ReportMutation, ServerReport, TermsReport,
     },
     reset::ResetTerms,
 };
@@ -20,10 +20,10 @@ use offset_proto::{
 use crate::{
     api::{Contact, Effect},
     credit::MutualCredit,
-    funder::{Funder, Place},
+    funder::{Funder, Place, Standing},
     reset::{mirrored, proofs},
     side::Side,
-    state::{Friend, Line},
+    state::{self, Friend, Line},
 };
 
 impl Funder {
@@ -71,6 +71,7 @@ impl Funder {
             more_friends: false,
             decimals: self.state.settings.decimals.clone(),
             last_event: self.last_event(),
+            recovering: self.state.recovery.is_some(),
         }
     }
 
@@ -96,12 +97,38 @@ impl Funder {
             relays: friend.info.relays.clone(),
             enabled: friend.info.enabled,
             online: self.is_online(&key),
-            last_error: match &friend.channel.inconsistent {
-                Some(row) => row.reason.clone(),
-                None => Text::cut(""),
-            },
+            last_error: self.friend_error(&key, friend),
             currencies: friend.lines.iter().map(currency).collect(),
             standing: self.standing(&key, friend),
+            recovery: match &friend.recovery {
+                None => FriendRecovery::None,
+                Some(state::FriendRecovery::Waiting) => FriendRecovery::Waiting,
+                Some(state::FriendRecovery::Quarantined(proof)) => FriendRecovery::Proven {
+                    token: proof.your_token.id(),
+                    currencies: self
+                        .live
+                        .get(&key)
+                        .into_iter()
+                        .flat_map(|live| live.proven.iter().map(currency))
+                        .collect(),
+                },
+            },
+        }
+    }
+
+    /// What keeps a friend's channel from moving, though a session may stand.
+    fn friend_error(&self, key: &PublicKey, friend: &Friend) -> Text {
+        if let Some(why) = &friend.channel.inconsistent {
+            return why.reason.clone();
+        }
+        let live = self.live.get(key);
+        let standing = live.and_then(|live| live.session.as_ref()).map(|session| session.standing);
+        match (live.and_then(|live| live.claim.clone()), standing) {
+            (Some(claim), _) => claim,
+            (None, Some(Standing::Ahead)) => Text::cut(
+                "the friend's node has lost state: nothing moves until its owner recovers it",
+            ),
+            (None, _) => Text::cut(""),
         }
     }
 
@@ -180,6 +207,9 @@ impl Funder {
             let servers = reports.iter().map(|row| (row.name.clone(), row.server.clone()));
             self.effects.push(Effect::IndexServers(servers.collect()));
             self.mutation(ReportMutation::SetIndexServers(reports));
+        }
+        if std::mem::take(&mut self.dirty.recovery) {
+            self.mutation(ReportMutation::SetRecovering(self.state.recovery.is_some()));
         }
         if std::mem::take(&mut self.dirty.settings) {
             let settings = self.state.settings.clone();

@@ -93,6 +93,9 @@ impl Funder {
 
     /// Tells a friend in a session what there is to tell of an inconsistent channel.
     pub(crate) fn send_terms(&mut self, key: PublicKey) {
+        if self.quarantined(&key).is_some() {
+            return;
+        }
         let Some(row) = self.friend(&key).and_then(|f| f.channel.inconsistent.clone()) else {
             return;
         };
@@ -136,6 +139,9 @@ impl Funder {
         key: PublicKey,
         message: Inconsistency,
     ) {
+        if self.withholds(&key) {
+            return;
+        }
         let Inconsistency { terms, collected } = message;
         let Some(friend) = self.state.friends.get(&key) else {
             return;
@@ -254,6 +260,11 @@ impl Funder {
         let Some(friend) = self.friend(&key) else {
             return Ok(());
         };
+        if self.quarantined(&key).is_some() {
+            return refused(&format!(
+                "{name} proves that this node lost state; accept that first with recover-friend"
+            ));
+        }
         let Some(row) = &friend.channel.inconsistent else {
             return refused(&format!(
                 "the channel with {name} is consistent; there is nothing to reset"
@@ -281,6 +292,9 @@ impl Funder {
         key: PublicKey,
         acceptance: AcceptReset,
     ) {
+        if self.withholds(&key) {
+            return;
+        }
         let ends = self.ends(key);
         let Some(friend) = self.state.friends.get(&key) else {
             return;

@@ -10,9 +10,10 @@ use offset_proto::{
 use crate::{
     api::{Effect, SessionId},
     channel::signer,
+    dirty::Key,
     funder::{Funder, Session, Standing},
     side::Side,
-    state::Channel,
+    state::{Channel, FriendRecovery},
 };
 
 /// What comparing two `resume`s says.
@@ -21,14 +22,16 @@ enum Verdict {
     Agree {
         send_again: bool,
     },
-    /// One of us may have lost state.
-    Apart,
+    /// We may have lost state.
+    Behind,
+    /// The friend may have.
+    Ahead,
     Inconsistent,
 }
 
 impl Funder {
-    pub(crate) fn connected(&mut self, key: PublicKey, id: SessionId) {
-        self.disconnected(key);
+    pub(crate) fn connected(&mut self, now: Timestamp, key: PublicKey, id: SessionId) {
+        self.disconnected(now, key);
         let Some(friend) = self.friend(&key) else {
             return;
         };
@@ -39,11 +42,15 @@ impl Funder {
         let session = Session {
             id,
             standing: Standing::Resuming,
+            theirs: None,
+            withheld: false,
             remote_wants: None,
             asked: None,
             proven: Default::default(),
         };
-        self.live.entry(key).or_default().session = Some(session);
+        let live = self.live.entry(key).or_default();
+        live.session = Some(session);
+        live.claim = None;
         self.send_resume(key);
         self.send_terms(key);
     }
@@ -57,6 +64,7 @@ impl Funder {
         };
         let channel = &friend.channel;
         let wants_token = channel.inconsistent.is_none()
+            && self.quarantined(&key).is_none()
             && channel.holder(&ends) == Side::Remote
             && self.has_something_to_send(&key);
         let resume = Resume {
@@ -72,7 +80,8 @@ impl Funder {
         }
     }
 
-    pub(crate) fn disconnected(&mut self, key: PublicKey) {
+    pub(crate) fn disconnected(&mut self, now: Timestamp, key: PublicKey) {
+        self.proof_over(now, key);
         let live = self.live.entry(key).or_default();
         if live.session.take().is_some_and(|session| session.standing == Standing::Agreed) {
             self.availability_changed(key);
@@ -94,48 +103,97 @@ impl Funder {
         session: SessionId,
         theirs: &Resume,
     ) {
-        let ends = self.ends(key);
-        if self.live.get(&key).and_then(|live| live.session.as_ref()).map(|s| s.standing)
-            == Some(Standing::Agreed)
-        {
-            self.effects.push(Effect::Disconnect { friend: key, session });
+        let inconsistent =
+            self.friend(&key).is_some_and(|friend| friend.channel.inconsistent.is_some());
+        let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
             return;
+        };
+        match current.standing {
+            // A friend says it again when an epoch has begun, or when it recovered what it lost.
+            Standing::Resuming | Standing::Ahead => current.theirs = Some(theirs.clone()),
+            Standing::Behind if inconsistent => current.theirs = Some(theirs.clone()),
+            Standing::Agreed | Standing::Behind | Standing::Quarantined => {
+                self.effects.push(Effect::Disconnect { friend: key, session });
+                return;
+            }
         }
-        self.epoch_shown(now, key, theirs);
+        if self.quarantined(&key).is_none() {
+            self.epoch_shown(now, key, theirs);
+        }
+        self.compare_resumes(now, key);
+    }
+
+    /// Compares both sides' `resume`s.
+    pub(crate) fn compare_resumes(&mut self, now: Timestamp, key: PublicKey) {
+        let ends = self.ends(key);
         let Some(friend) = self.state.friends.get(&key) else {
             return;
         };
         let Some(current) = self.live.get_mut(&key).and_then(|live| live.session.as_mut()) else {
             return;
         };
-        if friend.channel.inconsistent.is_some() {
+        let Some(theirs) = current.theirs.clone() else {
+            return;
+        };
+        if let Some(FriendRecovery::Quarantined(proof)) = &friend.recovery {
+            let known = proof.my_token.as_ref().unwrap_or(&proof.your_token);
+            let known = (known.body.epoch, known.body.counter);
+            let more = known < (theirs.epoch, theirs.counter);
+            current.standing = if more { Standing::Behind } else { Standing::Quarantined };
+            if more {
+                self.ask_for_proof(now, key);
+            }
             return;
         }
-        let mirrored = friend.channel.counter.checked_add(1) == Some(theirs.counter)
+        let channel = &friend.channel;
+        let mirrored = channel.counter.checked_add(1) == Some(theirs.counter)
             && signer(&ends, theirs.counter) == Side::Remote;
-        match compare(&friend.channel, signer(&ends, friend.channel.counter), theirs, mirrored) {
-            Verdict::Agree { send_again } => {
-                current.standing = Standing::Agreed;
-                current.remote_wants = theirs.wants_token.then_some(theirs.counter);
-                let again = friend.channel.last_sent.clone().filter(|_| send_again);
-                let live = self.live.entry(key).or_default();
-                let first = !std::mem::replace(&mut live.agreed_since_start, true);
-                if let Some(token) = again {
-                    self.send(key, FriendMessage::MoveToken(Box::new((*token).clone())));
-                }
-                self.availability_changed(key);
-                self.dirty.touch(key);
-                if first {
-                    self.retry_accepting(now, key);
-                }
+        let verdict = compare(channel, signer(&ends, channel.counter), &theirs, mirrored);
+        // What one side lost is shown to it though the channel is inconsistent; nothing else moves.
+        let inconsistent = channel.inconsistent.is_some();
+        match verdict {
+            Verdict::Agree { .. } | Verdict::Inconsistent if inconsistent => {}
+            Verdict::Agree { send_again } => self.agreed(now, key, &theirs, send_again),
+            Verdict::Behind => {
+                current.standing = Standing::Behind;
+                self.dirty.friends.insert(key);
+                self.ask_for_proof(now, key);
             }
-            Verdict::Apart => {
-                current.standing = Standing::Apart;
+            Verdict::Ahead => {
+                current.standing = Standing::Ahead;
                 self.dirty.friends.insert(key);
             }
             Verdict::Inconsistent => {
                 self.inconsistent(now, key, "what the two sides remember differs")
             }
+        }
+    }
+
+    /// The friend is online from here on.
+    fn agreed(&mut self, now: Timestamp, key: PublicKey, theirs: &Resume, send_again: bool) {
+        let live = self.live.entry(key).or_default();
+        if let Some(session) = live.session.as_mut() {
+            session.standing = Standing::Agreed;
+            session.remote_wants = theirs.wants_token.then_some(theirs.counter);
+        }
+        let first = !std::mem::replace(&mut live.agreed_since_start, true);
+        let Some(friend) = self.state.friends.get_mut(&key) else {
+            return;
+        };
+        let again = friend.channel.last_sent.clone().filter(|_| send_again);
+        if friend.recovery.take().is_some() {
+            self.dirty.mark(Key::FriendRecovery(key));
+        }
+        if let Some(token) = again {
+            self.send(key, FriendMessage::MoveToken(Box::new((*token).clone())));
+        }
+        self.availability_changed(key);
+        self.dirty.touch(key);
+        if self.state.recovery.is_some() {
+            self.derive_due(now, key);
+        }
+        if first {
+            self.retry_accepting(now, key);
         }
     }
 
@@ -168,7 +226,7 @@ impl Funder {
 /// ahead and would be their own.
 fn compare(mine: &Channel, last_signer: Side, theirs: &Resume, mirrored: bool) -> Verdict {
     if mine.epoch != theirs.epoch {
-        return Verdict::Apart;
+        return if mine.epoch < theirs.epoch { Verdict::Behind } else { Verdict::Ahead };
     }
     let we_are_ahead = theirs.counter.checked_add(1) == Some(mine.counter);
     let ours_is_news = we_are_ahead
@@ -187,7 +245,9 @@ fn compare(mine: &Channel, last_signer: Side, theirs: &Resume, mirrored: bool) -
     } else if we_are_ahead && last_signer == Side::Local {
         // Our last token does not follow the one that they remember.
         Verdict::Inconsistent
+    } else if mine.counter < theirs.counter {
+        Verdict::Behind
     } else {
-        Verdict::Apart
+        Verdict::Ahead
     }
 }

@@ -11,6 +11,7 @@ use offset_proto::{
     friend::{FriendOp, MoveToken, Proposal, Request, Response},
     index::Edge,
     payment::{Invoice, Receipt},
+    proof::StateProof,
     reset::{AcceptReset, ResetBalance, ResetTerms},
 };
 
@@ -45,6 +46,18 @@ pub struct State {
     /// The sequence number of the last entry of the books, 0 when there is none. The entries
     /// themselves are kept by the store alone.
     pub last_entry: u64,
+    /// Since this database turned out not to be the newest, until the operator ends the recovery.
+    pub recovery: Option<Recovery>,
+}
+
+/// A node whose database is older than what its friends know of it (protocol, section 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether what friends prove is installed at once, and unknown endings are cancelled
+    /// (`stnode --recover`); else each waits for the operator's word.
+    pub at_once: bool,
 }
 
 /// Settings of the whole node.
@@ -89,6 +102,56 @@ pub struct Friend {
     pub lines: BTreeMap<Currency, Line>,
     /// Operations that wait for the token, in order.
     pub queue: BTreeMap<u64, QueuedOp>,
+    /// The friend's last token of this epoch, to be shown to a friend that lost it.
+    pub received: Option<Arc<MoveToken>>,
+    /// What it takes to tell the state at `received` after our own last token.
+    pub before_sent: BeforeSent,
+    /// Where the friendship stands in a recovery of this node; `None` when nothing was lost.
+    pub recovery: Option<FriendRecovery>,
+}
+
+impl Friend {
+    /// A friendship in which nothing has happened.
+    #[must_use]
+    pub fn new(info: FriendInfo, channel: Channel) -> Self {
+        Self {
+            info,
+            channel,
+            lines: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            received: None,
+            before_sent: BeforeSent::default(),
+            recovery: None,
+        }
+    }
+}
+
+/// What our own last token ended and declared: with it and the token, the state before that token
+/// can be told. The rest of a token can be read backwards from the token itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BeforeSent {
+    /// The lines whose terms it changed, as they were; `None`: there was none.
+    pub terms: Vec<(Currency, Option<LineRow>)>,
+    /// The requests that it collected or cancelled.
+    pub ended: Vec<(Currency, Pending)>,
+}
+
+impl BeforeSent {
+    /// Whether there is nothing to keep.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.terms.is_empty() && self.ended.is_empty()
+    }
+}
+
+/// A friendship in a recovery of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FriendRecovery {
+    /// Nothing has been agreed since the restore.
+    Waiting,
+    /// The friend proved, with our own signature, that we are behind: nothing is signed until this
+    /// state is installed. The proof was checked.
+    Quarantined(Arc<StateProof>),
 }
 
 /// What the user configured about a friend, and what the friend told of itself.
@@ -368,6 +431,9 @@ pub struct SetRow {
     pub accepted: bool,
     /// Whether an accepted set waits for its seller, who may still give it back as a whole.
     pub held: bool,
+    /// Whether it was put together from its parts after this node lost its database: its invoice
+    /// may be unknown.
+    pub rebuilt: bool,
 }
 
 /// What an entry of the journal is about.

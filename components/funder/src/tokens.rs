@@ -14,15 +14,15 @@ use offset_proto::{
 use crate::{
     change::apply_line,
     channel::{apply_terms, is_any_due, signer, state_hash, terms_due},
-    credit::{Applied, Context, Undo},
+    credit::{Applied, Context, Ends, Undo},
     dirty::Key,
     funder::{Funder, Place, Standing, Timer},
     side::Side,
-    state::{Line, LineRow, Link, Pending, QueuedOp},
+    state::{BeforeSent, Line, LineRow, Link, Pending, QueuedOp},
 };
 
 /// What one operation of a received token means for this node.
-struct Received {
+pub(crate) struct Received {
     at: Place,
     op: FriendOp,
     /// For a request: whether it is within policy (section 6.1).
@@ -88,8 +88,9 @@ impl Funder {
     }
 
     fn compose(&mut self, now: Timestamp, key: PublicKey, wanted: bool) -> Option<MoveToken> {
-        let currency_terms = self.compose_terms(now, key);
-        let currency_ops = self.compose_ops(now, key);
+        let mut before = BeforeSent::default();
+        let currency_terms = self.compose_terms(now, key, &mut before);
+        let currency_ops = self.compose_ops(now, key, &mut before);
         let relays = self.own_relays();
         let ends = self.ends(key);
         let friend = self.state.friends.get(&key)?;
@@ -115,6 +116,10 @@ impl Funder {
         channel.token_id = token.id();
         channel.own_tokens = [Some(channel.token_id), channel.own_tokens[0]];
         channel.last_sent = Some(Arc::new(token.clone()));
+        if friend.before_sent != before {
+            friend.before_sent = before;
+            self.dirty.mark(Key::BeforeSent(key));
+        }
         if relays.is_some() {
             channel.relays_sent = relays;
             self.dirty.own_relays = true;
@@ -141,15 +146,24 @@ impl Funder {
         false
     }
 
-    fn compose_terms(&mut self, now: Timestamp, key: PublicKey) -> Vec<CurrencyTerms> {
+    fn compose_terms(
+        &mut self,
+        now: Timestamp,
+        key: PublicKey,
+        before: &mut BeforeSent,
+    ) -> Vec<CurrencyTerms> {
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return Vec::new();
         };
         let mut due: Vec<_> =
             friend.lines.iter().filter_map(|(currency, line)| terms_due(currency, line)).collect();
         due.retain(|terms| {
+            let row = friend.lines.get(&terms.currency).map(Line::row);
             let applied = apply_terms(&mut friend.lines, Side::Local, terms);
             // Only the bound on the number of currencies can refuse terms of our own; they wait.
+            if applied.is_ok() {
+                before.terms.push((terms.currency.clone(), row));
+            }
             applied.is_ok()
         });
         for terms in &due {
@@ -159,7 +173,12 @@ impl Funder {
     }
 
     /// The operations that fit, applied.
-    fn compose_ops(&mut self, now: Timestamp, key: PublicKey) -> Vec<CurrencyOps> {
+    fn compose_ops(
+        &mut self,
+        now: Timestamp,
+        key: PublicKey,
+        before: &mut BeforeSent,
+    ) -> Vec<CurrencyOps> {
         let mut by_currency: BTreeMap<Currency, Vec<FriendOp>> = BTreeMap::new();
         let (mut count, mut bytes) = (0, 0);
         while let Some(friend) = self.friend(&key) {
@@ -175,7 +194,7 @@ impl Funder {
                 break;
             };
             let currency = row.currency.clone();
-            if let Some(op) = self.compose_op(now, key, row) {
+            if let Some(op) = self.compose_op(now, key, row, before) {
                 count += 1;
                 bytes += size;
                 by_currency.entry(currency).or_default().push(op);
@@ -186,7 +205,13 @@ impl Funder {
 
     /// Applies one queued operation as its sender, or says to whom it belongs that it came to
     /// nothing.
-    fn compose_op(&mut self, now: Timestamp, key: PublicKey, row: QueuedOp) -> Option<FriendOp> {
+    fn compose_op(
+        &mut self,
+        now: Timestamp,
+        key: PublicKey,
+        row: QueuedOp,
+        before: &mut BeforeSent,
+    ) -> Option<FriendOp> {
         let ends = self.ends(key);
         let at = Place { friend: key, currency: row.currency.clone(), id: row.op.request_id() };
         if let FriendOp::Request(request) = &row.op {
@@ -215,7 +240,10 @@ impl Funder {
                 }
                 self.op_applied(&at, Side::Local, &row.op);
                 match applied {
-                    Applied::Ended(ended) => self.ended_by_us(now, &at, &ended, &row.op),
+                    Applied::Ended(ended) => {
+                        self.ended_by_us(now, &at, &ended, &row.op);
+                        before.ended.push((row.currency, *ended));
+                    }
                     Applied::Changed if matches!(row.op, FriendOp::Response(_)) => {
                         self.response_sent(now, &at);
                     }
@@ -281,6 +309,13 @@ impl Funder {
         channel.counter = token.body.counter;
         channel.token_id = token_id;
         channel.last_sent = None;
+        if !friend.before_sent.is_empty() {
+            friend.before_sent = BeforeSent::default();
+            self.dirty.mark(Key::BeforeSent(key));
+        }
+        let token = Arc::new(token);
+        friend.received = Some(token.clone());
+        self.dirty.mark(Key::Received(key));
         // After a reset ours are still to be sent.
         if channel.relays_sent.is_some() && channel.relays_confirmed != channel.relays_sent {
             channel.relays_confirmed = channel.relays_sent.clone();
@@ -291,8 +326,8 @@ impl Funder {
         for terms in &token.body.currency_terms {
             self.terms_applied(now, key, &terms.currency);
         }
-        if let Some(relays) = token.body.relays {
-            self.friend_moved(key, relays);
+        if let Some(relays) = &token.body.relays {
+            self.friend_moved(key, relays.clone());
         }
         for received in received {
             self.op_received(now, rng, received);
@@ -300,7 +335,7 @@ impl Funder {
         self.start_payments(now, rng);
     }
 
-    /// All terms and operations, then the state hash; undone as a whole when anything is invalid.
+    /// See [`apply_body`].
     fn apply_token(
         &mut self,
         now: Timestamp,
@@ -309,58 +344,11 @@ impl Funder {
     ) -> Result<Vec<Received>, String> {
         let ends = self.ends(key);
         let friend = self.state.friends.get_mut(&key).ok_or("the friend is gone")?;
-        let mut undo = TokenUndo::default();
-        let result = (|| {
-            for terms in &body.currency_terms {
-                undo.line(&friend.lines, &terms.currency);
-                apply_terms(&mut friend.lines, Side::Remote, terms).map_err(|e| e.to_string())?;
-            }
-            let mut received = Vec::new();
-            for CurrencyOps { currency, ops } in &body.currency_ops {
-                let credit = friend.lines.get_mut(currency).and_then(|line| line.credit.as_mut());
-                let credit = credit.ok_or("operations in a currency that is not active")?;
-                let ctx = Context { ends: &ends, currency, now };
-                let undo = undo.ops.entry(currency.clone()).or_insert_with(|| credit.begin());
-                for op in ops {
-                    let allowed = match op {
-                        FriendOp::Request(request) => request
-                            .frozen()
-                            .is_some_and(|frozen| credit.numbers().allows(Side::Remote, frozen)),
-                        FriendOp::Response(_)
-                        | FriendOp::Commit(_)
-                        | FriendOp::Collect(_)
-                        | FriendOp::Cancel(_)
-                        | FriendOp::Release(_) => true,
-                    };
-                    let applied = credit.apply(&ctx, Side::Remote, op, undo);
-                    let ended = match applied.map_err(|invalid| invalid.to_string())? {
-                        Applied::Changed => None,
-                        Applied::Ended(row) => Some(row),
-                    };
-                    let id = op.request_id();
-                    let link = credit.pending(Side::Local).get(&id).map_or(Link::None, |p| p.link);
-                    let at = Place { friend: key, currency: currency.clone(), id };
-                    received.push(Received { at, op: op.clone(), allowed, link, ended });
-                }
-            }
-            if state_hash(&ends, body.epoch, body.counter, &friend.lines) == body.state_hash {
-                Ok(received)
-            } else {
-                Err("the two sides do not reach the same state".to_owned())
-            }
-        })();
-        match result {
-            Ok(received) => {
-                for one in &received {
-                    self.op_applied(&one.at, Side::Remote, &one.op);
-                }
-                Ok(received)
-            }
-            Err(why) => {
-                undo.roll_back(&mut friend.lines, &ends);
-                Err(why)
-            }
+        let received = apply_body(&mut friend.lines, &ends, now, body)?;
+        for one in &received {
+            self.op_applied(&one.at, Side::Remote, &one.op);
         }
+        Ok(received)
     }
 
     fn op_received(&mut self, now: Timestamp, rng: &mut dyn Rng, received: Received) {
@@ -459,6 +447,67 @@ impl Funder {
     }
 }
 
+/// Applies a friend's token to lines: all terms and operations, then the state hash. When anything
+/// is invalid, the lines are as they were.
+pub(crate) fn apply_body(
+    lines: &mut BTreeMap<Currency, Line>,
+    ends: &Ends,
+    now: Timestamp,
+    body: &MoveTokenBody,
+) -> Result<Vec<Received>, String> {
+    let mut undo = TokenUndo::default();
+    let result = apply_all(lines, ends, now, (body, &mut undo));
+    if result.is_err() {
+        undo.roll_back(lines, ends);
+    }
+    result
+}
+
+fn apply_all(
+    lines: &mut BTreeMap<Currency, Line>,
+    ends: &Ends,
+    now: Timestamp,
+    (body, undo): (&MoveTokenBody, &mut TokenUndo),
+) -> Result<Vec<Received>, String> {
+    for terms in &body.currency_terms {
+        undo.line(lines, &terms.currency);
+        apply_terms(lines, Side::Remote, terms).map_err(|e| e.to_string())?;
+    }
+    let mut received = Vec::new();
+    for CurrencyOps { currency, ops } in &body.currency_ops {
+        let credit = lines.get_mut(currency).and_then(|line| line.credit.as_mut());
+        let credit = credit.ok_or("operations in a currency that is not active")?;
+        let ctx = Context { ends, currency, now };
+        let undo = undo.ops.entry(currency.clone()).or_insert_with(|| credit.begin());
+        for op in ops {
+            let allowed = match op {
+                FriendOp::Request(request) => request
+                    .frozen()
+                    .is_some_and(|frozen| credit.numbers().allows(Side::Remote, frozen)),
+                FriendOp::Response(_)
+                | FriendOp::Commit(_)
+                | FriendOp::Collect(_)
+                | FriendOp::Cancel(_)
+                | FriendOp::Release(_) => true,
+            };
+            let applied = credit.apply(&ctx, Side::Remote, op, undo);
+            let ended = match applied.map_err(|invalid| invalid.to_string())? {
+                Applied::Changed => None,
+                Applied::Ended(row) => Some(row),
+            };
+            let id = op.request_id();
+            let link = credit.pending(Side::Local).get(&id).map_or(Link::None, |p| p.link);
+            let at = Place { friend: ends.keys.remote, currency: currency.clone(), id };
+            received.push(Received { at, op: op.clone(), allowed, link, ended });
+        }
+    }
+    if state_hash(ends, body.epoch, body.counter, lines) == body.state_hash {
+        Ok(received)
+    } else {
+        Err("the two sides do not reach the same state".to_owned())
+    }
+}
+
 /// Nobody wants this line, and nobody proposed it.
 const fn is_forgotten(line: &Line) -> bool {
     line.wanted.is_none() && !crate::channel::is_shared(line)
@@ -478,7 +527,7 @@ impl TokenUndo {
         self.terms.insert(currency.clone(), lines.get(currency).map(Line::row));
     }
 
-    fn roll_back(self, lines: &mut BTreeMap<Currency, Line>, ends: &crate::credit::Ends) {
+    fn roll_back(self, lines: &mut BTreeMap<Currency, Line>, ends: &Ends) {
         for (currency, undo) in self.ops {
             if let Some(credit) = lines.get_mut(&currency).and_then(|line| line.credit.as_mut()) {
                 credit.roll_back(undo, ends);

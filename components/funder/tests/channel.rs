@@ -261,13 +261,16 @@ fn tokens_of_old_counters_and_old_sessions_are_ignored() {
 #[derive(Debug, PartialEq, Eq)]
 enum Stands {
     Agreed,
-    Apart,
+    /// The friend is asked to prove what we lost.
+    Behind,
+    /// The friend may ask us.
+    Ahead,
     Inconsistent,
 }
 
 #[test]
 fn resumes_are_compared_by_the_table() {
-    use Stands::{Agreed, Apart, Inconsistent};
+    use Stands::{Agreed, Ahead, Behind, Inconsistent};
     type Change = fn(&Lab, &mut Resume);
     // The node's last token is its own (the puppet holds the token), or the puppet's.
     let cases: [(bool, Change, Stands); 13] = [
@@ -279,7 +282,7 @@ fn resumes_are_compared_by_the_table() {
         (true, |lab, theirs| (theirs.counter, theirs.token_id) = before_last(lab), Agreed),
         (true, |_, theirs| theirs.counter -= 1, Inconsistent),
         // The friend forgot its own token: it waits for our request, and we do nothing.
-        (false, |_, theirs| theirs.counter -= 1, Apart),
+        (false, |_, theirs| theirs.counter -= 1, Ahead),
         // The friend's token is under way to us.
         (
             true,
@@ -287,11 +290,11 @@ fn resumes_are_compared_by_the_table() {
             Agreed,
         ),
         // The friend remembers a token of ours that we do not.
-        (false, |_, theirs| theirs.counter += 1, Apart),
-        (true, |_, theirs| theirs.counter += 2, Apart),
-        (true, |_, theirs| theirs.counter -= 2, Apart),
-        (true, |_, theirs| theirs.epoch += 1, Apart),
-        (true, |_, theirs| theirs.counter = u64::MAX, Apart),
+        (false, |_, theirs| theirs.counter += 1, Behind),
+        (true, |_, theirs| theirs.counter += 2, Behind),
+        (true, |_, theirs| theirs.counter -= 2, Ahead),
+        (true, |_, theirs| theirs.epoch += 1, Behind),
+        (true, |_, theirs| theirs.counter = u64::MAX, Behind),
     ];
     for (number, (own_last, change, expected)) in cases.into_iter().enumerate() {
         let mut lab = Lab::new(1);
@@ -310,10 +313,12 @@ fn resumes_are_compared_by_the_table() {
         channel.highest_epoch = resume.epoch;
         lab.message(0, FriendMessage::Resume(resume));
         let report = lab.funder_report();
+        let asked = FriendMessage::RequestStateProof { page: 0 };
         let stands = match (lab.inconsistent(0), report.friends[0].online) {
             (Some(_), _) => Inconsistent,
             (None, true) => Agreed,
-            (None, false) => Apart,
+            (None, false) if lab.puppets[0].raw.contains(&asked) => Behind,
+            (None, false) => Ahead,
         };
         assert_eq!(stands, expected, "case {number}");
         if stands != Inconsistent {

@@ -70,11 +70,11 @@ impl Shop {
 
     /// What the index server is asked, if it is.
     fn asked(&mut self) -> Option<(RoutesFor, RouteQuery)> {
-        let asked = self.lab.effects.drain(..).filter_map(|effect| match effect {
+        let mut asked = self.lab.effects.drain(..).filter_map(|effect| match effect {
             Effect::FindRoutes { asker, query } => Some((asker, query)),
             _ => None,
         });
-        asked.last()
+        asked.next_back()
     }
 
     fn query(&mut self) -> RouteQuery {
@@ -224,10 +224,13 @@ fn three_parts_one_commit_one_receipt() {
     }
 }
 
+/// Which part is answered, whether as complete, and the byte of the lock it is answered under.
+type Answered = (usize, bool, u8);
+
 #[test]
 fn a_receiver_that_contradicts_itself_is_never_paid() {
     // Who answers with complete and under which lock, in order; the answer that gives it away.
-    let cases: [(&[(usize, bool, u8)], &str); 5] = [
+    let cases: [(&[Answered], &str); 5] = [
         (&[(0, true, 9), (1, true, 9)], "two complete answers"),
         (&[(0, false, 9), (1, true, 8)], "another lock"),
         (&[(0, true, 9), (1, false, 8)], "another lock after the complete answer"),
@@ -248,11 +251,11 @@ fn a_receiver_that_contradicts_itself_is_never_paid() {
             shop.released(friend);
         }
         // Answers after the release change nothing, and everything comes back in one round trip.
-        for friend in 0..3 {
+        for (friend, sent) in sent.iter().enumerate() {
             if !answers.iter().any(|(answered, ..)| *answered == friend) {
-                shop.respond(friend, &sent[friend], true);
+                shop.respond(friend, sent, true);
             }
-            shop.lab.send(friend, &[cancel(&sent[friend], CancelReason::Released, reporter)]);
+            shop.lab.send(friend, &[cancel(sent, CancelReason::Released, reporter)]);
             assert_eq!((shop.lab.got(friend), shop.lab.frozen(friend)), (Vec::new(), (0, 0)));
         }
         assert_eq!(shop.phase(), None, "{what}: nothing is left");
@@ -417,8 +420,8 @@ fn committed_parts_that_come_back() {
     for all in [true, false] {
         let mut shop = Shop::new(3);
         let sent = shop.three();
-        for friend in 0..3 {
-            shop.respond(friend, &sent[friend], friend == 2);
+        for (friend, sent) in sent.iter().enumerate() {
+            shop.respond(friend, sent, friend == 2);
         }
         let lock = [0, 1, 2].map(|friend| shop.committed(friend))[0];
         for friend in [0, 1] {

@@ -19,6 +19,9 @@ pub struct Config {
     pub database: PathBuf,
     /// The directory with the tickets of the applications that may use the node. It is watched.
     pub trusted: PathBuf,
+    /// The database is an older copy, or empty though the node had friends: what friends prove is
+    /// installed at once. A database that shows by itself that it is older starts so, too.
+    pub recover: bool,
     /// What decides about money.
     pub funder: offset_funder::Config,
     /// Settings of all connections: keepalive, timeouts, features. Queue lengths are set apart.
@@ -40,6 +43,7 @@ impl Config {
         Self {
             database: database.into(),
             trusted: trusted.into(),
+            recover: false,
             funder: offset_funder::Config::default(),
             net: NetConfig::default(),
             backoff: BackoffConfig::default(),

@@ -51,7 +51,7 @@ use std::{
 };
 
 use futures::stream::FuturesUnordered;
-use offset_crypto::Identity;
+use offset_crypto::{Identity, SystemRng};
 use offset_funder::Funder;
 use offset_index_client::{Driver, IndexClient};
 use offset_net::{Listener, NetConfig, ServeConfig};
@@ -94,9 +94,36 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let store = SqliteStore::open(&config.database, &identity.public_key())?;
+    let mut store = SqliteStore::open(&config.database, &identity.public_key())?;
+    let is_older = store.is_older()?;
+    if is_older && !config.recover {
+        log::warn!(
+            "the database {} is not the one that this node was started with last: it starts as with \
+             --recover, and takes over what friends prove",
+            config.database.display()
+        );
+    }
+    if is_older || config.recover {
+        begin_recovery(&mut store, &config, &identity)?;
+    }
+    store.count_start()?;
     let reader = store.reader()?;
     run_on((store, reader), config, identity, (listener, shutdown)).await
+}
+
+/// Makes it durable that the node recovers, before the start counts: a crash between the two must not
+/// make an older copy look like the newest.
+fn begin_recovery(
+    store: &mut SqliteStore,
+    config: &Config,
+    identity: &Arc<Identity>,
+) -> Result<(), Error> {
+    let now = config.clock.now();
+    let mut funder = Funder::new(Arc::clone(identity), store.load()?, config.funder.clone(), now)?;
+    funder.begin_recovery(now);
+    // Nobody is connected: there is nothing to perform.
+    let batch = funder.take_batch(now, &mut SystemRng);
+    Ok(store.commit(&batch.changes)?)
 }
 
 /// As [`run`], with a store that is open.

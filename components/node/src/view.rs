@@ -62,7 +62,8 @@ impl View {
             ReportMutation::RemoveFriend(_)
             | ReportMutation::SetDefaultCurrency(_)
             | ReportMutation::SetAcceptsSpontaneous(_)
-            | ReportMutation::SetDecimals(..) => {}
+            | ReportMutation::SetDecimals(..)
+            | ReportMutation::SetRecovering(_) => {}
         }
         if let Some(report) = &mut self.observed {
             report.apply(mutation.clone());
@@ -154,6 +155,7 @@ mod tests {
             enabled: true,
             online: false,
             standing: FriendStanding::Consistent,
+            recovery: Default::default(),
             last_error: Text::cut(""),
             currencies: Vec::new(),
         }
@@ -164,6 +166,7 @@ mod tests {
             public_key: key(1),
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            recovering: false,
             relays: vec![server(2), server(3)],
             index_servers: vec![server(4)],
             friends: vec![friend(5)],

@@ -358,6 +358,20 @@ pub enum ConfigRequest {
         /// At once, whatever is owed or pending.
         forfeit: bool,
     },
+    /// Takes the state that a friend proves for ours.
+    RecoverFriend {
+        /// Which friend.
+        friend: Name,
+        /// The token of the state that the owner looked at, see
+        /// [`crate::report::FriendRecovery::Proven`].
+        token: HashResult,
+    },
+    /// Waits for nobody any more after a recovery.
+    EndRecovery {
+        /// Cancels requests that may have been paid while nobody can say so; without it, such
+        /// requests keep the recovery from ending.
+        cancel_unknown: bool,
+    },
 }
 
 /// A payment to make. The id makes it idempotent: the same id with the same contents is the same

@@ -7,6 +7,7 @@ use offset_crypto::{
 
 use crate::{
     Balance, Credits, Currency, ServerAddress,
+    proof::ProofPage,
     reset::{AcceptReset, Inconsistency},
 };
 
@@ -47,6 +48,13 @@ pub enum FriendMessage {
         /// friend.
         epoch: u64,
     },
+    /// Asks for a page of the proof of what the asker has signed.
+    RequestStateProof {
+        /// From 0 on.
+        page: u32,
+    },
+    /// The page that was asked for.
+    StateProof(ProofPage),
 }
 
 /// What is durable here: compared with the friend's before anything else happens.

@@ -21,6 +21,7 @@ pub mod history;
 pub mod index;
 pub mod money;
 pub mod payment;
+pub mod proof;
 pub mod relay;
 pub mod report;
 pub mod reset;

@@ -41,6 +41,9 @@ pub struct NodeReport {
     pub decimals: BTreeMap<Currency, u8>,
     /// The newest number of the journal, 0 when it is empty.
     pub last_event: u64,
+    /// Whether the node's database was older than what its friends know, and the owner has not
+    /// ended the recovery.
+    pub recovering: bool,
 }
 
 /// A relay or index server.
@@ -75,6 +78,26 @@ pub struct FriendReport {
     pub currencies: Vec<CurrencyReport>,
     /// How the friendship stands.
     pub standing: FriendStanding,
+    /// Where the friendship stands in a recovery of the node.
+    pub recovery: FriendRecovery,
+}
+
+/// Where a friendship stands in a recovery of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum FriendRecovery {
+    /// Nothing was lost, or it was recovered.
+    #[default]
+    None,
+    /// Nothing was agreed with the friend since the node recovers.
+    Waiting,
+    /// The friend proves, with this node's own signature, that this node has lost state. Nothing
+    /// moves until that state is accepted.
+    Proven {
+        /// The id of this node's own last token.
+        token: HashResult,
+        /// The state. Rates are those of now.
+        currencies: Vec<CurrencyReport>,
+    },
 }
 
 /// How a friendship stands.
@@ -204,6 +227,8 @@ pub enum ReportMutation {
     SetFriend(FriendReport),
     /// Removes the friend with this key.
     RemoveFriend(PublicKey),
+    /// Whether the node recovers.
+    SetRecovering(bool),
 }
 
 impl NodeReport {
@@ -233,6 +258,7 @@ impl NodeReport {
             ReportMutation::RemoveFriend(key) => {
                 self.friends.retain(|other| other.public_key != key);
             }
+            ReportMutation::SetRecovering(on) => self.recovering = on,
         }
     }
 }
@@ -248,17 +274,21 @@ impl FriendReport {
             let proven = BALANCE_BYTES * report.proven.len();
             TERMS_BYTES + report.reason.as_str().len() + terms(&report.local) + remote + proven
         });
+        let proven = match &self.recovery {
+            FriendRecovery::None | FriendRecovery::Waiting => 0,
+            FriendRecovery::Proven { currencies, .. } => currencies.len(),
+        };
         standing
             + FRIEND_BYTES
             + self.name.as_str().len()
             + self.last_error.as_str().len()
             + relays.sum::<usize>()
-            + LINE_BYTES * self.currencies.len()
+            + LINE_BYTES * (self.currencies.len() + proven)
     }
 }
 
 /// A friend without its texts, relays and currencies.
-const FRIEND_BYTES: usize = 256;
+const FRIEND_BYTES: usize = 352;
 /// A relay without its address.
 const RELAY_BYTES: usize = 80;
 /// A currency with the longest name, and the line or both proposals.

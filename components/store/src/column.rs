@@ -5,7 +5,7 @@ use offset_crypto::{
 };
 use offset_funder::{
     Side,
-    state::{Agreement, Attempt, Inconsistent, InvoicePhase, Link, Stage},
+    state::{Agreement, Attempt, Inconsistent, InvoicePhase, LineRow, Link, Pending, Stage},
 };
 use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, ServerAddress, Text, Timestamp,
@@ -13,6 +13,7 @@ use offset_proto::{
     friend::{FriendMessage, FriendOp, MoveToken, Proposal, Response},
     index::Edge,
     payment::Receipt,
+    proof::StateProof,
     reset::ResetBalance,
     session::{Packet, Wire},
 };
@@ -210,6 +211,7 @@ macro_rules! json_columns {
 
 json_columns! {
     Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge> Vec<(Currency, u64)>
+    Vec<(Currency, Option<LineRow>)> Vec<(Currency, Pending)>
     Vec<Attempt> Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
     Box<Inconsistent> Box<Agreement> Vec<ResetBalance>
 }
@@ -225,15 +227,20 @@ impl Column for Arc<MoveToken> {
         let bytes = value.as_blob().map_err(|_| "expected a blob")?;
         match FriendMessage::decode(bytes).map_err(|error| error.to_string())? {
             Packet::Message(FriendMessage::MoveToken(token)) => Ok(Self::from(token)),
-            Packet::Message(
-                FriendMessage::Resume(_)
-                | FriendMessage::TokenWanted { .. }
-                | FriendMessage::Inconsistency(_)
-                | FriendMessage::AcceptReset(_)
-                | FriendMessage::Removed { .. },
-            )
-            | Packet::Control(_) => Err("expected a move token".to_owned()),
+            Packet::Message(_) | Packet::Control(_) => Err("expected a move token".to_owned()),
         }
+    }
+}
+
+/// A state that a friend proves, as it came.
+impl Column for Arc<StateProof> {
+    fn write(&self, out: &mut Values) {
+        out.blob(&self.encode());
+    }
+
+    fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
+        let bytes = value.as_blob().map_err(|_| "expected a blob")?;
+        StateProof::decode(bytes).map(Self::new).map_err(|error| error.to_string())
     }
 }
 

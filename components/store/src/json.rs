@@ -7,11 +7,14 @@ use offset_crypto::{
     HashResult, HashedLock, InvoiceId, PaymentId, PlainLock, PublicKey, RequestId, Signature,
 };
 use offset_funder::{
-    Side,
-    state::{Agreement, Attempt, Decision, Inconsistent, Link, Part, PartState},
+    Side, Sided,
+    credit::Numbers,
+    state::{
+        Agreement, Attempt, Decision, Inconsistent, LineRow, Link, Part, PartState, Pending, Stage,
+    },
 };
 use offset_proto::{
-    Balance, Credits, Currency, NetworkAddress, ServerAddress, Text, Timestamp,
+    Balance, Credits, Currency, NetworkAddress, Rate, ServerAddress, Text, Timestamp,
     app::PaymentFailure,
     friend::{
         Cancel, CancelReason, Collect, Commit, FriendOp, Proposal, Release, Request, Response,
@@ -134,6 +137,10 @@ object! {
         total_dest_payment signature
     }
     Edge { from to }
+    LineRow { wanted rate local_proposal remote_proposal numbers }
+    Rate { ppm add }
+    Numbers { balance pending_debt max_debt requests_open }
+    Pending { request stage released response src_plain_lock link closing passed_on since }
     Attempt { src_plain_lock decision parts }
     Part { route request_id amount fee since response state }
     ResetBalance { currency balance }
@@ -189,6 +196,17 @@ impl Json for u64 {
     }
 }
 
+impl Json for u32 {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        u64::from(*self).write_json(out);
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let number = u64::from_json(value)?;
+        Self::try_from(number).map_err(|_| format!("{number} is out of range"))
+    }
+}
+
 impl Json for Timestamp {
     fn write_json(&self, out: &mut Vec<u8>) {
         self.0.write_json(out);
@@ -196,6 +214,27 @@ impl Json for Timestamp {
 
     fn from_json(value: &Value) -> Result<Self, String> {
         u64::from_json(value).map(Self)
+    }
+}
+
+impl Json for Stage {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        u64::from(self.number()).write_json(out);
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let number = u8::try_from(u64::from_json(value)?).ok();
+        number.and_then(Self::from_number).ok_or_else(|| "expected a stage".to_owned())
+    }
+}
+
+impl<T: Json> Json for Sided<T> {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        Object::new(out).field("local", &self.local).field("remote", &self.remote).end();
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        Ok(Self { local: field(value, "local")?, remote: field(value, "remote")? })
     }
 }
 

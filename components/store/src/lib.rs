@@ -40,6 +40,7 @@ mod lock;
 mod reader;
 mod rows;
 mod sqlite;
+mod starts;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -10,14 +10,15 @@ use offset_funder::{
     Side, Sided,
     credit::Numbers,
     state::{
-        ArchivedFriend, Channel, FriendInfo, IndexServer, InvoiceRow, JournalRow, LineRow,
-        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage,
+        ArchivedFriend, BeforeSent, Channel, FriendInfo, FriendRecovery, IndexServer, InvoiceRow,
+        JournalRow, LineRow, PaymentRow, Pending, Phase, QueuedOp, Recovery, SetKey, SetRow,
+        Settings, SpentKey, Stage,
     },
 };
 use offset_proto::{
     Credits, Currency, Name, Rate, ServerAddress,
     app::PaymentFailure,
-    friend::{Request, Response},
+    friend::{MoveToken, Request, Response},
     payment::{Invoice, Receipt},
     report::MAX_DECIMALS,
 };
@@ -53,6 +54,11 @@ pub(crate) static ALL: &[(&Table, ReadOnly)] = &[
     (&spent::TABLE, |row| spent::read(row).map(drop)),
     (&settled::TABLE, |row| settled::read(row).map(drop)),
     (&history::TABLE, |row| history::read(row).map(drop)),
+    (&starts::TABLE, |row| starts::read(row).map(drop)),
+    (&received::TABLE, |row| received::read(row).map(drop)),
+    (&before_sent::TABLE, |row| before_sent::read(row).map(drop)),
+    (&recovery::TABLE, |row| recovery::read(row).map(drop)),
+    (&friend_recovery::TABLE, |row| friend_recovery::read(row).map(drop)),
 ];
 
 pub(crate) mod node {
@@ -77,6 +83,21 @@ pub(crate) mod index_epoch {
 
     pub(crate) fn write(epoch: u64) -> Values {
         Values::default().put(&1u32).put(&epoch)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<u64> {
+        row.take::<u32>()?;
+        row.take()
+    }
+}
+
+pub(crate) mod starts {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("starts", 1, &["one", "starts"]);
+
+    pub(crate) fn write(starts: u64) -> Values {
+        Values::default().put(&1u32).put(&starts)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<u64> {
@@ -298,6 +319,71 @@ pub(crate) mod archived {
             channel: channel::read_columns(row)?,
         };
         Ok((key, archived))
+    }
+}
+
+pub(crate) mod received {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("received", 1, &["friend", "token"]);
+
+    pub(crate) fn write(friend: &PublicKey, token: &Arc<MoveToken>) -> Values {
+        Values::default().put(friend).put(token)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, Arc<MoveToken>)> {
+        Ok((row.take()?, row.take()?))
+    }
+}
+
+pub(crate) mod before_sent {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("before_sent", 1, &["friend", "terms", "ended"]);
+
+    pub(crate) fn write(friend: &PublicKey, row: &BeforeSent) -> Values {
+        let BeforeSent { terms, ended } = row;
+        Values::default().put(friend).put(terms).put(ended)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, BeforeSent)> {
+        Ok((row.take()?, BeforeSent { terms: row.take()?, ended: row.take()? }))
+    }
+}
+
+pub(crate) mod recovery {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("recovery", 1, &["one", "since", "at_once"]);
+
+    pub(crate) fn write(row: &Recovery) -> Values {
+        let Recovery { since, at_once } = row;
+        Values::default().put(&1u32).put(since).put(at_once)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<Recovery> {
+        row.take::<u32>()?;
+        Ok(Recovery { since: row.take()?, at_once: row.take()? })
+    }
+}
+
+pub(crate) mod friend_recovery {
+    use super::*;
+
+    pub(crate) static TABLE: Table = Table::new("friend_recovery", 1, &["friend", "proof"]);
+
+    pub(crate) fn write(friend: &PublicKey, row: &FriendRecovery) -> Values {
+        let proof = match row {
+            FriendRecovery::Waiting => None,
+            FriendRecovery::Quarantined(proof) => Some(proof),
+        };
+        Values::default().put(friend).put_option(proof)
+    }
+
+    pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PublicKey, FriendRecovery)> {
+        let friend = row.take()?;
+        let proof = row.take::<Option<_>>()?;
+        Ok((friend, proof.map_or(FriendRecovery::Waiting, FriendRecovery::Quarantined)))
     }
 }
 
@@ -615,6 +701,7 @@ pub(crate) mod set {
             "src_plain_lock",
             "accepted",
             "held",
+            "rebuilt",
         ],
     );
 
@@ -624,8 +711,17 @@ pub(crate) mod set {
     }
 
     pub(crate) fn write(set: &SetKey, row: &SetRow) -> Values {
-        let SetRow { currency, total, spontaneous, since, parts, src_plain_lock, accepted, held } =
-            row;
+        let SetRow {
+            currency,
+            total,
+            spontaneous,
+            since,
+            parts,
+            src_plain_lock,
+            accepted,
+            held,
+            rebuilt,
+        } = row;
         key(set)
             .put(currency)
             .put(total)
@@ -635,6 +731,7 @@ pub(crate) mod set {
             .put(src_plain_lock)
             .put(accepted)
             .put(held)
+            .put(rebuilt)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
@@ -648,6 +745,7 @@ pub(crate) mod set {
             src_plain_lock: row.take()?,
             accepted: row.take()?,
             held: row.take()?,
+            rebuilt: row.take()?,
         };
         Ok((key, set))
     }

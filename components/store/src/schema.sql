@@ -19,6 +19,13 @@ CREATE TABLE index_epoch (
     row_check TEXT NOT NULL
 ) STRICT;
 
+-- How often a node was started on this database; absent before the first time.
+CREATE TABLE starts (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    starts INTEGER NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
 -- Absent until something is changed from its default.
 CREATE TABLE settings (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -90,6 +97,36 @@ CREATE TABLE channels (
     last_sent BLOB,
     relays_sent TEXT,
     relays_confirmed TEXT,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- The last token of each friend, to be shown to one that lost it.
+CREATE TABLE received (
+    friend TEXT PRIMARY KEY REFERENCES friends ON DELETE CASCADE,
+    token BLOB NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- What our own last token to a friend ended and declared; absent when it did neither.
+CREATE TABLE before_sent (
+    friend TEXT PRIMARY KEY REFERENCES friends ON DELETE CASCADE,
+    terms TEXT NOT NULL,
+    ended TEXT NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- Present while this node recovers from an old copy.
+CREATE TABLE recovery (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    since INTEGER NOT NULL,
+    at_once INTEGER NOT NULL,
+    row_check TEXT NOT NULL
+) STRICT;
+
+-- The friends of which a recovery waits: until something is agreed, or with what they proved.
+CREATE TABLE friend_recovery (
+    friend TEXT PRIMARY KEY REFERENCES friends ON DELETE CASCADE,
+    proof BLOB,
     row_check TEXT NOT NULL
 ) STRICT;
 
@@ -183,6 +220,7 @@ CREATE TABLE sets (
     parts TEXT NOT NULL,
     src_plain_lock TEXT,
     accepted INTEGER NOT NULL,
+    rebuilt INTEGER NOT NULL,
     held INTEGER NOT NULL,
     row_check TEXT NOT NULL,
     PRIMARY KEY (invoice_id, src_hashed_lock)

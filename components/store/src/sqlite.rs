@@ -21,6 +21,7 @@ use crate::{
     column::{Reading, Values},
     lock::Lock,
     reader, rows,
+    starts::Mark,
 };
 
 /// Makes an empty database for the node with this key, readable by its owner only.
@@ -121,6 +122,40 @@ impl SqliteStore {
         Self { db, path, public_key, stopped: true, _lock: None }
     }
 
+    /// Whether the database is an older copy than the one that was started last, or was moved
+    /// without the file that counts beside it: then friends may know more than it does.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn is_older(&self) -> Result<bool, Error> {
+        Ok(Mark::is_older(Mark::read(&self.path)?, self.starts()?))
+    }
+
+    /// Counts a start, from which on the database is the one that was started last.
+    ///
+    /// # Errors
+    /// What the file system says, and as [`Store::commit`].
+    pub fn count_start(&mut self) -> Result<(), Error> {
+        let path = self.path.clone();
+        let next = Mark::next(Mark::read(&path)?, self.starts()?);
+        Mark::begins(next).write(&path)?;
+        self.transact(|db| {
+            let written = rows::starts::TABLE.put(db, rows::starts::write(next));
+            written.map_err(|error| Error::sqlite(&path, error))
+        })?;
+        Mark::done(next).write(&path)
+    }
+
+    fn starts(&self) -> Result<u64, Error> {
+        let mut counted = 0;
+        let db = (&self.db, self.path.as_path());
+        each(db, &rows::starts::TABLE, rows::starts::read, |starts| {
+            counted = starts;
+            Ok(())
+        })?;
+        Ok(counted)
+    }
+
     /// The connection, for looking behind the store's back.
     #[cfg(test)]
     pub(crate) const fn db(&self) -> &Connection {
@@ -189,6 +224,18 @@ impl SqliteStore {
         }
         each(db, &rows::archived::TABLE, rows::archived::read, |(key, row)| {
             self.apply(state, &Change::Archived(key, Some(Box::new(row))))
+        })?;
+        each(db, &rows::received::TABLE, rows::received::read, |(key, token)| {
+            self.apply(state, &Change::Received(key, Some(token)))
+        })?;
+        each(db, &rows::before_sent::TABLE, rows::before_sent::read, |(key, row)| {
+            self.apply(state, &Change::BeforeSent(key, row))
+        })?;
+        each(db, &rows::recovery::TABLE, rows::recovery::read, |row| {
+            self.apply(state, &Change::Recovery(Some(row)))
+        })?;
+        each(db, &rows::friend_recovery::TABLE, rows::friend_recovery::read, |(key, row)| {
+            self.apply(state, &Change::FriendRecovery(key, Some(row)))
         })?;
         each(db, &rows::line::TABLE, rows::line::read, |(key, currency, row)| {
             self.apply(state, &Change::Line(key, currency, Some(row)))
@@ -356,6 +403,24 @@ fn write(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         Change::Spent(key, None) => rows::spent::TABLE.delete(db, rows::spent::key(key)),
         Change::Settled(id) => rows::settled::TABLE.put(db, rows::settled::write(id)),
         Change::Entry(entry) => rows::history::TABLE.put(db, rows::history::write(entry)),
+        Change::Received(key, Some(token)) => {
+            rows::received::TABLE.put(db, rows::received::write(key, token))
+        }
+        Change::Received(key, None) => rows::received::TABLE.delete(db, Values::default().put(key)),
+        Change::BeforeSent(key, row) if row.is_empty() => {
+            rows::before_sent::TABLE.delete(db, Values::default().put(key))
+        }
+        Change::BeforeSent(key, row) => {
+            rows::before_sent::TABLE.put(db, rows::before_sent::write(key, row))
+        }
+        Change::FriendRecovery(key, Some(row)) => {
+            rows::friend_recovery::TABLE.put(db, rows::friend_recovery::write(key, row))
+        }
+        Change::FriendRecovery(key, None) => {
+            rows::friend_recovery::TABLE.delete(db, Values::default().put(key))
+        }
+        Change::Recovery(Some(row)) => rows::recovery::TABLE.put(db, rows::recovery::write(row)),
+        Change::Recovery(None) => rows::recovery::TABLE.delete(db, Values::default().put(&1u32)),
     }
 }
 

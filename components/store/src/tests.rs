@@ -94,6 +94,9 @@ fn rows_of(state: &State) -> Vec<Change> {
                 }
             }
         }
+        rows.push(Change::Received(*key, friend.received.clone()));
+        rows.push(Change::BeforeSent(*key, friend.before_sent.clone()));
+        rows.push(Change::FriendRecovery(*key, friend.recovery.clone()));
         for (at, op) in &friend.queue {
             rows.push(Change::Queued(*key, *at, Some(op.clone())));
         }
@@ -105,5 +108,6 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
     rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));
+    rows.extend(state.recovery.map(|row| Change::Recovery(Some(row))));
     rows
 }

@@ -281,6 +281,10 @@ fn is_end(change: &Change) -> bool {
         | Change::ForgetJournal(_)
         | Change::Spent(..)
         | Change::Settled(_)
+        | Change::Received(..)
+        | Change::BeforeSent(..)
+        | Change::FriendRecovery(..)
+        | Change::Recovery(_)
         | Change::Entry(_) => false,
     }
 }

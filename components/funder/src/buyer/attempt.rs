@@ -333,7 +333,7 @@ impl Funder {
     }
 
     /// Releases the attempt that is not decided, for ever.
-    fn release_current(&mut self, now: Timestamp, id: PaymentId) {
+    pub(crate) fn release_current(&mut self, now: Timestamp, id: PaymentId) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
         };

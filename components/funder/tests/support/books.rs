@@ -30,6 +30,15 @@ impl Books {
         self.entries.push((**entry).clone());
     }
 
+    /// The books as they were at an older copy of the disk.
+    pub fn restore(&mut self, disk: &State) {
+        self.entries.retain(|entry| entry.sequence <= disk.last_entry);
+        self.sums.clear();
+        for entry in &self.entries {
+            self.sums.insert((entry.friend, entry.currency.clone()), entry.balance);
+        }
+    }
+
     /// The sums are the balances, of active lines and of lines that are gone.
     pub fn check(&self, disk: &State) {
         let mut sums = self.sums.clone();

@@ -335,7 +335,9 @@ impl Lab {
                     FriendMessage::Resume(resume) => puppet.wanted = resume.wants_token,
                     FriendMessage::Inconsistency(_)
                     | FriendMessage::AcceptReset(_)
-                    | FriendMessage::Removed { .. } => {}
+                    | FriendMessage::Removed { .. }
+                    | FriendMessage::RequestStateProof { .. }
+                    | FriendMessage::StateProof(_) => {}
                 }
             }
             Effect::Reply { request_id, result, .. } => {

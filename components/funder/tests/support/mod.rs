@@ -17,7 +17,9 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng};
+use offset_crypto::{
+    HashResult, Identity, InvoiceId, Nonce, PaymentId, PublicKey, Rng as _, Seed, SeededRng,
+};
 use offset_funder::{
     Change, Config, Funder, Side,
     api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
@@ -32,6 +34,7 @@ use offset_proto::{
     friend::FriendMessage,
     index::{IndexLine, MultiRoute, Route, RouteQuery},
     payment::Invoice,
+    report::FriendRecovery,
 };
 
 pub const APP: AppId = AppId(1);
@@ -66,6 +69,8 @@ pub struct Net {
     pub tokens: usize,
     /// Whether the index server answers.
     pub index_up: bool,
+    /// The token that was applied for each counter, by signer, receiver, epoch and counter (T3).
+    applied: BTreeMap<(usize, usize, u64, u64), HashResult>,
 }
 
 pub fn name(text: &str) -> Name {
@@ -110,6 +115,7 @@ impl Net {
             config,
             tokens: 0,
             index_up: true,
+            applied: BTreeMap::new(),
         }
     }
 
@@ -297,6 +303,32 @@ impl Net {
         it.funder = Funder::new(it.identity.clone(), disk, config, now).unwrap();
     }
 
+    /// Stops a node and starts it from an older copy of its disk; `at_once` as `--recover` does.
+    pub fn restore(&mut self, node: usize, copy: &State, at_once: bool) {
+        self.nodes[node].disk = copy.clone();
+        self.nodes[node].books.restore(copy);
+        self.crash(node, false);
+        if at_once {
+            let now = self.now;
+            self.nodes[node].funder.begin_recovery(now);
+        }
+    }
+
+    /// The owner accepts every state that friends of a node prove.
+    pub fn recover_all(&mut self, node: usize) -> usize {
+        let Ok(AppReply::Report(report)) = self.ask(node, Command::Report) else {
+            panic!("no report");
+        };
+        let mut recovered = 0;
+        for friend in report.friends {
+            if let FriendRecovery::Proven { token, .. } = friend.recovery {
+                self.config(node, ConfigRequest::RecoverFriend { friend: friend.name, token });
+                recovered += 1;
+            }
+        }
+        recovered
+    }
+
     /// Time passes at every node.
     pub fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
@@ -331,6 +363,14 @@ impl Net {
 
     fn write(&mut self, node: usize, changes: &[Change]) {
         let key = self.key(node);
+        for change in changes {
+            if let Change::Received(from, Some(token)) = change {
+                let (epoch, counter) = (token.body.epoch, token.body.counter);
+                let from = self.index_of(*from);
+                let known = self.applied.entry((from, node, epoch, counter)).or_insert(token.id());
+                assert_eq!(*known, token.id(), "{from} sent {node} two tokens for one counter");
+            }
+        }
         let it = &mut self.nodes[node];
         for change in changes {
             it.disk.apply(key, change).unwrap();
@@ -481,6 +521,23 @@ impl Net {
         panic!("the network does not come to rest");
     }
 
+    /// As [`Net::settle`], with nothing delivered over one link.
+    pub fn settle_but(&mut self, held: (usize, usize)) {
+        for _ in 0..100_000 {
+            let mut busy = false;
+            for node in 0..self.nodes.len() {
+                busy |= self.flush(node);
+            }
+            for (from, to) in self.busy_links() {
+                busy |= (from, to) != held && self.deliver(from, to);
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the network does not come to rest");
+    }
+
     pub fn balance(&self, node: usize, friend: usize) -> i128 {
         self.balance_in(node, friend, &credit())
     }
@@ -552,8 +609,11 @@ pub fn rows(state: &State) -> BTreeSet<String> {
     rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.journal));
     rows.insert(format!("{}", state.last_entry));
     rows.insert(format!("{:?}", state.archive));
+    rows.insert(format!("{:?}", state.recovery));
     for (key, friend) in &state.friends {
         rows.insert(format!("{key:?} {:?} {:?}", friend.info, friend.channel));
+        rows.insert(format!("{key:?} {:?} {:?}", friend.received, friend.before_sent));
+        rows.insert(format!("{key:?} {:?}", friend.recovery));
         for (currency, line) in &friend.lines {
             rows.insert(format!("{key:?} {currency} {:?}", line.row()));
             for side in Side::BOTH {

@@ -4,8 +4,8 @@ use capnp::struct_list;
 
 use super::{
     Decoded, balance, check_count, check_sorted, count, credits, fixed, invalid, key, keys, limit,
-    list, mirror, parse, reset, server, session, set_balance, set_credits, set_keys, set_list,
-    set_server, wire,
+    list, mirror, parse, proof, reset, server, session, set_balance, set_credits, set_keys,
+    set_list, set_server, wire, words_of,
 };
 use crate::{
     canonical::Canonical as _,
@@ -33,18 +33,19 @@ fn words(message: &FriendMessage) -> usize {
         FriendMessage::Resume(_)
         | FriendMessage::TokenWanted { .. }
         | FriendMessage::AcceptReset(_)
-        | FriendMessage::Removed { .. } => 0,
+        | FriendMessage::Removed { .. }
+        | FriendMessage::RequestStateProof { .. } => 0,
         FriendMessage::Inconsistency(message) => reset::words(message),
-        FriendMessage::MoveToken(token) => {
-            let ops = token
-                .body
-                .currency_ops
-                .iter()
-                .map(|ops| 4 + ops.ops.iter().map(op_words).sum::<usize>());
-            let relays = token.body.relays.as_ref().map_or(0, Vec::len);
-            token.body.currency_terms.len() * 16 + ops.sum::<usize>() + relays * 44
-        }
+        FriendMessage::StateProof(page) => 8 + words_of(page.bytes.len()),
+        FriendMessage::MoveToken(token) => token_words(token),
     }
+}
+
+pub(super) fn token_words(token: &MoveToken) -> usize {
+    let ops =
+        token.body.currency_ops.iter().map(|ops| 4 + ops.ops.iter().map(op_words).sum::<usize>());
+    let relays = token.body.relays.as_ref().map_or(0, Vec::len);
+    token.body.currency_terms.len() * 16 + ops.sum::<usize>() + relays * 44
 }
 
 /// The most that an operation takes: its fields, their pointers, and its place in the list.
@@ -67,6 +68,8 @@ fn set_message(message: &FriendMessage, mut root: friend_message::Builder<'_>) {
         }
         FriendMessage::AcceptReset(accept) => reset::set_accept(accept, root.init_accept_reset()),
         FriendMessage::Removed { epoch } => root.set_removed(*epoch),
+        FriendMessage::RequestStateProof { page } => root.set_request_state_proof(*page),
+        FriendMessage::StateProof(page) => proof::set_page(page, root.init_state_proof()),
     }
 }
 
@@ -84,6 +87,8 @@ fn message(root: friend_message::Reader<'_>) -> Decoded<Packet<FriendMessage>> {
         }
         Which::AcceptReset(accept) => FriendMessage::AcceptReset(reset::accept_of(accept?)?),
         Which::Removed(epoch) => FriendMessage::Removed { epoch },
+        Which::RequestStateProof(page) => FriendMessage::RequestStateProof { page },
+        Which::StateProof(page) => FriendMessage::StateProof(proof::page_of(page?)?),
     }))
 }
 
@@ -103,7 +108,7 @@ fn resume_of(resume: resume::Reader<'_>) -> Decoded<Resume> {
     })
 }
 
-fn set_token(value: &MoveToken, mut token: move_token::Builder<'_>) {
+pub(super) fn set_token(value: &MoveToken, mut token: move_token::Builder<'_>) {
     let body = &value.body;
     token.set_epoch(body.epoch);
     token.set_counter(body.counter);
@@ -119,7 +124,7 @@ fn set_token(value: &MoveToken, mut token: move_token::Builder<'_>) {
     token.set_signature(value.signature.as_bytes());
 }
 
-fn token_of(token: move_token::Reader<'_>) -> Decoded<MoveToken> {
+pub(super) fn token_of(token: move_token::Reader<'_>) -> Decoded<MoveToken> {
     let relays = if token.has_relays() {
         Some(list("relays", token.get_relays()?, MAX_RELAYS, server)?)
     } else {
@@ -259,7 +264,7 @@ fn op_of(value: friend_op::Reader<'_>) -> Decoded<FriendOp> {
     })
 }
 
-fn set_request(value: &Request, mut request: request::Builder<'_>) {
+pub(super) fn set_request(value: &Request, mut request: request::Builder<'_>) {
     request.set_request_id(value.request_id.as_bytes());
     request.set_src_hashed_lock(value.src_hashed_lock.as_bytes());
     set_keys(request.reborrow().init_route(count(value.route.len())), &value.route);
@@ -271,7 +276,7 @@ fn set_request(value: &Request, mut request: request::Builder<'_>) {
     request.set_hold_seconds(value.hold_seconds);
 }
 
-fn request_of(request: request::Reader<'_>) -> Decoded<Request> {
+pub(super) fn request_of(request: request::Reader<'_>) -> Decoded<Request> {
     Ok(Request {
         request_id: fixed("requestId", request.get_request_id())?,
         src_hashed_lock: fixed("srcHashedLock", request.get_src_hashed_lock())?,
@@ -285,7 +290,7 @@ fn request_of(request: request::Reader<'_>) -> Decoded<Request> {
     })
 }
 
-fn set_response(value: &Response, mut response: response::Builder<'_>) {
+pub(super) fn set_response(value: &Response, mut response: response::Builder<'_>) {
     response.set_request_id(value.request_id.as_bytes());
     response.set_dest_hashed_lock(value.dest_hashed_lock.as_bytes());
     response.set_is_complete(value.is_complete);
@@ -293,7 +298,7 @@ fn set_response(value: &Response, mut response: response::Builder<'_>) {
     response.set_signature(value.signature.as_bytes());
 }
 
-fn response_of(response: response::Reader<'_>) -> Decoded<Response> {
+pub(super) fn response_of(response: response::Reader<'_>) -> Decoded<Response> {
     Ok(Response {
         request_id: fixed("requestId", response.get_request_id())?,
         dest_hashed_lock: fixed("destHashedLock", response.get_dest_hashed_lock())?,

@@ -8,6 +8,7 @@ mod app;
 mod friend;
 mod index;
 mod payment;
+mod proof;
 mod relay;
 mod report;
 mod reset;
@@ -296,6 +297,8 @@ macro_rules! mirror {
     };
 }
 use mirror;
+
+pub(crate) use proof::{decode as decode_proof, encode as encode_proof};
 
 const BYTES_PER_WORD: usize = 8;
 /// Deeper than any message of these schemas.

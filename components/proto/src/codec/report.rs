@@ -10,9 +10,9 @@ use crate::{
     Currency,
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
     report::{
-        CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, InconsistentReport,
-        LineReport, MAX_DECIMALS, MAX_DECIMALS_ENTRIES, MAX_FRIENDS, MAX_SERVERS, NodeReport,
-        ProvenReport, ReportMutation, ServerReport, TermsReport,
+        CurrencyReport, CurrencyStatus, FriendRecovery, FriendReport, FriendStanding,
+        InconsistentReport, LineReport, MAX_DECIMALS, MAX_DECIMALS_ENTRIES, MAX_FRIENDS,
+        MAX_SERVERS, NodeReport, ProvenReport, ReportMutation, ServerReport, TermsReport,
     },
     reset::ResetBalance,
     schema::report_capnp::{
@@ -31,7 +31,8 @@ pub(super) fn mutation_words(mutation: &ReportMutation) -> usize {
         ReportMutation::SetDefaultCurrency(_)
         | ReportMutation::SetAcceptsSpontaneous(_)
         | ReportMutation::SetDecimals(..)
-        | ReportMutation::RemoveFriend(_) => 10,
+        | ReportMutation::RemoveFriend(_)
+        | ReportMutation::SetRecovering(_) => 10,
         ReportMutation::SetRelays(servers) | ReportMutation::SetIndexServers(servers) => {
             4 + SERVER_WORDS * servers.len()
         }
@@ -44,18 +45,23 @@ pub(super) fn friends_words(friends: &[FriendReport]) -> usize {
 }
 
 fn friend_words(friend: &FriendReport) -> usize {
+    let proven = match &friend.recovery {
+        FriendRecovery::None | FriendRecovery::Waiting => 0,
+        FriendRecovery::Proven { currencies, .. } => currencies.len(),
+    };
     let terms = |terms: &TermsReport| 16 + 8 * terms.balances.len();
     let standing = friend.standing.inconsistent().map_or(0, |report| {
         let remote = report.remote.as_ref().map_or(0, terms);
         20 + terms(&report.local) + remote + 9 * report.proven.len()
     });
-    40 + 12 * friend.relays.len() + 30 * friend.currencies.len() + standing
+    50 + 12 * friend.relays.len() + 30 * (friend.currencies.len() + proven) + standing
 }
 
 pub(super) fn set_report(value: &NodeReport, mut report: node_report::Builder<'_>) {
     report.set_public_key(value.public_key.as_bytes());
     report.set_default_currency(value.default_currency.as_str());
     report.set_accepts_spontaneous(value.accepts_spontaneous);
+    report.set_recovering(value.recovering);
     let relays = report.reborrow().init_relays(count(value.relays.len()));
     set_list(relays, &value.relays, set_server_report);
     let servers = report.reborrow().init_index_servers(count(value.index_servers.len()));
@@ -106,6 +112,7 @@ pub(super) fn report(report: node_report::Reader<'_>) -> Decoded<NodeReport> {
         more_friends: report.get_more_friends(),
         decimals: decimals_by_currency(report)?,
         last_event: report.get_last_event(),
+        recovering: report.get_recovering(),
     })
 }
 
@@ -127,6 +134,7 @@ pub(super) fn set_mutation(value: &ReportMutation, mut mutation: report_mutation
         }
         ReportMutation::SetFriend(friend) => set_friend(friend, mutation.init_set_friend()),
         ReportMutation::RemoveFriend(key) => mutation.set_remove_friend(key.as_bytes()),
+        ReportMutation::SetRecovering(on) => mutation.set_set_recovering(*on),
     }
 }
 
@@ -152,6 +160,7 @@ pub(super) fn mutation(mutation: report_mutation::Reader<'_>) -> Decoded<ReportM
         )?),
         Which::SetFriend(friend) => ReportMutation::SetFriend(friend_of(friend?)?),
         Which::RemoveFriend(friend) => ReportMutation::RemoveFriend(key("removeFriend", friend)?),
+        Which::SetRecovering(on) => ReportMutation::SetRecovering(on),
     })
 }
 
@@ -180,7 +189,7 @@ pub(super) fn set_friend(value: &FriendReport, mut friend: friend_report::Builde
     friend.set_last_error(value.last_error.as_str());
     let currencies = friend.reborrow().init_currencies(count(value.currencies.len()));
     set_list(currencies, &value.currencies, set_currency);
-    let mut standing = friend.init_standing();
+    let mut standing = friend.reborrow().init_standing();
     match &value.standing {
         FriendStanding::Consistent => standing.set_consistent(()),
         FriendStanding::Inconsistent(report) => {
@@ -188,6 +197,16 @@ pub(super) fn set_friend(value: &FriendReport, mut friend: friend_report::Builde
         }
         FriendStanding::Removing => standing.set_removing(()),
         FriendStanding::RemovedByFriend => standing.set_removed_by_friend(()),
+    }
+    let mut recovery = friend.init_recovery();
+    match &value.recovery {
+        FriendRecovery::None => recovery.set_none(()),
+        FriendRecovery::Waiting => recovery.set_waiting(()),
+        FriendRecovery::Proven { token, currencies } => {
+            let mut proven = recovery.init_proven();
+            proven.set_token(token.as_bytes());
+            set_list(proven.init_currencies(count(currencies.len())), currencies, set_currency);
+        }
     }
 }
 
@@ -210,6 +229,23 @@ pub(super) fn friend_of(friend: friend_report::Reader<'_>) -> Decoded<FriendRepo
         last_error: parse("lastError", friend.get_last_error())?,
         currencies: list("currencies", friend.get_currencies()?, MAX_CURRENCIES, currency_of)?,
         standing,
+        recovery: recovery_of(friend.get_recovery())?,
+    })
+}
+
+fn recovery_of(recovery: friend_report::recovery::Reader<'_>) -> Decoded<FriendRecovery> {
+    use friend_report::recovery::Which;
+    Ok(match recovery.which()? {
+        Which::None(()) => FriendRecovery::None,
+        Which::Waiting(()) => FriendRecovery::Waiting,
+        Which::Proven(proven) => {
+            let proven = proven?;
+            let currencies = proven.get_currencies()?;
+            FriendRecovery::Proven {
+                token: fixed("token", proven.get_token())?,
+                currencies: list("currencies", currencies, MAX_CURRENCIES, currency_of)?,
+            }
+        }
     })
 }
 

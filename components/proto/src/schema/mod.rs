@@ -23,6 +23,8 @@ pub(crate) mod index_capnp;
 #[rustfmt::skip]
 pub(crate) mod payment_capnp;
 #[rustfmt::skip]
+pub(crate) mod proof_capnp;
+#[rustfmt::skip]
 pub(crate) mod relay_capnp;
 #[rustfmt::skip]
 pub(crate) mod report_capnp;

@@ -504,6 +504,7 @@ fn a_friend_takes_no_more_than_its_size() {
                 enabled: true,
                 online: true,
                 standing: standing.clone(),
+                recovery: Default::default(),
                 last_error: Text::cut(&text(256)),
                 currencies: (0..currencies).map(currency).collect(),
             };

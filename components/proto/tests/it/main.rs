@@ -3,6 +3,7 @@
 
 mod codec;
 mod file;
+mod proof;
 mod published;
 mod samples;
 mod support;

@@ -9,6 +9,7 @@ use offset_proto::{
     friend::*,
     index::*,
     payment::{Invoice, Receipt},
+    proof::*,
     relay::*,
     report::*,
     reset::*,
@@ -108,8 +109,44 @@ pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
             FriendMessage::AcceptReset(AcceptReset { reset_token, signature })
         }),
         1 => any::<u64>().prop_map(|epoch| FriendMessage::Removed { epoch }),
+        1 => any::<u32>().prop_map(|page| FriendMessage::RequestStateProof { page }),
+        1 => proof_page().prop_map(FriendMessage::StateProof),
     ]
     .boxed()
+}
+
+fn proof_page() -> impl Strategy<Value = ProofPage> {
+    (any::<u32>(), 0..=64u32 << 20, vec(any::<u8>(), 0..2_000))
+        .prop_map(|(page, total_bytes, bytes)| ProofPage { page, total_bytes, bytes })
+}
+
+pub(crate) fn state_proof() -> impl Strategy<Value = StateProof> {
+    let pending =
+        (any::<bool>(), request(), any::<bool>(), option::of(response()), option::of(lock()))
+            .prop_map(|(sent_by_high, request, released, response, src_plain_lock)| PendingState {
+                sent_by_high,
+                request,
+                released,
+                response,
+                src_plain_lock,
+            });
+    let open = (any::<bool>(), any::<bool>()).prop_map(|(low, high)| [low, high]);
+    let most = (limit(), limit()).prop_map(|(low, high)| [low, high]);
+    let active = (balance(), most, open, vec(pending, 0..4)).prop_map(
+        |(balance, max_debt, requests_open, pending)| {
+            LineState::Active(ActiveState { balance, max_debt, requests_open, pending })
+        },
+    );
+    let proposed =
+        (option::of(proposal()), proposal(), any::<bool>()).prop_map(|(one, other, swapped)| {
+            let (low, high) = if swapped { (Some(other), one) } else { (one, Some(other)) };
+            LineState::Proposed { low, high }
+        });
+    let state = btree_map(currency(), prop_oneof![active, proposed], 0..4).prop_map(|state| {
+        state.into_iter().map(|(currency, line)| CurrencyState { currency, line }).collect()
+    });
+    (move_token(), state, option::of(move_token()))
+        .prop_map(|(your_token, state, my_token)| StateProof { your_token, state, my_token })
 }
 
 fn inconsistency() -> impl Strategy<Value = Inconsistency> {
@@ -484,6 +521,8 @@ fn config() -> BoxedStrategy<ConfigRequest> {
             .prop_map(|(currency, decimals)| C::SetDecimals { currency, decimals }),
         (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
         (name(), any::<bool>()).prop_map(|(friend, forfeit)| C::RemoveFriend { friend, forfeit }),
+        (name(), hash()).prop_map(|(friend, token)| C::RecoverFriend { friend, token }),
+        any::<bool>().prop_map(|cancel_unknown| C::EndRecovery { cancel_unknown }),
     ]
     .boxed()
 }
@@ -715,6 +754,7 @@ fn report() -> impl Strategy<Value = NodeReport> {
                 more_friends,
                 decimals,
                 last_event,
+                recovering: more_friends,
             }
         },
     )
@@ -730,6 +770,7 @@ fn mutation() -> BoxedStrategy<ReportMutation> {
         vec(server_report(), 0..3).prop_map(M::SetIndexServers),
         friend_report().prop_map(M::SetFriend),
         key().prop_map(M::RemoveFriend),
+        any::<bool>().prop_map(M::SetRecovering),
     ]
     .boxed()
 }
@@ -743,7 +784,11 @@ fn server_report() -> impl Strategy<Value = ServerReport> {
 fn friend_report() -> impl Strategy<Value = FriendReport> {
     let flags = (any::<bool>(), any::<bool>());
     let currencies = vec(currency_report(), 0..4);
-    (name(), key(), vec(server(), 0..3), flags, text(), currencies, standing()).prop_map(
+    let proven = (hash(), vec(currency_report(), 0..4))
+        .prop_map(|(token, currencies)| FriendRecovery::Proven { token, currencies });
+    let recovery = prop_oneof![Just(FriendRecovery::None), Just(FriendRecovery::Waiting), proven];
+    let standing = (standing(), recovery);
+    (name(), key(), vec(server(), 0..3), flags, text(), currencies, standing).prop_map(
         |(name, public_key, relays, flags, last_error, currencies, standing)| FriendReport {
             name,
             public_key,
@@ -752,7 +797,8 @@ fn friend_report() -> impl Strategy<Value = FriendReport> {
             online: flags.1,
             last_error,
             currencies,
-            standing,
+            standing: standing.0,
+            recovery: standing.1,
         },
     )
 }

@@ -10,9 +10,10 @@ use offset_funder::{
     Change, Side,
     credit::Numbers,
     state::{
-        Agreement, ArchivedFriend, Attempt, Channel, Decision, FriendInfo, Inconsistent,
-        IndexServer, InvoicePhase, InvoiceRow, JournalRow, LineRow, Link, Part, PartState,
-        PaymentRow, Pending, Phase, QueuedOp, SetKey, SetRow, Settings, SpentKey, Stage, State,
+        Agreement, ArchivedFriend, Attempt, BeforeSent, Channel, Decision, FriendInfo,
+        FriendRecovery, Inconsistent, IndexServer, InvoicePhase, InvoiceRow, JournalRow, LineRow,
+        Link, Part, PartState, PaymentRow, Pending, Phase, QueuedOp, Recovery, SetKey, SetRow,
+        Settings, SpentKey, Stage, State,
     },
 };
 use offset_proto::{
@@ -25,6 +26,7 @@ use offset_proto::{
     history::{Adjustment, HistoryEntry, HistoryEvent},
     index::Edge,
     payment::{Invoice, Receipt},
+    proof::{ActiveState, CurrencyState, LineState, PendingState, StateProof},
     reset::{AcceptReset, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
@@ -37,7 +39,7 @@ impl Generator {
     pub(super) fn batch(&mut self, state: &State) -> Vec<Change> {
         let friends: Vec<_> = state.friends.keys().copied().collect();
         let mut changes = Vec::new();
-        match self.below(16) {
+        match self.below(20) {
             0 => changes.push(self.settings()),
             1 => {
                 let relay = self.maybe(Self::server);
@@ -73,6 +75,11 @@ impl Generator {
                 changes.push(Change::Spent(key, amount));
             }
             7 => changes.push(Change::Settled(HashResult::from_bytes([self.byte(9); 32]))),
+            16 => {
+                let recovery =
+                    self.maybe(|some| Recovery { since: some.time(), at_once: some.coin() });
+                changes.push(Change::Recovery(recovery));
+            }
             _ if friends.is_empty() => {}
             kind => {
                 let friend = self.pick(&friends);
@@ -180,6 +187,15 @@ impl Generator {
                 let row = self.maybe(|some| some.line(None));
                 changes.push(Change::Line(key, self.currency(), row));
             }
+            17 => {
+                let token = self.maybe(|some| some.token().into());
+                changes.push(Change::Received(key, token));
+            }
+            18 => changes.push(Change::BeforeSent(key, self.before_sent())),
+            19 => {
+                let row = self.maybe(Self::friend_recovery);
+                changes.push(Change::FriendRecovery(key, row));
+            }
             _ => {
                 let currency = self.currency();
                 let line = state.friends[&key].lines.get(&currency);
@@ -217,6 +233,41 @@ impl Generator {
         let line = self.line(Some(numbers));
         changes.push(Change::Pending(key, currency.clone(), sender, id, row));
         changes.push(Change::Line(key, currency.clone(), Some(line)));
+    }
+
+    fn before_sent(&mut self) -> BeforeSent {
+        let (terms, ended) = (self.below(3), self.below(3));
+        let numbers = Numbers { balance: self.balance(), ..Numbers::default() };
+        let id = RequestId::from_bytes([self.byte(4); 16]);
+        BeforeSent {
+            terms: (0..terms)
+                .map(|_| (self.currency(), self.maybe(|some| some.line(Some(numbers)))))
+                .collect(),
+            ended: (0..ended).map(|_| (self.currency(), self.pending(id))).collect(),
+        }
+    }
+
+    fn friend_recovery(&mut self) -> FriendRecovery {
+        if self.coin() {
+            return FriendRecovery::Waiting;
+        }
+        let id = RequestId::from_bytes([self.byte(4); 16]);
+        let line = LineState::Active(ActiveState {
+            balance: self.balance(),
+            max_debt: [Credits(5), Credits::LIMIT],
+            requests_open: [self.coin(), self.coin()],
+            pending: vec![PendingState {
+                sent_by_high: self.coin(),
+                request: self.request(id),
+                released: self.coin(),
+                response: None,
+                src_plain_lock: None,
+            }],
+        });
+        let state = vec![CurrencyState { currency: self.currency(), line }];
+        let my_token = self.maybe(Self::token);
+        let proof = StateProof { your_token: self.token(), state, my_token };
+        FriendRecovery::Quarantined(proof.into())
     }
 
     fn settings(&mut self) -> Change {
@@ -490,6 +541,7 @@ impl Generator {
             src_plain_lock: self.maybe(|some| some.fixed().into()),
             accepted: self.coin(),
             held: self.coin(),
+            rebuilt: self.coin(),
         }
     }
 

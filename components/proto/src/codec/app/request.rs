@@ -191,6 +191,12 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             set.set_decimals(*decimals);
         }
         ConfigRequest::SetSpontaneous { accept } => config.set_set_spontaneous(*accept),
+        ConfigRequest::RecoverFriend { friend, token } => {
+            let mut recover = config.init_recover_friend();
+            recover.set_friend(friend.as_str());
+            recover.set_token(token.as_bytes());
+        }
+        ConfigRequest::EndRecovery { cancel_unknown } => config.set_end_recovery(*cancel_unknown),
         ConfigRequest::AddFriend { name, public_key, relays, currency, opening_balance } => {
             let mut add = config.init_add_friend();
             add.set_name(name.as_str());
@@ -296,6 +302,11 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             friend: parse("friend", remove.get_friend())?,
             forfeit: remove.get_forfeit(),
         },
+        Which::RecoverFriend(recover) => ConfigRequest::RecoverFriend {
+            friend: parse("friend", recover.get_friend())?,
+            token: fixed("token", recover.get_token())?,
+        },
+        Which::EndRecovery(cancel_unknown) => ConfigRequest::EndRecovery { cancel_unknown },
         Which::AddFriend(add) => ConfigRequest::AddFriend {
             name: parse("name", add.get_name())?,
             public_key: key("publicKey", add.get_public_key())?,

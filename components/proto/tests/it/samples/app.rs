@@ -121,6 +121,11 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
         },
         "setDecimals": C::SetDecimals { .. } => C::SetDecimals { currency: Some(currency()), decimals: 2 },
         "setSpontaneous": C::SetSpontaneous { .. } => C::SetSpontaneous { accept: false },
+        "recoverFriend": C::RecoverFriend { .. } => C::RecoverFriend {
+            friend: friend(),
+            token: [0x24; 32].into(),
+        },
+        "endRecovery": C::EndRecovery { .. } => C::EndRecovery { cancel_unknown: true },
     })
 }
 

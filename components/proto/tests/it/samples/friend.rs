@@ -8,6 +8,7 @@ use offset_proto::{
         MoveToken, MoveTokenBody, Proposal, Release, Request, Response, Resume,
     },
     payment::ResponseTerms,
+    proof::ProofPage,
     reset::{AcceptReset, Collected, Inconsistency, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
@@ -27,6 +28,12 @@ pub(crate) fn messages() -> Vec<(String, FriendMessage)> {
         "inconsistency": M::Inconsistency(_) => M::Inconsistency(Box::new(inconsistency)),
         "acceptReset": M::AcceptReset(_) => M::AcceptReset(accept_reset()),
         "removed": M::Removed { .. } => M::Removed { epoch: 1 },
+        "requestStateProof": M::RequestStateProof { .. } => M::RequestStateProof { page: 1 },
+        "stateProof": M::StateProof(_) => M::StateProof(ProofPage {
+            page: 1,
+            total_bytes: 262_147,
+            bytes: vec![1, 2, 3],
+        }),
     });
     let token = |op| M::MoveToken(Box::new(move_token(vec![op])));
     let ops = ops().into_iter().map(|(name, op)| (format!("moveToken/{name}"), token(op)));

@@ -175,6 +175,7 @@ fn mutations() -> Vec<(&'static str, ReportMutation)> {
         "setIndexServers": M::SetIndexServers(_) => M::SetIndexServers(vec![server_report(6)]),
         "setFriend": M::SetFriend(_) => M::SetFriend(friend()),
         "removeFriend": M::RemoveFriend(_) => M::RemoveFriend(key(2)),
+        "setRecovering": M::SetRecovering(_) => M::SetRecovering(true),
     })
 }
 
@@ -209,6 +210,7 @@ fn report() -> NodeReport {
         more_friends: true,
         decimals: [(currency(), 2)].into(),
         last_event: 41,
+        recovering: false,
     }
 }
 
@@ -253,6 +255,7 @@ fn friend() -> FriendReport {
         last_error: text(""),
         currencies: vec![report("EUR", CurrencyStatus::Active(line)), report("hours", proposed)],
         standing: FriendStanding::Consistent,
+        recovery: Default::default(),
     }
 }
 

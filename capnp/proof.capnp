@@ -1,0 +1,49 @@
+@0xabc4f2ef0e221cd1;
+# What a friend that lost its latest state is shown: its own last signature, and the state it signed.
+
+using Common = import "common.capnp";
+using Friend = import "friend.capnp";
+
+struct StateProof {
+  # Sent in pages of 256 KiB as one message, at most 64 MiB in all.
+  yourToken @0 :Friend.MoveToken;    # the asker's own last token
+  state @1 :List(CurrencyState);
+  # The state that yourToken commits to, sorted by currency, at most 64. "Low" is the side with the
+  # lower public key.
+  myToken @2 :Friend.MoveToken;      # the friend's token after it; absent if there is none
+}
+
+struct CurrencyState {
+  currency @0 :Text;
+  union {
+    proposed :group {
+      # Either may be absent, not both.
+      low @1 :Proposal;
+      high @2 :Proposal;
+    }
+    active @3 :ActiveState;
+  }
+}
+
+struct Proposal {
+  openingBalance @0 :Common.Int128;
+  maxDebt @1 :Common.UInt128;
+  requestsOpen @2 :Bool;
+}
+
+struct ActiveState {
+  balance @0 :Common.Int128;         # as the low side sees it
+  lowMaxDebt @1 :Common.UInt128;     # the most that the low side may owe
+  highMaxDebt @2 :Common.UInt128;
+  lowRequestsOpen @3 :Bool;          # whether the low side lets the other send requests
+  highRequestsOpen @4 :Bool;
+  pending @5 :List(PendingState);    # at most 16,384; pending debts are their sums
+}
+
+struct PendingState {
+  sentByHigh @0 :Bool;
+  request @1 :Friend.Request;
+  released @2 :Bool;
+  response @3 :Friend.Response;      # absent at stage 0
+  srcPlainLock @4 :Data;             # present at stage 2
+}

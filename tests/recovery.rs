@@ -1,0 +1,116 @@
+//! Nodes that were restored from older copies of their databases, as real daemons.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use offset_crypto::SeededRng;
+use offset_proto::{
+    app::ConfigRequest,
+    report::{CurrencyStatus, FriendRecovery},
+};
+use support::{
+    payments::Ledger,
+    trio::{ALICE, BOB, CHARLI, Trio, seed},
+};
+
+/// Payments between the copy and the restore.
+const PAYMENTS: usize = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_restored_from_a_copy_taken_200_payments_earlier_recovers_by_command() {
+    let seed = seed();
+    println!("OFFSET_SEED={seed}");
+    let mut rng = SeededRng::new(seed);
+    let trio = Trio::start().await;
+    let mut ledger = Ledger::default();
+    trio.until_paid(&mut rng, (BOB, CHARLI), &mut ledger).await;
+    trio.check(&ledger).await;
+
+    let alice = &trio.nodes[ALICE];
+    let (database, copy) = (trio.file(&alice.server, "db"), trio.file(&alice.server, "copy"));
+    alice.server.terminate().unwrap();
+    std::fs::copy(&database, &copy).unwrap();
+    trio.start_again(&alice.server);
+    trio.until_online("the copy was made").await;
+    let begun = pay_many(&trio, &mut rng, &mut ledger).await;
+    trio.check(&ledger).await;
+    println!("{begun} payments since the copy");
+
+    // The file that counts starts is put back with the copy, so that nothing warns the node.
+    alice.server.terminate().unwrap();
+    std::fs::copy(&copy, &database).unwrap();
+    std::fs::write(trio.file(&alice.server, "db.starts"), "1\n").unwrap();
+    trio.start_again(&alice.server);
+    let tokens = alice
+        .until("both friends prove what was lost", |report| {
+            let proven = report.friends.iter().map(|friend| match &friend.recovery {
+                FriendRecovery::Proven { token, .. } => Ok((friend.name.clone(), *token)),
+                FriendRecovery::None | FriendRecovery::Waiting => {
+                    Err(format!("{}: {}", friend.name, friend.last_error))
+                }
+            });
+            proven.collect::<Result<Vec<_>, _>>()
+        })
+        .await;
+    for (friend, token) in tokens {
+        alice.config(ConfigRequest::RecoverFriend { friend, token }).await.unwrap();
+    }
+    trio.until_online("Alice recovered").await;
+    trio.check(&ledger).await;
+    alice.config(ConfigRequest::EndRecovery { cancel_unknown: false }).await.unwrap();
+    trio.until_paid(&mut rng, (CHARLI, BOB), &mut ledger).await;
+    trio.check(&ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_is_noticed_and_takes_over_what_friends_prove() {
+    let mut rng = SeededRng::new(seed());
+    let trio = Trio::start().await;
+    let mut ledger = Ledger::default();
+    let bob = &trio.nodes[BOB];
+    let (database, copy) = (trio.file(&bob.server, "db"), trio.file(&bob.server, "copy"));
+    bob.server.terminate().unwrap();
+    std::fs::copy(&database, &copy).unwrap();
+    trio.start_again(&bob.server);
+    trio.until_online("the copy was made").await;
+    trio.until_paid(&mut rng, (CHARLI, BOB), &mut ledger).await;
+    trio.check(&ledger).await;
+
+    bob.server.terminate().unwrap();
+    std::fs::copy(&copy, &database).unwrap();
+    trio.start_again(&bob.server);
+    trio.until_online("Bob recovered by itself").await;
+    let balance = bob
+        .until("the recovery shows", |report| match &report.friends[0].currencies[0].status {
+            CurrencyStatus::Active(line) if report.recovering => Ok(line.balance.get()),
+            CurrencyStatus::Active(_) | CurrencyStatus::Proposed { .. } => {
+                Err("not recovered".to_owned())
+            }
+        })
+        .await;
+    assert!(0 < balance);
+    trio.check(&ledger).await;
+    assert!(Trio::said(&bob.server).contains("starts as with --recover"));
+    bob.config(ConfigRequest::EndRecovery { cancel_unknown: false }).await.unwrap();
+    trio.until_paid(&mut rng, (BOB, CHARLI), &mut ledger).await;
+    trio.check(&ledger).await;
+}
+
+async fn pay_many(trio: &Trio, rng: &mut SeededRng, ledger: &mut Ledger) -> usize {
+    let mut made = 0;
+    while made < PAYMENTS {
+        let mut orders = Vec::new();
+        for at in 0..20 {
+            let (from, to) = if at % 2 == 0 { (BOB, CHARLI) } else { (CHARLI, BOB) };
+            orders.push(trio.order(rng, from, to).await);
+        }
+        made += orders.len();
+        let reports =
+            futures::future::join_all(orders.iter().map(|order| trio.settle(order))).await;
+        for (order, report) in orders.into_iter().zip(reports) {
+            ledger.ended(order, report);
+        }
+    }
+    made
+}
