@@ -68,7 +68,10 @@ impl Framing {
     }
 
     /// Takes the message of the first frame in `buffer`, once all of it is there.
-    fn take(self, buffer: &mut BytesMut) -> Result<Option<Bytes>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Frame`] for a frame that breaks the rules; the stream is then of no more use.
+    pub fn take(self, buffer: &mut BytesMut) -> Result<Option<Bytes>, Error> {
         let Some(content) = read_length(buffer) else { return Ok(None) };
         let limit = self.purpose.max_frame_bytes();
         if content == 0 {

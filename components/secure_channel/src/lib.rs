@@ -39,3 +39,4 @@ pub use crate::error::Error;
 pub use crate::frame::{FrameReceiver, FrameSender, Framing};
 pub use crate::identity::ChannelIdentity;
 pub use crate::knock::KNOCK_BYTES;
+pub use crate::verify::certificate_key;

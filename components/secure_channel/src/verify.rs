@@ -98,7 +98,13 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
-/// The Ed25519 key in a certificate.
+/// The Ed25519 key in a certificate as a peer shows it, nothing else of which is looked at. `None`
+/// when it is not a certificate, too long for one, or not of such a key.
+#[must_use]
+pub fn certificate_key(der: &[u8]) -> Option<PublicKey> {
+    key_of(&CertificateDer::from(der)).ok()
+}
+
 pub(crate) fn key_of(certificate: &CertificateDer<'_>) -> Result<PublicKey, Error> {
     let bad = || Error::from(CertificateError::BadEncoding);
     if MAX_CERTIFICATE_BYTES < certificate.len() {

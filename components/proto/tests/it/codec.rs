@@ -16,7 +16,7 @@ use offset_proto::{
     reset::*,
     session::{Bye, Control, DecodeError, Hello, MAX_FEATURES, Packet, Purpose, Wire},
 };
-use proptest::{prelude::*, sample::Index};
+use proptest::{prelude::*, sample::Index, strategy::ValueTree as _};
 
 use crate::{samples, support};
 
@@ -64,6 +64,38 @@ round_trips! {
     index_peer_message: IndexPeerMessage;
     app_to_node: offset_proto::app::AppToNode;
     node_to_app: NodeToApp;
+}
+
+/// `OFFSET_SEED_CORPUS=fuzz/corpus cargo test -p offset-proto seeds` writes messages of every kind for
+/// the fuzzers to begin with.
+#[test]
+fn seeds_for_fuzzers() {
+    write_seeds::<offset_proto::app::AppToNode>(
+        "app_to_node",
+        &support::packet(support::app_to_node()),
+    );
+    write_seeds::<ClientToRelay>("client_to_relay", &support::packet(support::client_to_relay()));
+    write_seeds::<RelayToClient>("relay_to_client", &support::packet(support::relay_to_client()));
+    write_seeds::<FriendMessage>("friend_message", &support::packet(support::friend_message()));
+    write_seeds::<ClientToIndex>("client_to_index", &support::packet(support::client_to_index()));
+    write_seeds::<IndexToClient>("index_to_client", &support::packet(support::index_to_client()));
+    write_seeds::<IndexPeerMessage>("index_peer", &support::packet(support::index_peer_message()));
+    write_seeds::<NodeToApp>("node_to_app", &support::packet(support::node_to_app()));
+}
+
+fn write_seeds<M: Wire + Debug + Clone>(target: &str, packets: &impl Strategy<Value = Packet<M>>) {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let directory = std::env::var_os("OFFSET_SEED_CORPUS").map(std::path::PathBuf::from);
+    for n in 0..100 {
+        let bytes = M::encode(&packets.new_tree(&mut runner).unwrap().current());
+        assert!(M::decode(&bytes).is_ok());
+        // Long ones teach a fuzzer nothing that short ones do not.
+        if let Some(directory) = directory.as_ref().filter(|_| bytes.len() <= 4_096) {
+            let directory = directory.join(target);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join(format!("seed-{n:02}")), bytes).unwrap();
+        }
+    }
 }
 
 fn assert_round_trip<M: Wire + Debug + PartialEq>(packet: &Packet<M>) {
