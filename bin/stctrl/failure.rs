@@ -19,7 +19,7 @@ pub(super) fn sentence(
             amount::show(available, decimals)
         ),
         PaymentFailure::NoCapacity { available } => format!(
-            "the ways to the receiver carry {} at most now: pay less, or ask the receiver to let \
+            "the ways to the receiver carry {} now, but not this much: pay less, or ask the receiver to let \
              its friends send it more",
             amount::show(available, decimals)
         ),

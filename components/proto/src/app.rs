@@ -590,7 +590,7 @@ pub enum PaymentFailure {
     },
     /// All ways to the receiver together carry less.
     #[error(
-        "the ways to the receiver carry {available} at most now: pay less, or ask the receiver to \
+        "the ways to the receiver carry {available} now, but not this much: pay less, or ask the receiver to \
          let its friends send it more"
     )]
     NoCapacity {
