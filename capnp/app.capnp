@@ -54,7 +54,7 @@ struct AppRequest {
       destination @5 :Data;
       exclude @6 :List(Common.Edge);     # at most 64
     }
-    pay @7 :PayRequest;              # [buyer] answered when the payment has ended
+    pay @7 :PayRequest;              # [buyer] answered when the payment has ended, or is held
     paymentStatus @8 :Data;          # [buyer] by payment id, answered at once
     createInvoice @9 :CreateInvoice; # [seller]
     cancelInvoice @10 :Data;         # [seller] by invoice id; once committed only while it is held
@@ -72,12 +72,15 @@ struct AppRequest {
       }
     }
     events @19 :UInt64;               # what the journal says after this number, a page of it
-    quote @20 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
+    payByCommit @20 :PayRequest;     # [buyer] the commit is not sent; answered once it can be handed out
+    paymentCommit @21 :Data;         # [buyer] by payment id: the commit to hand to the seller
+    cancelPayment @22 :Data;         # [buyer] by payment id; not after it was committed
+    quote @23 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
                                      # and the id, the deadline and the note mean nothing
     capacity :group {                # [routes] how much the ways between us and a node carry now
-      currency @21 :Text;            # absent: the node's default
-      peer @22 :Data;
-      receive @23 :Bool;             # from the node to us, not from us to the node
+      currency @24 :Text;            # absent: the node's default
+      peer @25 :Data;
+      receive @26 :Bool;             # from the node to us, not from us to the node
     }
   }
 }
@@ -225,8 +228,9 @@ struct AppReply {
       last @7 :UInt64;                   # the newest number; more follows while it is above upTo
     }
     invoices @8 :InvoicePage;
-    quote @9 :QuoteReport;
-    capacity @10 :Common.UInt128;
+    commit @9 :Payment.Commit;
+    quote @10 :QuoteReport;
+    capacity @11 :Common.UInt128;
   }
 }
 
@@ -296,6 +300,7 @@ struct PaymentFailure {
     deadline @7 :Void;              # not complete before the deadline; taken back
     expired @8 :Void;               # the invoice's time is over
     noCapacity @9 :Common.UInt128;  # all ways to the receiver together carry this much at most
+    takenBack @11 :Void;            # the buyer took it back
     noAnswer @10 :Data;             # what went out over this friend was not answered in time
   }
 }

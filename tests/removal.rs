@@ -54,12 +54,17 @@ fn a_stranger_is_told_that_it_is_none_of_the_friends() {
     pair.until_online();
     // With something owed, only --forfeit ends it, on each side by itself.
     pair.pay(ALICE, 60);
-    let text = pair.ctl(BOB, "config remove-friend -n alice --forfeit --json").success();
+    pair.ctl(BOB, "config remove-friend -n alice --forfeit").failure(
+        2,
+        &["a balance of 60 credit", "`stctrl config remove-friend -n alice --forfeit --yes`"],
+    );
+    assert_eq!(pair.friend(BOB)["standing"], "consistent");
+    let text = pair.ctl(BOB, "config remove-friend -n alice --forfeit --yes --json").success();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["forfeited"][0]["balance"], "60");
     pair.until(ALICE, "Alice hears of it", |f| f["standing"] == "removed_by_friend");
     assert_eq!(pair.balance(ALICE), Some(-60));
-    let text = pair.ctl(ALICE, "config remove-friend -n bob --forfeit").success();
+    let text = pair.ctl(ALICE, "config remove-friend -n bob --forfeit --yes").success();
     assert!(text.starts_with("given up: a balance of -60 credit"), "{text}");
     assert_eq!(pair.ctl(ALICE, "info friends").success(), "No configured friends.\n");
 }

@@ -49,7 +49,7 @@ fn an_inconsistent_channel_begins_again_on_the_terms_that_one_side_accepts() {
 fn a_friend_that_was_forfeited_and_added_again_is_repaired_by_one_side() {
     let pair = Pair::befriended(100);
     pair.ctl(ALICE, "config remove-friend -n bob").failure(1, &["you owe bob 100", "--forfeit"]);
-    let text = pair.ctl(ALICE, "config remove-friend -n bob --forfeit").success();
+    let text = pair.ctl(ALICE, "config remove-friend -n bob --forfeit --yes").success();
     assert_eq!(
         text,
         "given up: a balance of -100 credit, 0 pending by our requests, 0 by theirs\n"
@@ -71,7 +71,7 @@ fn a_friend_that_was_forfeited_and_added_again_is_repaired_by_one_side() {
     assert_eq!(alice["local_terms"]["balances"], serde_json::json!({}));
     assert!(pair.ctl(BOB, "info friends").success().contains("I: LT=100, RT=0"));
     let ask = pair.ctl(ALICE, "config reset-friend -n bob");
-    ask.failure(2, &["--yes"]);
+    ask.failure(2, &["0 by our terms, -100 by bob's", "reset-friend -n bob --yes"]);
     let text = pair.ctl(ALICE, "config reset-friend -n bob --yes").success();
     assert!(text.contains("0 by our terms, -100 by bob's"), "{text}");
     pair.until_online();

@@ -48,6 +48,7 @@ fn honest_clients_go_on_while_strangers_do_what_they_can() {
     let processes = Processes::of(&network.status);
     let runtime = Runtime::new().unwrap();
     let _guard = runtime.enter();
+    another_app(&sandbox);
     let ports = ports(&sandbox);
     let app = identity(&sandbox, "net/node0/app.ident");
     let (node, relay) = (&ports[0].server, &ports[1].server);
@@ -132,7 +133,7 @@ fn ports(sandbox: &Sandbox) -> [Port; 4] {
             "node, for apps",
             Purpose::App,
             read::<NodeTicket>(sandbox, "net/node0/node.ticket").0,
-            Some("net/node0/app.ident"),
+            Some(ANOTHER_APP),
         ),
         port(
             "relay",
@@ -153,6 +154,19 @@ fn ports(sandbox: &Sandbox) -> [Port; 4] {
             Some("net/index1/index.ident"),
         ),
     ]
+}
+
+/// The node lets in one more app, which is the one that does not behave. What it asks counts against
+/// its own pace, and not against that of the honest one.
+fn another_app(sandbox: &Sandbox) {
+    let ticket = "net/node0/trusted/another.ticket";
+    sandbox.run(&format!("stmgr gen-ident -o {ANOTHER_APP}")).success();
+    sandbox.run(&format!("stmgr app-ticket -i {ANOTHER_APP} -o {ticket}")).success();
+    let asks = format!("stctrl -I {ANOTHER_APP} -T net/node0/node.ticket info public-key");
+    eventually("the node lets it in", || {
+        let ran = sandbox.run(&asks);
+        if ran.code == Some(0) { Ok(()) } else { Err(format!("{ran:?}")) }
+    });
 }
 
 /// An app that connects now pays a friend of a friend: app, relay and index server all serve.
@@ -180,6 +194,8 @@ fn read<F: OffsetFile>(sandbox: &Sandbox, file: &str) -> F {
     F::parse(&fs::read_to_string(sandbox.file(file)).unwrap()).unwrap()
 }
 
+/// Who does not behave at a node's port for apps.
+const ANOTHER_APP: &str = "net/node0/another.ident";
 /// Half-open connections of one flood.
 const FLOOD: usize = 2_000;
 /// Fresh identities at each port.

@@ -48,6 +48,7 @@ pub(super) fn sentence(
         ),
         PaymentFailure::Deadline => format!("{failure}; try again with a longer --deadline"),
         PaymentFailure::Expired => format!("{failure}; ask the seller for a new one"),
+        PaymentFailure::TakenBack => format!("{failure}; order it again if you still want to pay"),
         PaymentFailure::FriendsOffline => failure.to_string(),
     }
 }

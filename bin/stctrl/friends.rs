@@ -49,7 +49,7 @@ pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
     match &friend.standing {
         FriendStanding::Consistent => {}
         FriendStanding::Inconsistent(report) => {
-            for line in repair::terms_lines(friend, report) {
+            for line in repair::terms_lines(friend, report, decimals) {
                 let _ = write!(text, "\n{line}");
             }
         }
@@ -62,7 +62,7 @@ pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
              here, too",
         ),
     }
-    for line in recover::lines(friend) {
+    for line in recover::lines(friend, decimals) {
         let _ = write!(text, "\n{line}");
     }
     if !friend.last_error.as_str().is_empty() {
@@ -76,6 +76,12 @@ pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
         let _ = write!(text, "\n{name} rate: {}", rate_text(currency.rate));
         for line in currency_lines(friend, currency, decimals) {
             let _ = write!(text, "\n{name} {line}");
+        }
+        if let CurrencyStatus::Active(line) = &currency.status
+            && line.exposure != Credits::ZERO
+        {
+            let exposure = amount::show(line.exposure, amount::decimals_of(decimals, name));
+            let _ = write!(text, "\n{name} exposure: {exposure}");
         }
     }
     Answer::new(text, to_json(friend))
@@ -149,8 +155,8 @@ fn currency_lines(
     let first = match (&report.status, inconsistent) {
         (_, Some(terms)) => format!(
             "I: LT={}, RT={}",
-            repair::balance(Some(&terms.local), &report.currency),
-            repair::balance(terms.remote.as_ref(), &report.currency)
+            repair::balance(Some(&terms.local), &report.currency, decimals),
+            repair::balance(terms.remote.as_ref(), &report.currency, decimals)
         ),
         (CurrencyStatus::Proposed { local, remote: Some(remote) }, None)
             if !local.is_some_and(|local| agree(&local, remote)) =>
@@ -224,6 +230,7 @@ pub(super) fn currency_json(report: &CurrencyReport) -> Value {
                 "remote_max_debt": line.remote_max_debt.to_string(),
                 "local_pending_debt": line.local_pending_debt.to_string(),
                 "remote_pending_debt": line.remote_pending_debt.to_string(),
+                "exposure": line.exposure.to_string(),
             }
         }),
         CurrencyStatus::Proposed { local, remote } => json!({
@@ -427,6 +434,24 @@ mod tests {
         let text = detail(&broken, &Decimals::new()).text().to_owned();
         let line = "credit balance: 100 now, 120 by our terms, -70 by bob's";
         assert!(text.lines().any(|have| have == line), "{text}");
+        let decimals = Decimals::from([(Currency::fallback(), 2)]);
+        let text = table(&[broken.clone()], &Currency::fallback(), &decimals).text().to_owned();
+        assert!(text.contains("I: LT=1.20, RT=-0.70"), "{text}");
+        let text = detail(&broken, &decimals).text().to_owned();
+        let line = "credit balance: 1.00 now, 1.20 by our terms, -0.70 by bob's";
+        assert!(text.lines().any(|have| have == line), "{text}");
+    }
+
+    #[test]
+    fn exposure_is_shown_while_there_is_some() {
+        let bob = friend("bob", vec![currency("credit", open_line())]);
+        let decimals = Decimals::from([(Currency::fallback(), 1)]);
+        assert!(!detail(&bob, &decimals).text().contains("exposure"));
+        let line = LineReport { exposure: Credits(55), ..numbers(&open_line()) };
+        let bob = friend("bob", vec![currency("credit", CurrencyStatus::Active(line))]);
+        let text = detail(&bob, &decimals).text().to_owned();
+        assert!(text.lines().any(|have| have == "credit exposure: 5.5"), "{text}");
+        assert_eq!(to_json(&bob)["currencies"][0]["status"]["active"]["exposure"], "55");
     }
 
     #[test]

@@ -10,12 +10,12 @@ use clap::{Args, Subcommand};
 use offset_app::{AppClient, Error};
 use offset_crypto::{PaymentId, PublicKey, SystemRng};
 use offset_proto::{
-    Credits, Text,
+    Credits, Text, Timestamp,
     app::{
         AppEvent, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
         PaymentTarget,
     },
-    file::{InvoiceFile, OffsetFile as _, PublicFile as _, ReceiptFile},
+    file::{InvoiceFile, OffsetFile as _, PaymentFile, PublicFile as _, ReceiptFile},
     payment::Receipt,
 };
 use serde_json::json;
@@ -27,6 +27,7 @@ use crate::manners::{
     answer::say,
     daemon::signals,
     inputs,
+    time::moment,
 };
 
 /// The commands of `stctrl funds`.
@@ -36,7 +37,8 @@ pub(super) enum Funds {
     /// Pay a node whose public key is known, without an invoice.
     #[command(after_help = SEND_EXAMPLE)]
     SendFunds(SendFunds),
-    /// Pay an invoice and keep the receipt.
+    /// Pay an invoice and keep the receipt. Of a payment that the seller may hold, the receipt comes
+    /// later: see `stctrl buyer payment-status`.
     #[command(after_help = INVOICE_EXAMPLE)]
     PayInvoice(PayInvoice),
     /// Ask what a payment would cost now, without paying.
@@ -45,7 +47,7 @@ pub(super) enum Funds {
 
 /// What every payment may say.
 #[derive(Debug, Args)]
-struct Terms {
+pub(super) struct Terms {
     /// The most that mediators may take.
     #[arg(long)]
     max_fee: Option<Amount>,
@@ -58,9 +60,9 @@ struct Terms {
     /// A note for your own books.
     #[arg(long, default_value = "")]
     note: Text,
-    /// Replace the receipt file if it exists.
+    /// Replace files that exist.
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +114,7 @@ impl Funds {
         let force = terms.force;
         let prepare = |path: &Path| OutputFile::prepare(path, Access::Public, force);
         let receipt = receipt.as_deref().map(prepare).transpose()?;
+        let hold_until = invoice.as_ref().and_then(|invoice| invoice.hold_until);
         let currency = invoice.as_ref().map(|invoice| &invoice.currency);
         let currency = currency.or(send.as_ref().and_then(|(_, _, currency)| currency.as_ref()));
         let decimals = session.decimals(currency).await?;
@@ -130,7 +133,32 @@ impl Funds {
             let why = failure::sentence(failed, &report.destination, &friends, decimals);
             bail!("{why}; nothing was paid and nothing is owed");
         }
+        if let (PaymentStatus::Committed, Some(until)) = (&report.status, hold_until) {
+            return Ok(held(&report, until));
+        }
         finish(&report, receipt, decimals)
+    }
+}
+
+impl Terms {
+    /// The order of a payment with these terms, in a currency with so many digits behind the point.
+    ///
+    /// # Errors
+    /// When the most that mediators may take is no amount of that currency.
+    pub(super) fn order(
+        self,
+        payment_id: PaymentId,
+        target: PaymentTarget,
+        decimals: u8,
+    ) -> anyhow::Result<PayRequest> {
+        Ok(PayRequest {
+            payment_id,
+            target,
+            max_fee: self.max_fee.map(|fee| fee.credits(decimals)).transpose()?,
+            deadline_ms: self.deadline.map(|seconds| u64::from(seconds) * 1_000),
+            note: self.note,
+            max_parts: self.max_parts,
+        })
     }
 }
 
@@ -140,16 +168,8 @@ async fn pay(
     terms: Terms,
     decimals: u8,
 ) -> anyhow::Result<PaymentReport> {
-    let max_fee = terms.max_fee.map(|fee| fee.credits(decimals)).transpose()?;
+    let request = terms.order(PaymentId::random(&mut SystemRng), target, decimals)?;
     let client = session.connect().await?;
-    let request = PayRequest {
-        payment_id: PaymentId::random(&mut SystemRng),
-        target,
-        max_fee,
-        deadline_ms: terms.deadline.map(|seconds| u64::from(seconds) * 1_000),
-        note: terms.note,
-        max_parts: terms.max_parts,
-    };
     let id = request.payment_id;
     let stop = signals().context("cannot handle signals")?;
     let paying = async {
@@ -243,6 +263,23 @@ pub fn succeeded(report: &PaymentReport) -> anyhow::Result<(&Receipt, Credits)> 
             report.payment_id
         ),
     }
+}
+
+/// What to say of a payment that its seller may still collect or give back.
+fn held(report: &PaymentReport, until: Timestamp) -> Answer {
+    let payment = PaymentFile {
+        payment_id: report.payment_id,
+        invoice_id: report.invoice_id,
+        dest_public_key: report.destination,
+        currency: report.currency.clone(),
+        dest_payment: report.amount,
+    };
+    let line = payment.to_line();
+    let mut json = super::buyer::json_of(report);
+    json["held_until"] = until.0.into();
+    json["payment"] = line.clone().into();
+    let text = format!("Payment committed!\nHeld until: {}\nPayment: {line}", moment(until));
+    Answer::new(text, json)
 }
 
 /// Writes the receipt and says how the payment ended.

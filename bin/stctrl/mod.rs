@@ -1,5 +1,6 @@
 //! `stctrl`: looks at a node, configures it, pays with it.
 
+pub mod buyer;
 pub mod config;
 mod failure;
 pub mod friends;
@@ -65,6 +66,9 @@ enum Group {
     /// Pay.
     #[command(subcommand)]
     Funds(funds::Funds),
+    /// Pay by a commit file that is handed to the seller.
+    #[command(subcommand)]
+    Buyer(buyer::Buyer),
     /// Sell: make invoices and take commits.
     #[command(subcommand)]
     Seller(seller::Seller),
@@ -125,6 +129,7 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         Group::Info(command) => command.run(&session).await,
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
+        Group::Buyer(command) => command.run(&session).await,
         Group::Seller(command) => command.run(&session).await,
     }
 }

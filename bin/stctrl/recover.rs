@@ -9,8 +9,16 @@ use offset_proto::{
 };
 use serde_json::{Value, json};
 
-use super::{FriendName, Session, friends::currency_json, repair::ask};
-use crate::manners::Answer;
+use super::{
+    FriendName, Session,
+    friends::{Decimals, currency_json},
+    repair::ask,
+    session::find_friend,
+};
+use crate::manners::{
+    Answer,
+    amount::{decimals_of, show},
+};
 
 /// Accept the state that a friend proves with this node's own signature.
 #[derive(Debug, Args)]
@@ -26,16 +34,18 @@ impl RecoverFriend {
     /// Shows the proven state beside the node's own, asks, and accepts exactly what was shown.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let name = &self.name.friend;
-        let friend = session.friend(name).await?;
+        let report = session.report().await?;
+        let friend = find_friend(&report, name)?;
         let FriendRecovery::Proven { token, .. } = friend.recovery else {
             anyhow::bail!(
                 "{name} has proven no later state; nothing is to be recovered, or {name} has not \
                  been connected yet: see `stctrl info friends -n {name}`"
             );
         };
-        let text = lines(&friend).join("\n");
+        let text = lines(friend, &report.decimals).join("\n");
         if !self.yes {
-            ask(&text, &format!("Accept the state that {name} proves?"))?;
+            let command = format!("stctrl config recover-friend -n {name} --yes");
+            ask(&text, &format!("Accept the state that {name} proves?"), &command)?;
         }
         session.configure(ConfigRequest::RecoverFriend { friend: name.clone(), token }).await?;
         Ok(Answer::new(text, to_json(&friend.recovery)))
@@ -59,7 +69,7 @@ impl EndRecovery {
 }
 
 /// What a person decides by: for each currency the balance now and as it is proven.
-pub(super) fn lines(friend: &FriendReport) -> Vec<String> {
+pub(super) fn lines(friend: &FriendReport, decimals: &Decimals) -> Vec<String> {
     let name = &friend.name;
     let proven = match &friend.recovery {
         FriendRecovery::None => return Vec::new(),
@@ -77,7 +87,8 @@ pub(super) fn lines(friend: &FriendReport) -> Vec<String> {
     for CurrencyReport { currency, .. } in currencies {
         let of = |reports: &[CurrencyReport]| {
             let report = reports.iter().find(|report| report.currency == *currency);
-            report.map_or_else(|| "none".to_owned(), |report| balance(report).to_string())
+            let digits = decimals_of(decimals, currency);
+            report.map_or_else(|| "none".to_owned(), |report| show(balance(report), digits))
         };
         lines.push(format!(
             "{currency} balance: {} as this node remembers, {} as is proven",

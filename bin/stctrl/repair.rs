@@ -11,12 +11,15 @@ use offset_crypto::HashResult;
 use offset_proto::{
     Balance, Credits, Currency,
     app::ConfigRequest,
-    report::{CurrencyStatus, FriendReport, InconsistentReport, TermsReport},
+    report::{CurrencyStatus, FriendReport, InconsistentReport, LineReport, TermsReport},
 };
 use serde_json::{Value, json};
 
-use super::{FriendName, Session};
-use crate::manners::{Answer, Usage};
+use super::{FriendName, Session, friends::Decimals, session::find_friend};
+use crate::manners::{
+    Answer, Usage,
+    amount::{decimals_of, show},
+};
 
 /// Accept a friend's terms, and begin the channel again.
 #[derive(Debug, Args)]
@@ -32,11 +35,12 @@ impl ResetFriend {
     /// Shows the terms of both sides, asks, and accepts exactly the friend's terms that were shown.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let name = &self.name.friend;
-        let friend = session.friend(name).await?;
+        let report = session.report().await?;
+        let friend = find_friend(&report, name)?;
         let Some(inconsistent) = friend.standing.inconsistent() else {
             anyhow::bail!("the channel with {name} is consistent; there is nothing to reset");
         };
-        let text = terms_lines(&friend, inconsistent).join("\n");
+        let text = terms_lines(friend, inconsistent, &report.decimals).join("\n");
         let Some(remote) = &inconsistent.remote else {
             anyhow::bail!(
                 "{name} has not told its terms yet; it does when it is connected next, see \
@@ -44,7 +48,8 @@ impl ResetFriend {
             );
         };
         if !self.yes {
-            ask(&text, &format!("Accept the terms of {name}?"))?;
+            let command = format!("stctrl config reset-friend -n {name} --yes");
+            ask(&text, &format!("Accept the terms of {name}?"), &command)?;
         }
         let reset_token: HashResult = remote.reset_token;
         let request = ConfigRequest::ResetFriend { friend: name.clone(), reset_token };
@@ -61,19 +66,34 @@ pub(super) struct RemoveFriend {
     /// Give up what is owed and end what is pending.
     #[arg(long)]
     forfeit: bool,
+    /// Give it up without being asked.
+    #[arg(short, long, requires = "forfeit")]
+    yes: bool,
 }
 
 impl RemoveFriend {
-    /// Asks the node; says what was given up, or what is still waited for.
+    /// Asks the node; says what was given up, or what is still waited for. What would be given up is
+    /// shown first, and needs a yes.
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let (name, forfeit) = (self.name.friend, self.forfeit);
-        let before = session.friend(&name).await?;
+        let report = session.report().await?;
+        let before = find_friend(&report, &name)?;
+        let sums = Sums::of(before);
+        if forfeit && !self.yes && !sums.0.is_empty() {
+            let text = sums.lines(&report.decimals, "to be given up").join("\n");
+            let command = format!("stctrl config remove-friend -n {name} --forfeit --yes");
+            ask(&text, &format!("Give that up and end the friendship with {name}?"), &command)?;
+            if Sums::of(&session.friend(&name).await?) != sums {
+                anyhow::bail!("the sums have changed meanwhile; look at them and decide again");
+            }
+        }
         session.configure(ConfigRequest::RemoveFriend { friend: name.clone(), forfeit }).await?;
         if forfeit {
-            return Ok(forfeited(&before));
+            let text = sums.lines(&report.decimals, "given up").join("\n");
+            return Ok(Answer::new(text, json!({ "removed": true, "forfeited": sums.to_json() })));
         }
-        let report = session.report().await?;
-        let waits = report.friends.iter().any(|friend| friend.public_key == before.public_key);
+        let after = session.report().await?;
+        let waits = after.friends.iter().any(|friend| friend.public_key == before.public_key);
         let text = if waits {
             format!(
                 "{name} goes once it is connected and nothing is pending; \
@@ -86,38 +106,60 @@ impl RemoveFriend {
     }
 }
 
-/// What somebody owed, and what was pending.
-fn forfeited(friend: &FriendReport) -> Answer {
-    let (mut lines, mut values) = (Vec::new(), Vec::new());
-    for report in &friend.currencies {
-        let CurrencyStatus::Active(line) = &report.status else { continue };
-        let (ours, theirs) = (line.local_pending_debt, line.remote_pending_debt);
-        if line.balance == Balance::ZERO && ours == Credits::ZERO && theirs == Credits::ZERO {
-            continue;
-        }
-        let (currency, balance) = (&report.currency, line.balance);
-        lines.push(format!(
-            "given up: a balance of {balance} {currency}, {ours} pending by our requests, {theirs} \
-             by theirs"
-        ));
-        values.push(json!({
-            "currency": currency.as_str(),
-            "balance": balance.to_string(),
-            "local_pending_debt": ours.to_string(),
-            "remote_pending_debt": theirs.to_string(),
-        }));
+/// In which currencies somebody owes, or something is pending, and how the line stands.
+#[derive(PartialEq)]
+struct Sums(Vec<(Currency, LineReport)>);
+
+impl Sums {
+    fn of(friend: &FriendReport) -> Self {
+        let active = friend.currencies.iter().filter_map(|report| match &report.status {
+            CurrencyStatus::Active(line) => Some((report.currency.clone(), *line)),
+            CurrencyStatus::Proposed { .. } => None,
+        });
+        let something = |line: &LineReport| {
+            line.balance != Balance::ZERO
+                || line.local_pending_debt != Credits::ZERO
+                || line.remote_pending_debt != Credits::ZERO
+        };
+        Self(active.filter(|(_, line)| something(line)).collect())
     }
-    Answer::new(lines.join("\n"), json!({ "removed": true, "forfeited": values }))
+
+    fn lines(&self, decimals: &Decimals, what: &str) -> Vec<String> {
+        let line = |(currency, line): &(Currency, LineReport)| {
+            let decimals = decimals_of(decimals, currency);
+            let ours = show(line.local_pending_debt, decimals);
+            let theirs = show(line.remote_pending_debt, decimals);
+            format!(
+                "{what}: a balance of {} {currency}, {ours} pending by our requests, {theirs} by \
+                 theirs",
+                show(line.balance, decimals)
+            )
+        };
+        self.0.iter().map(line).collect()
+    }
+
+    fn to_json(&self) -> Vec<Value> {
+        let value = |(currency, line): &(Currency, LineReport)| {
+            json!({
+                "currency": currency.as_str(),
+                "balance": line.balance.to_string(),
+                "local_pending_debt": line.local_pending_debt.to_string(),
+                "remote_pending_debt": line.remote_pending_debt.to_string(),
+            })
+        };
+        self.0.iter().map(value).collect()
+    }
 }
 
 /// Shows what it is about and waits for a yes on the terminal.
 ///
 /// # Errors
-/// When there is no terminal, or the answer is another one.
-pub(super) fn ask(what: &str, question: &str) -> anyhow::Result<()> {
+/// When there is no terminal, with what it is about and the `command` that does not ask; or when the
+/// answer is another one.
+pub(super) fn ask(what: &str, question: &str, command: &str) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
-        let message = "this needs a yes typed at a terminal; say --yes to go on without";
-        return Err(Usage(message.to_owned()).into());
+        let message = format!("{what}\nthis needs a yes typed at a terminal, or `{command}`");
+        return Err(Usage(message).into());
     }
     write!(io::stderr(), "{what}\n{question} [y/N] ")?;
     let mut answer = String::new();
@@ -129,22 +171,29 @@ pub(super) fn ask(what: &str, question: &str) -> anyhow::Result<()> {
 }
 
 /// What a person decides by: why, and for each currency what would be under whose terms.
-pub(super) fn terms_lines(friend: &FriendReport, report: &InconsistentReport) -> Vec<String> {
+pub(super) fn terms_lines(
+    friend: &FriendReport,
+    report: &InconsistentReport,
+    decimals: &Decimals,
+) -> Vec<String> {
     let name = &friend.name;
     let mut lines = vec![format!("inconsistent: {}", report.reason)];
     for currency in currencies(friend, report) {
+        let digits = decimals_of(decimals, currency);
         let mut line = format!(
             "{currency} balance: {} now, {} by our terms, {} by {name}'s",
-            now(friend, currency).map_or_else(|| "none".to_owned(), |balance| balance.to_string()),
-            balance(Some(&report.local), currency),
-            balance(report.remote.as_ref(), currency),
+            now(friend, currency).map_or_else(|| "none".to_owned(), |now| show(now, digits)),
+            balance(Some(&report.local), currency, digits),
+            balance(report.remote.as_ref(), currency, digits),
         );
         if let Some(proven) = report.proven.iter().find(|proven| proven.currency == *currency) {
             if proven.local != Credits::ZERO {
-                let _ = write!(line, "; we have proven that {name} owes {} of it", proven.local);
+                let sum = show(proven.local, digits);
+                let _ = write!(line, "; we have proven that {name} owes {sum} of it");
             }
             if proven.remote != Credits::ZERO {
-                let _ = write!(line, "; {name} has proven that we owe {} of it", proven.remote);
+                let sum = show(proven.remote, digits);
+                let _ = write!(line, "; {name} has proven that we owe {sum} of it");
             }
         }
         lines.push(line);
@@ -168,12 +217,12 @@ pub(super) fn terms_lines(friend: &FriendReport, report: &InconsistentReport) ->
 
 /// The balance of a currency under some terms, as we see it; `?` while they are not known, 0 in
 /// terms that do not name it.
-pub(super) fn balance(terms: Option<&TermsReport>, currency: &Currency) -> String {
+pub(super) fn balance(terms: Option<&TermsReport>, currency: &Currency, decimals: u8) -> String {
     let Some(terms) = terms else {
         return "?".to_owned();
     };
     let row = terms.balances.iter().find(|row| row.currency == *currency);
-    row.map_or(Balance::ZERO, |row| row.balance).to_string()
+    show(row.map_or(Balance::ZERO, |row| row.balance), decimals)
 }
 
 fn now(friend: &FriendReport, currency: &Currency) -> Option<Balance> {

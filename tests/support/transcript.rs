@@ -164,7 +164,7 @@ impl Player {
         } else if let Some(daemon) = command.strip_suffix(" &") {
             let ports = if daemon.starts_with("stindex") { 2 } else { 1 };
             self.daemons.push(self.sandbox.daemon(daemon, ports));
-        } else if command.contains(" info ") && !command.contains(" export-ticket ") {
+        } else if is_look(command) {
             // Where a person would look again until it is so.
             eventually(command, || {
                 let ran = self.sandbox.run(command);
@@ -179,6 +179,12 @@ impl Player {
     fn with_substitutions(&self, text: &str) -> String {
         self.substitutions.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     }
+}
+
+/// Whether a command only looks, so that it may be typed again.
+fn is_look(command: &str) -> bool {
+    let info = command.contains(" info ") && !command.contains(" export-ticket ");
+    info || command.contains(" buyer payment-status ")
 }
 
 fn differs(expected: &str, ran: &Ran) -> String {

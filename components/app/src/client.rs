@@ -141,7 +141,7 @@ impl AppClient {
     /// [`Error::Refused`] is the node's own answer; [`Error::NoAnswer`], [`Error::Lost`],
     /// [`Error::TooLong`].
     pub async fn request(&self, request: AppRequest) -> Result<AppReply, Error> {
-        if matches!(request, AppRequest::Pay(_)) {
+        if matches!(request, AppRequest::Pay(_) | AppRequest::PayByCommit(_)) {
             return self.ask(request).await;
         }
         self.request_within(request, self.inner.reply_timeout).await
@@ -251,6 +251,32 @@ impl AppClient {
     /// payment id keeps it from being paid twice.
     pub async fn pay(&self, payment: PayRequest) -> Result<PaymentReport, Error> {
         payment_of(self.request(AppRequest::Pay(payment)).await?)
+    }
+
+    /// Reserves a payment and waits until its commit can be handed to the seller, which is not sent:
+    /// see [`AppClient::payment_commit`]; or until it has failed.
+    ///
+    /// # Errors
+    /// As [`AppClient::pay`].
+    pub async fn pay_by_commit(&self, payment: PayRequest) -> Result<PaymentReport, Error> {
+        payment_of(self.request(AppRequest::PayByCommit(payment)).await?)
+    }
+
+    /// The commit of a payment that was made for it. Whoever has it can hand it to the seller.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn payment_commit(&self, payment_id: PaymentId) -> Result<Commit, Error> {
+        let reply = self.request(AppRequest::PaymentCommit { payment_id }).await?;
+        if let AppReply::Commit(commit) = reply { Ok(*commit) } else { Err(unexpected(&reply)) }
+    }
+
+    /// Takes back a payment that is not committed.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn cancel_payment(&self, payment_id: PaymentId) -> Result<(), Error> {
+        done(self.request(AppRequest::CancelPayment { payment_id }).await?)
     }
 
     /// How a payment stands.
@@ -486,6 +512,7 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Invoices(_) => "a list of invoices",
         AppReply::Quote(_) => "a quote",
         AppReply::Capacity(_) => "a capacity",
+        AppReply::Commit(_) => "a commit",
     };
     Error::Protocol(format!("it answered {kind}, which was not asked for"))
 }

@@ -96,6 +96,29 @@ pub enum Command {
         /// From it to us, not from us to it.
         receive: bool,
     },
+    /// A payment whose commit the buyer hands to the seller.
+    PayByCommit {
+        /// The order.
+        request: Box<PayRequest>,
+        /// As that of [`Command::Pay`].
+        ended: Option<Box<PaymentRow>>,
+        /// As that of [`Command::Pay`].
+        payer: Option<Payer>,
+    },
+    /// The commit of a payment that was made for it.
+    PaymentCommit {
+        /// Which.
+        payment_id: PaymentId,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
+    },
+    /// Takes back a payment that was not committed.
+    CancelPayment {
+        /// Which.
+        payment_id: PaymentId,
+        /// What the store keeps under this id, if such a payment has ended already.
+        ended: Option<Box<PaymentRow>>,
+    },
     /// How a payment stands.
     PaymentStatus {
         /// Which.

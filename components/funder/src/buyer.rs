@@ -16,6 +16,7 @@
 //! a released one is cancelled back.
 
 mod attempt;
+mod handed;
 mod inquiries;
 mod ways;
 
@@ -46,12 +47,12 @@ impl Funder {
         &mut self,
         now: Timestamp,
         from: (AppId, AppRequestId),
-        request: PayRequest,
+        order: Order,
         ended: Option<&PaymentRow>,
         payer: Option<&Payer>,
     ) -> Option<Result<AppReply, AppError>> {
-        let id = request.payment_id;
-        let mut row = match self.new_payment(now, request) {
+        let id = order.request.payment_id;
+        let mut row = match self.new_payment(now, order) {
             Ok(row) => row,
             Err(error) => return Some(Err(error)),
         };
@@ -60,7 +61,7 @@ impl Funder {
                 ErrorCode::AlreadyExists,
                 "this payment id was used for another payment; choose a new random id",
             ))),
-            Some(known) if known.phase.is_final() => {
+            Some(known) if known.has_answer() => {
                 Some(Ok(AppReply::Payment(Box::new(report(id, known)))))
             }
             Some(_) => {
@@ -84,8 +85,13 @@ impl Funder {
         }
     }
 
-    fn new_payment(&self, now: Timestamp, request: PayRequest) -> Result<PaymentRow, AppError> {
+    fn new_payment(&self, now: Timestamp, order: Order) -> Result<PaymentRow, AppError> {
+        let Order { request, by_commit } = order;
         let id = request.payment_id;
+        let hold_seconds = hold_seconds(&request.target);
+        if by_commit && !takes_commits(&request.target) {
+            return Err(app_error(ErrorCode::Invalid, NO_COMMIT));
+        }
         let (invoice_id, destination, currency, amount, expires_at, spontaneous) =
             match request.target {
                 PaymentTarget::Invoice(invoice) => {
@@ -93,9 +99,6 @@ impl Funder {
                         app_error(ErrorCode::Invalid, &wrong.to_string())
                     };
                     invoice.check().map_err(|error| wrong(&error))?;
-                    if invoice.hold_until.is_some() {
-                        return Err(wrong(&"this node does not pay invoices with a hold"));
-                    }
                     let spontaneous = !invoice.registered;
                     let expires_at = Some(invoice.expires_at);
                     let terms = (invoice.dest_public_key, invoice.currency.clone());
@@ -119,7 +122,8 @@ impl Funder {
             })
             .option(request.max_parts, |out, parts| {
                 out.u8(parts);
-            });
+            })
+            .bool(by_commit);
         let deadline_ms = request.deadline_ms.unwrap_or(self.config.payment_deadline_ms);
         let deadline = now.plus_ms(deadline_ms);
         Ok(PaymentRow {
@@ -136,6 +140,8 @@ impl Funder {
             deadline: expires_at.map_or(deadline, |expires| deadline.min(expires)),
             note: request.note,
             max_parts: request.max_parts.unwrap_or(self.config.max_parts),
+            hold_seconds,
+            by_commit,
             exclude: Vec::new(),
             searching_since: now,
             attempts: Vec::new(),
@@ -198,12 +204,55 @@ impl Funder {
         self.timers.remove(&(row.deadline, Timer::Payment(id)));
         self.finding.remove(&id);
         self.dirty.mark(Key::Payment(id));
+        self.answer(id, &report);
+        self.journal(JournalEntry::Payment(Box::new(report)));
+    }
+
+    /// Answers everybody who waits for a payment.
+    fn answer(&mut self, id: PaymentId, report: &PaymentReport) {
         for (app, request_id) in self.waiters.remove(&id).unwrap_or_default() {
             self.reply(app, request_id, Ok(AppReply::Payment(Box::new(report.clone()))));
         }
-        self.journal(JournalEntry::Payment(Box::new(report)));
     }
 }
+
+/// What an application orders.
+pub(crate) struct Order {
+    pub(crate) request: PayRequest,
+    /// Whether the commit is handed out instead of sent.
+    pub(crate) by_commit: bool,
+}
+
+impl PaymentRow {
+    /// Whether an order of this payment is answered: when it has ended, or when it is committed and
+    /// what follows is the seller's to do in its own time.
+    fn has_answer(&self) -> bool {
+        let waits_for_seller = self.by_commit || self.hold_seconds != 0;
+        self.phase.is_final() || (waits_for_seller && self.phase == Phase::Committed)
+    }
+}
+
+/// How long after the expiry the seller may hold the payment, in seconds that were begun.
+fn hold_seconds(target: &PaymentTarget) -> u64 {
+    match target {
+        PaymentTarget::Invoice(invoice) => {
+            let until = invoice.hold_until.unwrap_or(invoice.expires_at);
+            until.ms_since(invoice.expires_at).div_ceil(1_000)
+        }
+        PaymentTarget::Spontaneous { .. } => 0,
+    }
+}
+
+/// Whether the seller's node can be handed a commit: only for an invoice that it knows.
+fn takes_commits(target: &PaymentTarget) -> bool {
+    match target {
+        PaymentTarget::Invoice(invoice) => invoice.registered,
+        PaymentTarget::Spontaneous { .. } => false,
+    }
+}
+
+const NO_COMMIT: &str = "this invoice was made without the seller's node, which would not know what \
+     the commit is for; pay it with `stctrl funds pay-invoice`";
 
 /// A payment as applications see it.
 pub(crate) fn report(payment_id: PaymentId, row: &PaymentRow) -> PaymentReport {

@@ -19,7 +19,7 @@ use crate::{
     },
     asking::Proofs,
     books::Books,
-    buyer::{Asked, Inquiry},
+    buyer::{Asked, Inquiry, Order},
     change::{Change, CorruptState},
     config::Config,
     credit::{Ends, MutualCredit},
@@ -256,7 +256,18 @@ impl Funder {
             Command::Events { after, ended } => Some(self.events_after(after, &ended)),
             Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {
-                self.pay(now, (app, request_id), *request, ended.as_deref(), payer.as_ref())
+                let order = Order { request: *request, by_commit: false };
+                self.pay(now, (app, request_id), order, ended.as_deref(), payer.as_ref())
+            }
+            Command::PayByCommit { request, ended, payer } => {
+                let order = Order { request: *request, by_commit: true };
+                self.pay(now, (app, request_id), order, ended.as_deref(), payer.as_ref())
+            }
+            Command::PaymentCommit { payment_id, ended } => {
+                Some(self.payment_commit(payment_id, ended.as_deref()))
+            }
+            Command::CancelPayment { payment_id, ended } => {
+                Some(self.cancel_payment(now, payment_id, ended.as_deref()))
             }
             Command::Quote(request) => {
                 self.quote(now, rng, (app, request_id), *request).err().map(Err)

@@ -485,6 +485,10 @@ pub struct PaymentRow {
     pub note: Text,
     /// Over how many routes at once.
     pub max_parts: u8,
+    /// How long after the invoice's expiry the seller may hold it, in seconds; 0: not at all.
+    pub hold_seconds: u64,
+    /// Whether the commit is handed to the seller by the buyer, and not sent.
+    pub by_commit: bool,
     /// Directed edges that failed.
     pub exclude: Vec<Edge>,
     /// Since when what is missing has been looked for: an index server's *no* is not final at once.

@@ -200,7 +200,7 @@ fn orders_are_checked() {
     for (created, expires, hold, ok) in [
         (now, now - 1, None, false),
         (now - 9, now - 1, None, false),
-        (now, now + 9, Some(10), false),
+        (now, now + 9, Some(8), false),
         (now, now + 9, None, true),
     ] {
         let invoice = invoice(&lab, created, expires, hold);

@@ -242,6 +242,16 @@ impl Core {
             AppRequest::Capacity { currency, peer, receive } => {
                 Command::Capacity { currency, peer, receive }
             }
+            AppRequest::PayByCommit(request) => {
+                let ended = self.ended_payment(&request.payment_id)?;
+                Command::PayByCommit { request: Box::new(request), ended, payer: Some(payer) }
+            }
+            AppRequest::PaymentCommit { payment_id } => {
+                Command::PaymentCommit { payment_id, ended: self.ended_payment(&payment_id)? }
+            }
+            AppRequest::CancelPayment { payment_id } => {
+                Command::CancelPayment { payment_id, ended: self.ended_payment(&payment_id)? }
+            }
             AppRequest::PaymentStatus { payment_id } => {
                 Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }
             }

@@ -143,8 +143,23 @@ pub enum AppRequest {
         exclude: Vec<Edge>,
     },
     /// Pays, or asks again for a payment of the same id and contents: answered with
-    /// [`AppReply::Payment`] when the payment has ended.
+    /// [`AppReply::Payment`] when the payment has ended, or when it is committed to an invoice whose
+    /// seller may hold it.
     Pay(PayRequest),
+    /// As [`AppRequest::Pay`], but the commit is not sent: answered with [`AppReply::Payment`] when
+    /// the payment is committed and [`AppRequest::PaymentCommit`] gives what the seller is to be
+    /// handed, or when it has failed.
+    PayByCommit(PayRequest),
+    /// The commit of a payment that was made for it: answered with [`AppReply::Commit`].
+    PaymentCommit {
+        /// Which.
+        payment_id: PaymentId,
+    },
+    /// Takes back a payment that was not committed: answered with [`AppReply::Done`].
+    CancelPayment {
+        /// Which.
+        payment_id: PaymentId,
+    },
     /// How a payment stands: answered with [`AppReply::Payment`] at once.
     PaymentStatus {
         /// Which.
@@ -209,7 +224,11 @@ impl AppRequest {
             Self::Report { .. } | Self::Subscribe | Self::Events { .. } => Permission::Read,
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } | Self::Quote(_) | Self::Capacity { .. } => Permission::Routes,
-            Self::Pay(_) | Self::PaymentStatus { .. } => Permission::Buyer,
+            Self::Pay(_)
+            | Self::PayByCommit(_)
+            | Self::PaymentCommit { .. }
+            | Self::CancelPayment { .. }
+            | Self::PaymentStatus { .. } => Permission::Buyer,
             Self::CreateInvoice(_)
             | Self::CancelInvoice { .. }
             | Self::InvoiceStatus { .. }
@@ -482,6 +501,8 @@ pub enum AppReply {
     Quote(Box<QuoteReport>),
     /// See [`AppRequest::Capacity`].
     Capacity(Credits),
+    /// See [`AppRequest::PaymentCommit`].
+    Commit(Box<Commit>),
 }
 
 /// What a payment would take now.
@@ -631,6 +652,9 @@ pub enum PaymentFailure {
         /// The first node of its route.
         friend: PublicKey,
     },
+    /// The buyer took it back.
+    #[error("the payment was taken back before it was committed")]
+    TakenBack,
     /// The deadline passed before the payment was complete.
     #[error("the payment did not complete before its deadline, and was taken back")]
     Deadline,

@@ -353,6 +353,7 @@ impl Json for PaymentFailure {
             Self::NoCapacity { available } => {
                 Object::of_kind(out, "no_capacity").field("available", available).end();
             }
+            Self::TakenBack => Object::of_kind(out, "taken_back").end(),
             Self::NoAnswer { friend } => {
                 Object::of_kind(out, "no_answer").field("friend", friend).end();
             }
@@ -373,6 +374,7 @@ impl Json for PaymentFailure {
             "deadline" => Self::Deadline,
             "expired" => Self::Expired,
             "no_capacity" => Self::NoCapacity { available: field(value, "available")? },
+            "taken_back" => Self::TakenBack,
             "no_answer" => Self::NoAnswer { friend: field(value, "friend")? },
             other => return Err(format!("there is no failure \"{other}\"")),
         })

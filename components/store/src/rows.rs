@@ -777,6 +777,8 @@ pub(crate) mod payment {
             "deadline",
             "note",
             "max_parts",
+            "hold_seconds",
+            "by_commit",
             "exclude",
             "searching_since",
             "attempts",
@@ -801,6 +803,8 @@ pub(crate) mod payment {
             deadline,
             note,
             max_parts,
+            hold_seconds,
+            by_commit,
             exclude,
             searching_since,
             attempts,
@@ -821,6 +825,8 @@ pub(crate) mod payment {
             .put(deadline)
             .put(note)
             .put(max_parts)
+            .put(hold_seconds)
+            .put(by_commit)
             .put(exclude)
             .put(searching_since)
             .put(attempts)
@@ -846,6 +852,8 @@ pub(crate) mod payment {
             deadline: row.take()?,
             note: row.take()?,
             max_parts: row.take()?,
+            hold_seconds: row.take()?,
+            by_commit: row.take()?,
             exclude: row.take()?,
             searching_since: row.take()?,
             attempts: row.take()?,

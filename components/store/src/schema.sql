@@ -248,6 +248,8 @@ CREATE TABLE payments (
     deadline INTEGER NOT NULL,
     note TEXT NOT NULL,
     max_parts INTEGER NOT NULL,
+    hold_seconds INTEGER NOT NULL,
+    by_commit INTEGER NOT NULL,
     exclude TEXT NOT NULL,
     searching_since INTEGER NOT NULL,
     attempts TEXT NOT NULL,

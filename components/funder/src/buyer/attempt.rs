@@ -101,6 +101,7 @@ impl Funder {
             row.attempts.push(Attempt { src_plain_lock, decision, parts: Vec::new() });
         }
         let (total, invoice_id, spontaneous) = (row.amount, row.invoice_id, row.spontaneous);
+        let hold_seconds = row.hold_seconds;
         let currency = row.currency.clone();
         let Some(attempt) = row.current_mut() else {
             return;
@@ -119,7 +120,7 @@ impl Funder {
                 invoice_id,
                 left_fees: fee,
                 spontaneous,
-                hold_seconds: 0,
+                hold_seconds,
             };
             attempt.parts.push(Part {
                 route: keys,
@@ -273,12 +274,13 @@ impl Funder {
         }
     }
 
-    /// The decision to pay: the lock is revealed over every part.
+    /// The decision to pay: the lock is revealed over every part, or may be handed to the seller
+    /// from here on.
     fn commit(&mut self, now: Timestamp, id: PaymentId) {
         let Some(row) = self.state.payments.get_mut(&id) else {
             return;
         };
-        let currency = row.currency.clone();
+        let (currency, by_commit) = (row.currency.clone(), row.by_commit);
         let Some(attempt) = row.current_mut() else {
             return;
         };
@@ -291,9 +293,15 @@ impl Funder {
             .filter_map(|part| part.place(&currency))
             .collect();
         row.phase = Phase::Committed;
-        let moved = JournalEntry::Payment(Box::new(report(id, row)));
-        self.journal(moved);
+        let (report, answered) = (report(id, row), row.has_answer());
+        if answered {
+            self.answer(id, &report);
+        }
+        self.journal(JournalEntry::Payment(Box::new(report)));
         self.dirty.mark(Key::Payment(id));
+        if by_commit {
+            return;
+        }
         for at in places {
             let commit = Commit { request_id: at.id, src_plain_lock };
             self.enqueue(now, &at, FriendOp::Commit(commit), Link::None);

@@ -11,7 +11,10 @@ use offset_proto::{
     index::{MultiRoute, Route, RouteQuery},
 };
 
-use super::ways::{Asked, Way};
+use super::{
+    Order,
+    ways::{Asked, Way},
+};
 use crate::{
     api::{AppId, Effect, RoutesError, RoutesFor},
     destination::app_error,
@@ -84,7 +87,7 @@ impl Funder {
         from: (AppId, AppRequestId),
         request: PayRequest,
     ) -> Result<(), AppError> {
-        let row = self.new_payment(now, request)?;
+        let row = self.new_payment(now, Order { request, by_commit: false })?;
         self.check_new_payment(now, &row)?;
         let goal = Goal::Quote(from, row.amount);
         self.inquire(now, rng, Inquiry::new(goal, row, None));
@@ -110,7 +113,7 @@ impl Funder {
             note: Text::cut(""),
             max_parts: None,
         };
-        let row = self.new_payment(now, request)?;
+        let row = self.new_payment(now, Order { request, by_commit: false })?;
         self.check_new_payment(now, &row)?;
         let friends = self.state.friends.keys();
         let most = if receive {

@@ -31,7 +31,7 @@ use offset_proto::{
         AppError, AppReply, AppRequestId, ConfigRequest, CreateInvoice, Hold, InvoiceReport,
         JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus, PaymentTarget,
     },
-    friend::FriendMessage,
+    friend::{FriendMessage, FriendOp},
     index::{IndexLine, MultiRoute, Route, RouteQuery},
     payment::Invoice,
     report::FriendRecovery,
@@ -51,7 +51,7 @@ pub struct Node {
     pub archive: BTreeMap<PaymentId, offset_funder::state::PaymentRow>,
     /// The books as the disk keeps them.
     pub books: books::Books,
-    lines: BTreeMap<(PublicKey, Currency), IndexLine>,
+    pub lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
 pub struct Net {
@@ -67,6 +67,8 @@ pub struct Net {
     pub config: Config,
     /// How many tokens were delivered.
     pub tokens: usize,
+    /// The operations that arrived: from whom, at whom, and which.
+    pub trace: Vec<(usize, usize, &'static str)>,
     /// Whether the index server answers.
     pub index_up: bool,
     /// The token that was applied for each counter, by signer, receiver, epoch and counter (T3).
@@ -114,6 +116,7 @@ impl Net {
             next_request: 1,
             config,
             tokens: 0,
+            trace: Vec::new(),
             index_up: true,
             applied: BTreeMap::new(),
         }
@@ -489,7 +492,11 @@ impl Net {
         let Some(session) = self.sessions.get(&pair).copied() else {
             return false;
         };
-        self.tokens += usize::from(matches!(message, FriendMessage::MoveToken(_)));
+        if let FriendMessage::MoveToken(token) = &message {
+            self.tokens += 1;
+            let ops = token.body.currency_ops.iter().flat_map(|ops| &ops.ops);
+            self.trace.extend(ops.map(|op| (from, to, word(op))));
+        }
         let (now, rng, friend) = (self.now, &mut self.rng, self.nodes[from].identity.public_key());
         self.nodes[to].funder.handle_message(now, rng, friend, session, message);
         true
@@ -639,5 +646,17 @@ pub fn seeds(usual: u64) -> std::ops::Range<u64> {
     match number("OFFSET_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("OFFSET_SEEDS").unwrap_or(usual),
+    }
+}
+
+/// What the seeds call an operation.
+pub const fn word(op: &FriendOp) -> &'static str {
+    match op {
+        FriendOp::Request(_) => "request",
+        FriendOp::Response(_) => "response",
+        FriendOp::Commit(_) => "commit",
+        FriendOp::Collect(_) => "collect",
+        FriendOp::Cancel(_) => "cancel",
+        FriendOp::Release(_) => "release",
     }
 }

@@ -72,12 +72,13 @@ impl House {
 
     /// Whether the application has a turn for this request. Orders of payments need none.
     fn take_turn(&self, key: &PublicKey, rate: u32, request: &AppRequest) -> bool {
-        if matches!(request, AppRequest::Pay(_)) {
+        if matches!(request, AppRequest::Pay(_) | AppRequest::PayByCommit(_)) {
             return true;
         }
         let now = Instant::now();
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        paces.entry(*key).or_insert_with(|| Pace::new(rate, now)).take(rate, now)
+        let new = || Pace::new(rate, limits::APP_BURST_SECONDS, now);
+        paces.entry(*key).or_insert_with(new).take(rate, now)
     }
 
     /// Forgets the turns of applications that are not trusted any more.

@@ -1,28 +1,28 @@
-//! How many requests an application may send: a bucket of turns that fills up steadily. Pure.
+//! How often somebody outside may want something: a bucket of turns that fills up steadily. Pure.
 
 use tokio::time::Instant;
 
-use crate::limits;
-
-/// The turns of one application, over all its connections.
+/// The turns of one application over all its connections, or of all strangers.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// In millionths of a turn.
     left: u64,
     at: Instant,
+    /// So many seconds' worth of turns may be taken at once.
+    burst_seconds: u64,
 }
 
 impl Pace {
     /// Full.
-    pub(crate) fn new(rate: u32, now: Instant) -> Self {
-        Self { left: capacity(rate), at: now }
+    pub(crate) fn new(rate: u32, burst_seconds: u64, now: Instant) -> Self {
+        Self { left: capacity(rate, burst_seconds), at: now, burst_seconds }
     }
 
     /// Takes a turn, if there is one, at so many turns a second.
     pub(crate) fn take(&mut self, rate: u32, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.at).as_micros();
         let filled = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(u64::from(rate));
-        self.left = self.left.saturating_add(filled).min(capacity(rate));
+        self.left = self.left.saturating_add(filled).min(capacity(rate, self.burst_seconds));
         self.at = self.at.max(now);
         match self.left.checked_sub(TURN) {
             Some(left) => {
@@ -34,8 +34,8 @@ impl Pace {
     }
 }
 
-fn capacity(rate: u32) -> u64 {
-    u64::from(rate).saturating_mul(limits::APP_BURST_SECONDS).saturating_mul(TURN)
+fn capacity(rate: u32, burst_seconds: u64) -> u64 {
+    u64::from(rate).saturating_mul(burst_seconds).saturating_mul(TURN)
 }
 
 const TURN: u64 = 1_000_000;
@@ -49,8 +49,8 @@ mod tests {
     #[test]
     fn a_burst_and_then_the_rate() {
         let start = Instant::now();
-        let mut pace = Pace::new(5, start);
-        let burst = 5 * limits::APP_BURST_SECONDS;
+        let mut pace = Pace::new(5, 10, start);
+        let burst = 50;
         for _ in 0..burst {
             assert!(pace.take(5, start));
         }
@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn a_lower_rate_counts_at_once() {
         let start = Instant::now();
-        let mut pace = Pace::new(1_000, start);
+        let mut pace = Pace::new(1_000, 10, start);
         let taken = (0..1_000).filter(|_| pace.take(1, start)).count() as u64;
-        assert_eq!(taken, limits::APP_BURST_SECONDS);
+        assert_eq!(taken, 10);
     }
 }

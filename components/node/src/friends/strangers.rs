@@ -22,14 +22,19 @@ pub(crate) struct Strangers {
 impl Default for Strangers {
     fn default() -> Self {
         Self {
-            pace: Mutex::new(Pace::new(limits::STRANGERS_PER_SECOND, Instant::now())),
+            pace: Mutex::new(Pace::new(
+                limits::STRANGERS_PER_SECOND,
+                STRANGERS_BURST_SECONDS,
+                Instant::now(),
+            )),
             greeted: Arc::new(Semaphore::new(limits::STRANGER_HANDSHAKES)),
         }
     }
 }
 
 impl Strangers {
-    /// Whether a circuit of somebody unknown is taken now.
+    /// Whether a circuit of somebody unknown is taken now. Few are at once, so that in every queue
+    /// which they share with friends' circuits nearly all room is left to those.
     pub(crate) fn may_come(&self) -> bool {
         let mut pace = match self.pace.lock() {
             Ok(pace) => pace,
@@ -63,3 +68,6 @@ impl Strangers {
         }
     }
 }
+
+/// So many seconds' worth of strangers may come at once.
+const STRANGERS_BURST_SECONDS: u64 = 1;

@@ -232,6 +232,54 @@ async fn both_dial_and_one_session_stays() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_delay_friends() {
+    let mut tasks = JoinSet::new();
+    let relay = relay(&mut tasks).await;
+    let mut sides = [Side::new(&relay), Side::new(&relay)];
+    until(&mut sides, "listening", |sides| sides.iter().all(|side| side.listening)).await;
+
+    // Whoever is let in stays silent, so that all handshakes for strangers are under way.
+    let identity = Identity::random(&mut SystemRng);
+    let channel = Arc::new(ChannelIdentity::new(&identity));
+    let stranger = RelayClient::new(ClientConfig::default(), channel);
+    let key = sides[0].key;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.extend(stranger.connect(&relay, key).await.ok());
+    }
+    assert!(!silent.is_empty() && silent.len() < 100, "{} of 100 are let in", silent.len());
+
+    // Only the other side dials, and it goes on coming while strangers try.
+    let knocking = async {
+        loop {
+            silent.extend(stranger.connect(&relay, key).await.ok());
+        }
+    };
+    let friends = async {
+        let [a, b] = &sides;
+        a.befriend(
+            b.key,
+            &ServerAddress { address: "127.0.0.1:1".parse().unwrap(), ..relay.clone() },
+        );
+        b.befriend(a.key, &relay);
+        for _ in 0..5 {
+            until_they_hear_each_other(&mut sides).await;
+            let id = |side: &Side| side.session.as_ref().map(|(id, _)| *id);
+            let before = id(&sides[1]);
+            if let Some((_, sender)) = &sides[1].session {
+                sender.close("again");
+            }
+            until(&mut sides, "another session", |[_, b]| id(b).is_some() && id(b) != before).await;
+        }
+    };
+    tokio::select! {
+        () = knocking => {}
+        () = friends => {}
+    }
+    assert!(sides[0].strangers.is_empty(), "they said nothing");
+}
+
+#[tokio::test]
 async fn a_relay_that_is_back_brings_friends_back_at_once() {
     let mut tasks = JoinSet::new();
     let identity = Identity::random(&mut SystemRng);

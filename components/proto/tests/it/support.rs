@@ -436,6 +436,9 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         9 => config().prop_map(AppRequest::Config),
         1 => routes,
         2 => pay().prop_map(AppRequest::Pay),
+        1 => pay().prop_map(AppRequest::PayByCommit),
+        1 => payment_id().prop_map(|payment_id| AppRequest::PaymentCommit { payment_id }),
+        1 => payment_id().prop_map(|payment_id| AppRequest::CancelPayment { payment_id }),
         1 => payment_id().prop_map(|payment_id| AppRequest::PaymentStatus { payment_id }),
         1 => create,
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
@@ -539,6 +542,7 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         invoice_page().prop_map(AppReply::Invoices),
         quote().prop_map(|quote| AppReply::Quote(Box::new(quote))),
         credits().prop_map(AppReply::Capacity),
+        commit().prop_map(|commit| AppReply::Commit(Box::new(commit))),
     ];
     let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
     let result = prop_oneof![3 => reply.prop_map(Ok), 1 => error.prop_map(Err)];
@@ -608,6 +612,7 @@ fn failure() -> impl Strategy<Value = PaymentFailure> {
         Just(F::Deadline),
         Just(F::Expired),
         credits().prop_map(|available| F::NoCapacity { available }),
+        Just(F::TakenBack),
         key().prop_map(|friend| F::NoAnswer { friend }),
     ]
 }

@@ -560,6 +560,8 @@ impl Generator {
             deadline: self.time(),
             note: Text::cut("a note"),
             max_parts: self.byte(9),
+            hold_seconds: u64::from(self.byte(9)),
+            by_commit: self.coin(),
             exclude: self.list(|some| Edge { from: key(some.byte(9)), to: key(some.byte(9)) }),
             searching_since: self.time(),
             attempts: self.list(|some| Attempt {
@@ -629,6 +631,7 @@ impl Generator {
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
             PaymentFailure::NoCapacity { available: self.credits() },
+            PaymentFailure::TakenBack,
             PaymentFailure::NoAnswer { friend: key(self.byte(9)) },
         ];
         self.pick(&failures)

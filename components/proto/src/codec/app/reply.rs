@@ -15,7 +15,7 @@ use crate::{
         friend::{cancel_reason, schema_reason},
         index::{multi_route_of, multi_route_words, multi_routes, set_multi_route},
         key, list, mirror, parse,
-        payment::{receipt, set_receipt},
+        payment::{commit, receipt, set_commit, set_receipt},
         report::{
             friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
             set_mutation, set_report,
@@ -42,7 +42,10 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Done => 0,
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
-            AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Capacity(_) => 120,
+            AppReply::Payment(_)
+            | AppReply::Invoice(_)
+            | AppReply::Capacity(_)
+            | AppReply::Commit(_) => 120,
             AppReply::Events(page) => 8 + 120 * page.events.len(),
             AppReply::Quote(quote) => 60 + quote.ways.as_ref().map_or(0, multi_route_words),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
@@ -117,6 +120,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
         AppReply::Quote(quote) => set_quote(quote, reply.init_quote()),
         AppReply::Capacity(capacity) => set_credits(*capacity, reply.init_capacity()),
+        AppReply::Commit(commit) => set_commit(commit, reply.init_commit()),
     }
 }
 
@@ -136,6 +140,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
         Which::Quote(quote) => AppReply::Quote(Box::new(quote_of(quote?)?)),
         Which::Capacity(capacity) => AppReply::Capacity(credits(capacity?)),
+        Which::Commit(value) => AppReply::Commit(Box::new(commit(value?)?)),
     })
 }
 
@@ -291,6 +296,7 @@ fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>
         PaymentFailure::NoCapacity { available } => {
             set_credits(*available, failure.init_no_capacity());
         }
+        PaymentFailure::TakenBack => failure.set_taken_back(()),
         PaymentFailure::NoAnswer { friend } => failure.set_no_answer(friend.as_bytes()),
     }
 }
@@ -315,6 +321,7 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
         Which::NoCapacity(available) => {
             PaymentFailure::NoCapacity { available: credits(available?) }
         }
+        Which::TakenBack(()) => PaymentFailure::TakenBack,
         Which::NoAnswer(friend) => PaymentFailure::NoAnswer { friend: key("noAnswer", friend)? },
     })
 }

@@ -31,6 +31,9 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::Events { .. }
         | AppRequest::Config(_)
         | AppRequest::Pay(_)
+        | AppRequest::PayByCommit(_)
+        | AppRequest::PaymentCommit { .. }
+        | AppRequest::CancelPayment { .. }
         | AppRequest::PaymentStatus { .. }
         | AppRequest::CreateInvoice(_)
         | AppRequest::CancelInvoice { .. }
@@ -84,6 +87,13 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
             set_list(routes.init_exclude(count(exclude.len())), exclude, set_edge);
         }
         AppRequest::Pay(pay) => set_pay(pay, request.init_pay()),
+        AppRequest::PayByCommit(pay) => set_pay(pay, request.init_pay_by_commit()),
+        AppRequest::PaymentCommit { payment_id } => {
+            request.set_payment_commit(payment_id.as_bytes());
+        }
+        AppRequest::CancelPayment { payment_id } => {
+            request.set_cancel_payment(payment_id.as_bytes());
+        }
         AppRequest::PaymentStatus { payment_id } => {
             request.set_payment_status(payment_id.as_bytes());
         }
@@ -134,6 +144,13 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
             exclude: list("exclude", routes.get_exclude()?, MAX_EXCLUDED_EDGES, edge_of)?,
         },
         Which::Pay(pay) => AppRequest::Pay(pay_of(pay?)?),
+        Which::PayByCommit(pay) => AppRequest::PayByCommit(pay_of(pay?)?),
+        Which::PaymentCommit(id) => {
+            AppRequest::PaymentCommit { payment_id: fixed("paymentCommit", id)? }
+        }
+        Which::CancelPayment(id) => {
+            AppRequest::CancelPayment { payment_id: fixed("cancelPayment", id)? }
+        }
         Which::PaymentStatus(id) => {
             AppRequest::PaymentStatus { payment_id: fixed("paymentStatus", id)? }
         }

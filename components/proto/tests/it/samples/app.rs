@@ -29,6 +29,9 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
             exclude: vec![Edge { from: key(3), to: key(4) }],
         },
         "pay": AppRequest::Pay(_) => AppRequest::Pay(pay()),
+        "payByCommit": AppRequest::PayByCommit(_) => AppRequest::PayByCommit(pay()),
+        "paymentCommit": AppRequest::PaymentCommit { .. } => AppRequest::PaymentCommit { payment_id },
+        "cancelPayment": AppRequest::CancelPayment { .. } => AppRequest::CancelPayment { payment_id },
         "paymentStatus": AppRequest::PaymentStatus { .. } => AppRequest::PaymentStatus { payment_id },
         "createInvoice": AppRequest::CreateInvoice(_) => AppRequest::CreateInvoice(CreateInvoice {
             nonce: Nonce::from_bytes([0x23; 16]),

@@ -78,6 +78,7 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "invoices": AppReply::Invoices(_) => AppReply::Invoices(invoices),
         "quote": AppReply::Quote(_) => AppReply::Quote(Box::new(quote)),
         "capacity": AppReply::Capacity(_) => AppReply::Capacity(large()),
+        "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(app::commit())),
     })
 }
 
@@ -147,6 +148,7 @@ fn failures() -> Vec<(&'static str, PaymentFailure)> {
         "feeTooHigh": F::FeeTooHigh { .. } => F::FeeTooHigh { fee: Credits(5) },
         "refused": F::Refused { .. } => refused,
         "noAnswer": F::NoAnswer { .. } => F::NoAnswer { friend: key(3) },
+        "takenBack": F::TakenBack => F::TakenBack,
         "deadline": F::Deadline => F::Deadline,
         "expired": F::Expired => F::Expired,
     })
