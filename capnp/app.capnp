@@ -79,6 +79,13 @@ struct AppRequest {
     history @23 :History.HistoryQuery;   # a page of the books
     pending @24 :History.PendingKey;     # what is frozen, after this one; without a friend: all
     clear @25 :ClearRequest;         # [buyer] answered as pay, when the payment to oneself has ended
+    quote @26 :PayRequest;           # [routes] what such a payment would take now; nothing is paid,
+                                     # and the id, the deadline and the note mean nothing
+    capacity :group {                # [routes] how much the ways between us and a node carry now
+      currency @27 :Text;            # absent: the node's default
+      peer @28 :Data;
+      receive @29 :Bool;             # from the node to us, not from us to the node
+    }
   }
 }
 
@@ -240,6 +247,18 @@ struct AppReply {
     commit @9 :Payment.Commit;
     history @10 :History.HistoryPage;
     pending @11 :History.PendingPage;
+    quote @12 :QuoteReport;
+    capacity @13 :Common.UInt128;
+  }
+}
+
+struct QuoteReport {
+  destination @0 :Data;
+  currency @1 :Text;
+  amount @2 :Common.UInt128;
+  union {
+    ways @3 :Index.MultiRoute;       # how it could be paid now, and what mediators would take
+    failure @4 :PaymentFailure;      # why it could not, as a payment would fail
   }
 }
 

@@ -20,7 +20,7 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session};
+use super::{CurrencyChoice, Session, failure, quote::QuoteArguments};
 use crate::manners::{
     Access, Answer, OutputFile,
     amount::{self, Amount},
@@ -44,6 +44,8 @@ pub(super) enum Funds {
     /// Set off what friends owe you against what you owe others, along cycles.
     #[command(after_help = REBALANCE_EXAMPLE)]
     Rebalance(super::rebalance::Rebalance),
+    /// Ask what a payment would cost now, without paying.
+    Quote(QuoteArguments),
 }
 
 /// What every payment may say.
@@ -103,6 +105,7 @@ impl Funds {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let (invoice, send, receipt, terms) = match self {
             Self::Rebalance(rebalance) => return rebalance.run(session).await,
+            Self::Quote(arguments) => return arguments.run(session).await,
             Self::SendFunds(SendFunds { dest, amount, currency, receipt, terms }) => {
                 (None, Some((dest, amount, currency.currency)), receipt, terms)
             }
@@ -128,6 +131,12 @@ impl Funds {
             (None, None) => unreachable!("one of the two commands was given"),
         };
         let report = pay(session, target, terms, decimals).await?;
+        if let PaymentStatus::Failed(failed) = &report.status {
+            let node = session.report().await.ok();
+            let friends = node.map(|node| node.friends).unwrap_or_default();
+            let why = failure::sentence(failed, &report.destination, &friends, decimals);
+            bail!("{why}; nothing was paid and nothing is owed");
+        }
         if let (PaymentStatus::Committed, Some(until)) = (&report.status, hold_until) {
             return Ok(held(&report, until));
         }

@@ -11,7 +11,10 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session, friends, pending, servers, session::find_friend, status};
+use super::{
+    CurrencyChoice, Session, friends, pending, quote::MostArguments, servers,
+    session::find_friend, status,
+};
 use crate::manners::{Access, Answer, OutputFile, amount, qr::Qr};
 
 /// The commands of `stctrl info`.
@@ -34,6 +37,10 @@ pub(super) enum Info {
     Status,
     /// Print what pending payments freeze, for how long, and whose turn it is.
     Pending,
+    /// Print how much can be sent now.
+    MaxSend(MostArguments),
+    /// Print how much can be received now.
+    MaxReceive(MostArguments),
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +91,8 @@ impl Info {
             Self::Friends(arguments) => arguments.answer(&session.report().await?),
             Self::ExportTicket(arguments) => arguments.run(session).await,
             Self::Pending => pending::run(session).await,
+            Self::MaxSend(arguments) => arguments.run(session, false).await,
+            Self::MaxReceive(arguments) => arguments.run(session, true).await,
             Self::Status => Ok(status::answer(&session.report().await?)),
         }
     }

@@ -2,11 +2,13 @@
 
 pub mod buyer;
 pub mod config;
+mod failure;
 pub mod friends;
 pub mod funds;
 mod history;
 pub mod info;
 mod pending;
+mod quote;
 mod rebalance;
 mod recover;
 mod repair;

@@ -21,7 +21,13 @@ pub struct Network {
 
 impl Network {
     pub(super) fn start(sandbox: &Sandbox, topology: &str) -> Self {
-        let nodes: usize = topology.split_once(':').unwrap().1.parse().unwrap();
+        let nodes = match topology.split_once(':') {
+            Some((_, count)) => count.parse().unwrap(),
+            None => sandbox.read(topology).parse::<toml::Table>().unwrap()["nodes"]
+                .as_array()
+                .unwrap()
+                .len(),
+        };
         let mut child = sandbox
             .shell(&format!("exec stnet up --dir net --topology {topology}"))
             .stdout(Stdio::piped())

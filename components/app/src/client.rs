@@ -13,7 +13,7 @@ use offset_proto::{
     app::{
         AppError, AppReply, AppRequest, AppRequestId, AppToNode, ClearRequest, ConfigRequest,
         CreateInvoice, EventPage, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus,
-        NodeToApp, PayRequest, PaymentReport,
+        NodeToApp, PayRequest, PaymentReport, QuoteReport,
     },
     history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
@@ -391,6 +391,30 @@ impl AppClient {
         if let AppReply::Pending(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
     }
 
+    /// What a payment would take now; nothing is paid.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn quote(&self, payment: PayRequest) -> Result<QuoteReport, Error> {
+        let reply = self.request(AppRequest::Quote(payment)).await?;
+        if let AppReply::Quote(quote) = reply { Ok(*quote) } else { Err(unexpected(&reply)) }
+    }
+
+    /// How much the ways to a node carry now, or with `receive` the ways from it. `currency`
+    /// `None`: the node's default.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn capacity(
+        &self,
+        currency: Option<Currency>,
+        peer: PublicKey,
+        receive: bool,
+    ) -> Result<Credits, Error> {
+        let reply = self.request(AppRequest::Capacity { currency, peer, receive }).await?;
+        if let AppReply::Capacity(most) = reply { Ok(most) } else { Err(unexpected(&reply)) }
+    }
+
     /// Says goodbye and waits until what was sent has left.
     pub async fn close(self) {
         self.inner.sender.close("done");
@@ -518,6 +542,8 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Pending(_) => "what is frozen",
         AppReply::Events(_) => "events",
         AppReply::Invoices(_) => "a list of invoices",
+        AppReply::Quote(_) => "a quote",
+        AppReply::Capacity(_) => "a capacity",
         AppReply::Commit(_) => "a commit",
     };
     Error::Protocol(format!("it answered {kind}, which was not asked for"))

@@ -98,6 +98,17 @@ pub enum Command {
         /// As with [`Command::Pay`].
         payer: Option<Payer>,
     },
+    /// What a payment would take now. Nothing is paid.
+    Quote(Box<PayRequest>),
+    /// How much the ways between this node and another carry now.
+    Capacity {
+        /// `None`: the default.
+        currency: Option<Currency>,
+        /// The other node.
+        peer: PublicKey,
+        /// From it to us, not from us to it.
+        receive: bool,
+    },
     /// A payment whose commit the buyer hands to the seller.
     PayByCommit {
         /// The order.
@@ -180,6 +191,8 @@ pub struct Ended {
 pub enum RoutesFor {
     /// For a payment.
     Payment(PaymentId),
+    /// For a question that pays nothing, by its number.
+    Inquiry(u64),
 }
 
 /// For what collected requests are looked up.

@@ -17,6 +17,7 @@
 
 mod attempt;
 mod handed;
+mod inquiries;
 mod ways;
 
 use offset_crypto::{InvoiceId, Label, LabelHasher, PaymentId};
@@ -30,7 +31,7 @@ use offset_proto::{
     index::MAX_PARTS,
 };
 
-pub(crate) use self::{attempt::patience_ms, ways::Asked};
+pub(crate) use self::{attempt::patience_ms, inquiries::Inquiry, ways::Asked};
 use crate::{
     api::{AppId, Payer},
     destination::app_error,

@@ -19,8 +19,7 @@ use crate::{
     },
     asking::Proofs,
     books::Books,
-    buyer::Asked,
-    buyer::Order,
+    buyer::{Asked, Inquiry, Order},
     change::{Change, CorruptState},
     clearing::Clearings,
     config::Config,
@@ -64,6 +63,9 @@ pub struct Funder {
     pub(crate) finding: BTreeMap<PaymentId, Asked>,
     /// Clearings that have not begun, and what they avoid.
     pub(crate) clearings: Clearings,
+    /// Questions that pay nothing, by number.
+    pub(crate) inquiries: BTreeMap<u64, Inquiry>,
+    pub(crate) next_inquiry: u64,
     /// What ended in which batch, until that is durable.
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
@@ -189,6 +191,8 @@ impl Funder {
             starting: BTreeSet::new(),
             finding: BTreeMap::new(),
             clearings: Clearings::default(),
+            inquiries: BTreeMap::new(),
+            next_inquiry: 0,
             ended: VecDeque::new(),
             reported: BTreeMap::new(),
             observed: false,
@@ -287,6 +291,13 @@ impl Funder {
             Command::Clear { request, ended, payer } => {
                 self.clear(now, (app, request_id), *request, ended.as_deref(), payer)
             }
+            Command::Quote(request) => {
+                self.quote(now, rng, (app, request_id), *request).err().map(Err)
+            }
+            Command::Capacity { currency, peer, receive } => {
+                let asked = (currency, peer, receive);
+                self.capacity(now, rng, (app, request_id), asked).err().map(Err)
+            }
             Command::PaymentStatus { payment_id, ended } => {
                 Some(self.payment_status(payment_id, ended.as_deref()))
             }
@@ -323,6 +334,7 @@ impl Funder {
     ) {
         match asker {
             RoutesFor::Payment(id) => self.routes_found(now, rng, id, answer),
+            RoutesFor::Inquiry(number) => self.inquiry_answered(now, rng, number, answer),
         }
         self.start_payments(now, rng);
         self.stepped();
@@ -372,6 +384,7 @@ impl Funder {
             waiting.retain(|(waiter, _)| *waiter != app);
             !waiting.is_empty()
         });
+        self.inquiries.retain(|_, inquiry| !inquiry.is_of(app));
     }
 
     /// The changes of this batch and those before it are durable.

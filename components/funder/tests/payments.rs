@@ -92,8 +92,19 @@ fn collect_committed(lab: &mut Lab, at: usize, request: &Request) {
     }
 }
 
-/// What the index server is asked, the last time.
+/// What the index server is asked for payments, the last time. How much of one would find a way, it
+/// does not know.
 fn asked(lab: &mut Lab) -> Option<(PaymentId, RouteQuery)> {
+    let inquiry = lab.effects.iter().find_map(|effect| match effect {
+        Effect::FindRoutes { asker: asker @ RoutesFor::Inquiry(_), .. } => Some(*asker),
+        _ => None,
+    });
+    if let Some(asker) = inquiry {
+        lab.effects.clear();
+        lab.funder.handle_routes(lab.now, &mut lab.rng, asker, Ok(Vec::new()));
+        lab.pump();
+        return asked(lab);
+    }
     let asked = lab.effects.drain(..).filter_map(|effect| match effect {
         Effect::FindRoutes { asker: RoutesFor::Payment(id), query } => Some((id, query)),
         _ => None,

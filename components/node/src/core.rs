@@ -253,6 +253,10 @@ impl Core {
                 let ended = self.ended_payment(&request.payment_id)?;
                 Command::Clear { request: Box::new(request), ended, payer: Some(payer) }
             }
+            AppRequest::Quote(request) => Command::Quote(Box::new(request)),
+            AppRequest::Capacity { currency, peer, receive } => {
+                Command::Capacity { currency, peer, receive }
+            }
             AppRequest::PayByCommit(request) => {
                 let ended = self.ended_payment(&request.payment_id)?;
                 Command::PayByCommit { request: Box::new(request), ended, payer: Some(payer) }

@@ -205,6 +205,19 @@ pub enum AppRequest {
     /// answered with [`AppReply::Payment`] when it has ended, or refused with
     /// [`ErrorCode::NothingToClear`].
     Clear(ClearRequest),
+    /// What such a payment would take now: answered with [`AppReply::Quote`]. Nothing is paid; the
+    /// id, the deadline and the note mean nothing.
+    Quote(PayRequest),
+    /// How much the ways between this node and another carry now: answered with
+    /// [`AppReply::Capacity`].
+    Capacity {
+        /// In which currency; `None`: the node's default.
+        currency: Option<Currency>,
+        /// The other node.
+        peer: PublicKey,
+        /// From it to us, not from us to it.
+        receive: bool,
+    },
 }
 
 impl AppRequest {
@@ -224,7 +237,7 @@ impl AppRequest {
             | Self::History(_)
             | Self::Pending(_) => Permission::Read,
             Self::Config(_) => Permission::Config,
-            Self::Routes { .. } => Permission::Routes,
+            Self::Routes { .. } | Self::Quote(_) | Self::Capacity { .. } => Permission::Routes,
             Self::Pay(_)
             | Self::PayByCommit(_)
             | Self::PaymentCommit { .. }
@@ -557,8 +570,25 @@ pub enum AppReply {
     Events(EventPage),
     /// See [`AppRequest::Invoices`].
     Invoices(InvoicePage),
+    /// See [`AppRequest::Quote`].
+    Quote(Box<QuoteReport>),
+    /// See [`AppRequest::Capacity`].
+    Capacity(Credits),
     /// See [`AppRequest::PaymentCommit`].
     Commit(Box<Commit>),
+}
+
+/// What a payment would take now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuoteReport {
+    /// To whom.
+    pub destination: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// How much would arrive.
+    pub amount: Credits,
+    /// How it could be paid, or why not, as a payment would fail.
+    pub ways: Result<MultiRoute, PaymentFailure>,
 }
 
 /// Why a request was not carried out.
@@ -656,7 +686,7 @@ pub enum PaymentFailure {
     },
     /// All ways to the receiver together carry less.
     #[error(
-        "the ways to the receiver carry {available} at most now: pay less, or ask the receiver to \
+        "the ways to the receiver carry {available} now, but not this much: pay less, or ask the receiver to \
          let its friends send it more"
     )]
     NoCapacity {
@@ -713,19 +743,7 @@ fn refusal(reason: CancelReason, reporter: Option<&PublicKey>) -> String {
         Some(key) => format!("node {key}"),
         None => "a node on the way".to_owned(),
     };
-    let why = match reason {
-        CancelReason::NoRoute => "has no line to the next node of the route",
-        CancelReason::NoRoom => "has no room on the next line of the route",
-        CancelReason::FeeTooLow => "asks a higher fee",
-        CancelReason::Offline => "cannot reach the next node of the route",
-        CancelReason::UnknownInvoice => "does not know this invoice, or not with these terms",
-        CancelReason::Expired => "says that the invoice has expired",
-        CancelReason::AlreadyPaid => "says that the invoice was paid already",
-        CancelReason::Busy => "is busy",
-        CancelReason::Declined => "declined by its policy",
-        CancelReason::Released => "took the payment back",
-    };
-    format!("{who} {why}")
+    format!("{who} {reason}")
 }
 
 /// How an invoice of ours stands.

@@ -298,6 +298,24 @@ pub enum CancelReason {
     Released,
 }
 
+/// What somebody did, as the rest of a sentence that begins with who it was.
+impl std::fmt::Display for CancelReason {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::NoRoute => "has no line to the next node of the route",
+            Self::NoRoom => "has no room on the next line of the route",
+            Self::FeeTooLow => "asks a higher fee",
+            Self::Offline => "cannot reach the next node of the route",
+            Self::UnknownInvoice => "does not know this invoice, or not with these terms",
+            Self::Expired => "says that the invoice has expired",
+            Self::AlreadyPaid => "says that the invoice was paid already",
+            Self::Busy => "is busy",
+            Self::Declined => "declined by its policy",
+            Self::Released => "took the payment back",
+        })
+    }
+}
+
 /// The buyer will never reveal the lock of this request (section 6.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {

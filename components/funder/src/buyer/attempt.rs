@@ -53,7 +53,9 @@ impl Funder {
         }
         match self.seek(now, rng, row) {
             Way::Ready(routes) => self.reserve(now, rng, id, routes),
-            Way::None { failure, waiting_helps } => self.no_way(now, id, failure, waiting_helps),
+            Way::None { failure, waiting_helps } => {
+                self.no_way((now, rng), id, failure, waiting_helps);
+            }
             Way::Ask(query, asked) => {
                 self.finding.insert(id, asked);
                 let asker = RoutesFor::Payment(id);
@@ -85,11 +87,11 @@ impl Funder {
         }
         match answer {
             Err(RoutesError::NotConnected | RoutesError::NoAnswer) => {
-                self.no_way(now, id, PaymentFailure::NoIndexServer, true);
+                self.no_way((now, rng), id, PaymentFailure::NoIndexServer, true);
             }
             Ok(answer) => match self.choose(now, rng, row, (asked, answer)) {
                 Ok(routes) => self.reserve(now, rng, id, routes),
-                Err(failure) => self.no_way(now, id, failure, true),
+                Err(failure) => self.no_way((now, rng), id, failure, true),
             },
         }
     }
@@ -156,7 +158,13 @@ impl Funder {
     }
 
     /// No way at this moment: tried again while there is patience, else the payment fails.
-    fn no_way(&mut self, now: Timestamp, id: PaymentId, failure: PaymentFailure, again: bool) {
+    fn no_way(
+        &mut self,
+        (now, rng): (Timestamp, &mut dyn Rng),
+        id: PaymentId,
+        failure: PaymentFailure,
+        again: bool,
+    ) {
         let Some(row) = self.state.payments.get(&id) else {
             return;
         };
@@ -167,6 +175,10 @@ impl Funder {
             let retry = now.plus_ms(self.config.route_retry_ms).min(patience);
             self.timers.insert((retry, Timer::Payment(id)));
             return;
+        }
+        if failure == PaymentFailure::NoRoute && row.current().is_none() && Credits(1) < row.amount
+        {
+            return self.ask_how_much(now, rng, id);
         }
         self.fail(now, id, failure);
     }

@@ -393,7 +393,7 @@ pub(super) fn multi_routes(
     list("multiRoutes", multi_routes, MAX_MULTI_ROUTES, multi_route_of)
 }
 
-fn multi_route_of(multi: multi_route::Reader<'_>) -> Decoded<MultiRoute> {
+pub(super) fn multi_route_of(multi: multi_route::Reader<'_>) -> Decoded<MultiRoute> {
     let routes = list("routes", multi.get_routes()?, MAX_PARTS, route_of)?;
     if routes.is_empty() {
         return Err(invalid("routes", "a multi-route without routes"));

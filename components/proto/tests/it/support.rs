@@ -465,6 +465,10 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         1 => commit().prop_map(|commit| AppRequest::CommitInvoice(Box::new(commit))),
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CollectInvoice { invoice_id }),
         1 => invoices,
+        1 => pay().prop_map(AppRequest::Quote),
+        1 => (option::of(currency()), key(), any::<bool>()).prop_map(
+            |(currency, peer, receive)| AppRequest::Capacity { currency, peer, receive }
+        ),
     ];
     (any::<u64>(), request)
         .prop_map(|(id, request)| AppToNode { request_id: AppRequestId(id), request })
@@ -563,6 +567,8 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         (vec(journal_event(), 0..4), any::<u64>(), any::<u64>())
             .prop_map(|(events, up_to, last)| AppReply::Events(EventPage { events, up_to, last })),
         invoice_page().prop_map(AppReply::Invoices),
+        quote().prop_map(|quote| AppReply::Quote(Box::new(quote))),
+        credits().prop_map(AppReply::Capacity),
         commit().prop_map(|commit| AppReply::Commit(Box::new(commit))),
     ];
     let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
@@ -611,9 +617,19 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
     ])
 }
 
-fn payment_report() -> impl Strategy<Value = PaymentReport> {
+fn quote() -> impl Strategy<Value = QuoteReport> {
+    let ways = multi_routes().prop_map(|routes| routes.into_iter().next());
+    (key(), currency(), credits(), ways, failure()).prop_map(
+        |(destination, currency, amount, ways, failure)| {
+            let ways = ways.ok_or(failure);
+            QuoteReport { destination, currency, amount, ways }
+        },
+    )
+}
+
+fn failure() -> impl Strategy<Value = PaymentFailure> {
     use PaymentFailure as F;
-    let failure = prop_oneof![
+    prop_oneof![
         credits().prop_map(|available| F::NoRoom { available }),
         Just(F::FriendsOffline),
         Just(F::NoIndexServer),
@@ -626,7 +642,10 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
         credits().prop_map(|available| F::NoCapacity { available }),
         Just(F::TakenBack),
         key().prop_map(|friend| F::NoAnswer { friend }),
-    ];
+    ]
+}
+
+fn payment_report() -> impl Strategy<Value = PaymentReport> {
     let status = prop_oneof![
         Just(PaymentStatus::Routing),
         Just(PaymentStatus::Requesting),
@@ -635,7 +654,7 @@ fn payment_report() -> impl Strategy<Value = PaymentReport> {
             receipt: Box::new(receipt),
             fee
         }),
-        failure.prop_map(PaymentStatus::Failed),
+        failure().prop_map(PaymentStatus::Failed),
         Just(PaymentStatus::Cancelled),
         Just(PaymentStatus::Unknown),
         Just(PaymentStatus::Complete),

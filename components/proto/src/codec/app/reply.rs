@@ -8,12 +8,13 @@ use crate::{
     app::{
         AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, JournalEntry,
         JournalEvent, MAX_EVENTS, NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
+        QuoteReport,
     },
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
         history,
-        index::{multi_route_words, multi_routes, set_multi_route},
+        index::{multi_route_of, multi_route_words, multi_routes, set_multi_route},
         key, list, mirror, parse,
         payment::{commit, receipt, set_commit, set_receipt},
         report::{
@@ -25,6 +26,7 @@ use crate::{
     report::MAX_FRIENDS,
     schema::app_capnp::{
         self, app_event, app_reply, journal_event, node_to_app, payment_failure, payment_report,
+        quote_report,
     },
     session::{Control, Packet},
 };
@@ -41,10 +43,14 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Done => 0,
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
-            AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Commit(_) => 120,
+            AppReply::Payment(_)
+            | AppReply::Invoice(_)
+            | AppReply::Capacity(_)
+            | AppReply::Commit(_) => 120,
             AppReply::History(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Pending(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Events(page) => 8 + 120 * page.events.len(),
+            AppReply::Quote(quote) => 60 + quote.ways.as_ref().map_or(0, multi_route_words),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
@@ -117,6 +123,8 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
             events.set_last(page.last);
         }
         AppReply::Invoices(page) => set_invoice_page(page, reply.init_invoices()),
+        AppReply::Quote(quote) => set_quote(quote, reply.init_quote()),
+        AppReply::Capacity(capacity) => set_credits(*capacity, reply.init_capacity()),
         AppReply::Commit(commit) => set_commit(commit, reply.init_commit()),
     }
 }
@@ -137,6 +145,8 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
             last: events.get_last(),
         }),
         Which::Invoices(page) => AppReply::Invoices(invoice_page(page?)?),
+        Which::Quote(quote) => AppReply::Quote(Box::new(quote_of(quote?)?)),
+        Which::Capacity(capacity) => AppReply::Capacity(credits(capacity?)),
         Which::Commit(value) => AppReply::Commit(Box::new(commit(value?)?)),
     })
 }
@@ -248,6 +258,29 @@ fn payment_of(report: payment_report::Reader<'_>) -> Decoded<PaymentReport> {
         created_at: Timestamp(report.get_created_at()),
         status,
         parts: report.get_parts(),
+    })
+}
+
+fn set_quote(value: &QuoteReport, mut quote: quote_report::Builder<'_>) {
+    quote.set_destination(value.destination.as_bytes());
+    quote.set_currency(value.currency.as_str());
+    set_credits(value.amount, quote.reborrow().init_amount());
+    match &value.ways {
+        Ok(ways) => set_multi_route(ways, quote.init_ways()),
+        Err(failure) => set_failure(failure, quote.init_failure()),
+    }
+}
+
+fn quote_of(quote: quote_report::Reader<'_>) -> Decoded<QuoteReport> {
+    use quote_report::Which;
+    Ok(QuoteReport {
+        destination: key("destination", quote.get_destination())?,
+        currency: parse("currency", quote.get_currency())?,
+        amount: credits(quote.get_amount()?),
+        ways: match quote.which()? {
+            Which::Ways(ways) => Ok(multi_route_of(ways?)?),
+            Which::Failure(value) => Err(failure(value?)?),
+        },
     })
 }
 

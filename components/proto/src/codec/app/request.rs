@@ -43,6 +43,8 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::CreateInvoice(_)
         | AppRequest::CancelInvoice { .. }
         | AppRequest::InvoiceStatus { .. }
+        | AppRequest::Quote(_)
+        | AppRequest::Capacity { .. }
         | AppRequest::CommitInvoice(_)
         | AppRequest::CollectInvoice { .. }
         | AppRequest::Invoices { .. }
@@ -121,6 +123,15 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
             set_invoices(*status, *after, request.init_invoices());
         }
         AppRequest::Clear(clear) => set_clear(clear, request.init_clear()),
+        AppRequest::Quote(pay) => set_pay(pay, request.init_quote()),
+        AppRequest::Capacity { currency, peer, receive } => {
+            let mut capacity = request.init_capacity();
+            if let Some(currency) = currency {
+                capacity.set_currency(currency.as_str());
+            }
+            capacity.set_peer(peer.as_bytes());
+            capacity.set_receive(*receive);
+        }
     }
 }
 
@@ -173,6 +184,12 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
             AppRequest::Invoices { status, after }
         }
         Which::Clear(clear) => AppRequest::Clear(clear_of(clear?)?),
+        Which::Quote(pay) => AppRequest::Quote(pay_of(pay?)?),
+        Which::Capacity(capacity) => AppRequest::Capacity {
+            currency: default_currency(capacity.has_currency(), capacity.get_currency())?,
+            peer: key("peer", capacity.get_peer())?,
+            receive: capacity.get_receive(),
+        },
     })
 }
 

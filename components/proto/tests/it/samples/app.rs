@@ -58,6 +58,12 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
         }),
         "history": AppRequest::History(_) => AppRequest::History(history::query()),
         "pending": AppRequest::Pending(_) => AppRequest::Pending(Some(history::pending_key())),
+        "quote": AppRequest::Quote(_) => AppRequest::Quote(pay()),
+        "capacity": AppRequest::Capacity { .. } => AppRequest::Capacity {
+            currency: Some(currency()),
+            peer: key(2),
+            receive: true,
+        },
     })
 }
 

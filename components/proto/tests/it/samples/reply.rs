@@ -6,7 +6,7 @@ use offset_proto::{
     app::{
         AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, InvoiceCursor,
         InvoicePage, InvoiceReport, InvoiceStatus, JournalEntry, JournalEvent, NodeToApp,
-        PaymentFailure, PaymentReport, PaymentStatus,
+        PaymentFailure, PaymentReport, PaymentStatus, QuoteReport,
     },
     friend::{CancelReason, Proposal},
     payment::Receipt,
@@ -66,6 +66,8 @@ fn replies() -> Vec<(&'static str, AppReply)> {
     let next =
         InvoiceCursor { created_at: Timestamp(1_700_000_000_000), invoice_id: app::invoice().id() };
     let invoices = InvoicePage { invoices: vec![invoice()], next: Some(next) };
+    let ways = Ok(index::multi_route());
+    let quote = QuoteReport { destination: key(2), currency: currency(), amount: large(), ways };
     one_of_each!(AppReply {
         "done": AppReply::Done => AppReply::Done,
         "report": AppReply::Report(_) => AppReply::Report(Box::new(report())),
@@ -74,6 +76,8 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "invoice": AppReply::Invoice(_) => AppReply::Invoice(Box::new(invoice())),
         "events": AppReply::Events(_) => AppReply::Events(page),
         "invoices": AppReply::Invoices(_) => AppReply::Invoices(invoices),
+        "quote": AppReply::Quote(_) => AppReply::Quote(Box::new(quote)),
+        "capacity": AppReply::Capacity(_) => AppReply::Capacity(large()),
         "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(app::commit())),
         "history": AppReply::History(_) => AppReply::History(history::page()),
         "pending": AppReply::Pending(_) => AppReply::Pending(history::pending_page()),

@@ -1,0 +1,154 @@
+//! Why a payment failed, in the words of the one who pays: friends by the user's names.
+
+use offset_crypto::PublicKey;
+use offset_proto::{app::PaymentFailure, friend::CancelReason, report::FriendReport};
+
+use crate::manners::amount;
+
+/// The cause and the next step; amounts in a currency with so many digits behind the point.
+pub(super) fn sentence(
+    failure: &PaymentFailure,
+    destination: &PublicKey,
+    friends: &[FriendReport],
+    decimals: u8,
+) -> String {
+    match failure {
+        PaymentFailure::NoRoom { available } => format!(
+            "your own lines have no room for this payment: {} could be sent at most; pay less, or \
+             ask a friend for a higher limit (`stctrl info friends` shows them)",
+            amount::show(available, decimals)
+        ),
+        PaymentFailure::NoCapacity { available } => format!(
+            "the ways to the receiver carry {} now, but not this much: pay less, or ask the receiver to let \
+             its friends send it more",
+            amount::show(available, decimals)
+        ),
+        PaymentFailure::NoIndexServer => format!(
+            "{failure}; look at `stctrl info index`, or add one with `stctrl config add-index`"
+        ),
+        PaymentFailure::NoRoute => {
+            format!("{failure}; ask the receiver whether its node runs and has open friends")
+        }
+        PaymentFailure::FeeTooHigh { fee } => format!(
+            "the cheapest route costs {}, more than the fee limit; allow it with --max-fee",
+            amount::show(fee, decimals)
+        ),
+        PaymentFailure::Refused { reason, reporter } => {
+            let who = match reporter {
+                Some(key) if key == destination => "the receiver".to_owned(),
+                Some(key) => name(key, friends),
+                None => "a node on the way".to_owned(),
+            };
+            format!("{who} {reason}; {}", next_step(*reason))
+        }
+        PaymentFailure::NoAnswer { friend } => format!(
+            "what went out over {} was not answered in time and was taken back; it stays frozen \
+             there until that side answers, and no other way was found: try again later",
+            name(friend, friends)
+        ),
+        PaymentFailure::Deadline => format!("{failure}; try again with a longer --deadline"),
+        PaymentFailure::Expired => format!("{failure}; ask the seller for a new one"),
+        PaymentFailure::TakenBack => format!("{failure}; order it again if you still want to pay"),
+        PaymentFailure::FriendsOffline => failure.to_string(),
+    }
+}
+
+/// A friend by its name, anybody else by the beginning of the key.
+fn name(key: &PublicKey, friends: &[FriendReport]) -> String {
+    match friends.iter().find(|friend| friend.public_key == *key) {
+        Some(friend) => format!("friend {}", friend.name),
+        None => format!("node {key:?}"),
+    }
+}
+
+const fn next_step(reason: CancelReason) -> &'static str {
+    match reason {
+        CancelReason::NoRoute | CancelReason::NoRoom | CancelReason::Offline => {
+            "pay less, or try again later"
+        }
+        CancelReason::FeeTooLow => "try again: fees have just changed",
+        CancelReason::UnknownInvoice => "ask the seller for a new invoice",
+        CancelReason::Expired => "ask the seller for a new one",
+        CancelReason::AlreadyPaid => "ask the seller before you pay once more",
+        CancelReason::Busy => "try again in a moment",
+        CancelReason::Declined => "ask its owner why, or pay over others",
+        CancelReason::Released => "try again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offset_crypto::{Identity, SeededRng};
+    use offset_proto::{
+        Credits,
+        report::{FriendRecovery, FriendStanding},
+    };
+
+    use super::*;
+
+    fn key(n: u64) -> PublicKey {
+        Identity::random(&mut SeededRng::new(n)).public_key()
+    }
+
+    #[test]
+    fn whoever_refused_is_named_as_the_user_names_it() {
+        let friend = FriendReport {
+            name: "alice".parse().unwrap(),
+            public_key: key(2),
+            enabled: true,
+            online: true,
+            relays: Vec::new(),
+            last_error: "".parse().unwrap(),
+            currencies: Vec::new(),
+            standing: FriendStanding::Consistent,
+            recovery: FriendRecovery::None,
+        };
+        let friends = [friend];
+        let refused = |by: Option<u64>| PaymentFailure::Refused {
+            reason: CancelReason::NoRoom,
+            reporter: by.map(key),
+        };
+        let short = format!("node {:?} has no room", key(3));
+        for (failure, begins) in [
+            (refused(Some(1)), "the receiver has no room"),
+            (refused(Some(2)), "friend alice has no room"),
+            (refused(Some(3)), short.as_str()),
+            (refused(None), "a node on the way has no room"),
+            (PaymentFailure::NoAnswer { friend: key(2) }, "what went out over friend alice "),
+        ] {
+            let text = sentence(&failure, &key(1), &friends, 0);
+            assert!(text.starts_with(begins), "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_have_the_point_of_their_currency() {
+        for failure in [
+            PaymentFailure::NoRoom { available: Credits(1_234) },
+            PaymentFailure::NoCapacity { available: Credits(1_234) },
+            PaymentFailure::FeeTooHigh { fee: Credits(1_234) },
+        ] {
+            let text = sentence(&failure, &key(1), &[], 2);
+            assert!(text.contains(" 12.34"), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_failure_names_a_cause_and_a_next_step() {
+        for failure in [
+            PaymentFailure::NoRoom { available: Credits(5) },
+            PaymentFailure::NoCapacity { available: Credits(5) },
+            PaymentFailure::FriendsOffline,
+            PaymentFailure::NoIndexServer,
+            PaymentFailure::NoRoute,
+            PaymentFailure::FeeTooHigh { fee: Credits(5) },
+            PaymentFailure::NoAnswer { friend: key(2) },
+            PaymentFailure::Deadline,
+            PaymentFailure::Expired,
+        ] {
+            let text = sentence(&failure, &key(1), &[], 0);
+            assert!(text.contains([';', ':']), "{text}");
+            assert!(!text.contains("PaymentFailure"), "{text}");
+        }
+    }
+}
