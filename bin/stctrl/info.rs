@@ -12,8 +12,8 @@ use offset_proto::{
 use serde_json::json;
 
 use super::{
-    CurrencyChoice, Session, friends, pending, quote::MostArguments, servers,
-    session::find_friend, status,
+    CurrencyChoice, Session, friends, pending, quote::MostArguments, servers, session::find_friend,
+    status,
 };
 use crate::manners::{Access, Answer, OutputFile, amount, qr::Qr};
 

@@ -275,6 +275,8 @@ impl AppRequest {
             | Self::Invoices { .. }
             | Self::History(_)
             | Self::Pending(_)
+            | Self::Quote(_)
+            | Self::Capacity { .. }
             | Self::Events { .. } => false,
         }
     }
