@@ -48,7 +48,8 @@ fn frozen(sandbox: &Sandbox, node: &str) -> Vec<(String, String, String)> {
     let mut frozen = Vec::new();
     for friend in friends["friends"].as_array().unwrap() {
         for line in friend["currencies"].as_array().unwrap() {
-            let debts = ["local_pending_debt", "remote_pending_debt"].map(|key| text(&line["status"]["active"][key]));
+            let debts = ["local_pending_debt", "remote_pending_debt"]
+                .map(|key| text(&line["status"]["active"][key]));
             if debts != ["0", "0"] {
                 let [local, remote] = debts;
                 frozen.push((text(&friend["name"]), local, remote));
