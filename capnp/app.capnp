@@ -7,6 +7,7 @@ using Session = import "session.capnp";
 using Friend = import "friend.capnp";
 using Index = import "index.capnp";
 using Payment = import "payment.capnp";
+using History = import "history.capnp";
 using Report = import "report.capnp";
 
 struct AppToNode {
@@ -75,6 +76,8 @@ struct AppRequest {
     payByCommit @20 :PayRequest;     # [buyer] the commit is not sent; answered once it can be handed out
     paymentCommit @21 :Data;         # [buyer] by payment id: the commit to hand to the seller
     cancelPayment @22 :Data;         # [buyer] by payment id; not after it was committed
+    history @23 :History.HistoryQuery;   # a page of the books
+    pending @24 :History.PendingKey;     # what is frozen, after this one; without a friend: all
   }
 }
 
@@ -154,6 +157,7 @@ struct ConfigRequest {
     endRecovery @40 :Bool;
     # The node waits for nobody any more. Requests that may have been paid while nobody can say so
     # are cancelled if this is true; if there are such and it is false, it is refused.
+    setRetention @41 :UInt32;                  # for how many days the books keep entries; 0: for ever
   }
 }
 
@@ -222,6 +226,8 @@ struct AppReply {
     }
     invoices @8 :InvoicePage;
     commit @9 :Payment.Commit;
+    history @10 :History.HistoryPage;
+    pending @11 :History.PendingPage;
   }
 }
 

@@ -16,6 +16,7 @@ pub mod files;
 pub mod inputs;
 pub mod limits;
 pub mod metrics;
+pub mod moment;
 pub mod names;
 pub mod passphrase;
 pub mod qr;

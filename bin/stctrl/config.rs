@@ -80,6 +80,10 @@ pub(super) enum Change {
     SetDecimals(SetDecimals),
     /// Say whether payments without a registered invoice are taken.
     SetSpontaneous(SetSpontaneous),
+    /// For how long to keep the entries of the books: all of them if nothing is said. What is older
+    /// is dropped, and each line's balance is carried forward. Payments, invoices and receipts are
+    /// not touched.
+    SetRetention(SetRetention),
     /// Wait for nobody any more after a recovery.
     EndRecovery(EndRecovery),
 }
@@ -218,6 +222,28 @@ pub(super) struct SetDecimals {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct SetRetention {
+    /// A number of days, or `forever`.
+    keep: Retention,
+}
+
+/// For how many days; `None`: for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Retention(Option<u32>);
+
+impl std::str::FromStr for Retention {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "forever" {
+            return Ok(Self(None));
+        }
+        let days = text.parse().ok().filter(|days: &u32| 0 < *days && !text.starts_with('+'));
+        days.map(|days| Self(Some(days))).ok_or("write a number of days from 1 on, or forever")
+    }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct SetSpontaneous {
     /// Whether they are taken.
     accept: OnOff,
@@ -308,6 +334,9 @@ impl Change {
                         .map(|decimals| ConfigRequest::SetDecimals { currency: named, decimals }),
                 );
                 ConfigRequest::SetDefaultCurrency { currency }
+            }
+            Self::SetRetention(SetRetention { keep: Retention(days) }) => {
+                ConfigRequest::SetRetention { days }
             }
             Self::SetDecimals(SetDecimals { currency, decimals: digits }) => {
                 ConfigRequest::SetDecimals { currency: currency.currency, decimals: digits }

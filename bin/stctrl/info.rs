@@ -11,7 +11,7 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session, friends, servers, session::find_friend, status};
+use super::{CurrencyChoice, Session, friends, pending, servers, session::find_friend, status};
 use crate::manners::{Access, Answer, OutputFile, amount, qr::Qr};
 
 /// The commands of `stctrl info`.
@@ -32,6 +32,8 @@ pub(super) enum Info {
     ExportTicket(ExportTicket),
     /// Print in one look what is connected and what is wrong.
     Status,
+    /// Print what pending payments freeze, for how long, and whose turn it is.
+    Pending,
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +83,7 @@ impl Info {
             Self::Index => Ok(servers::index_servers(&session.report().await?.index_servers)),
             Self::Friends(arguments) => arguments.answer(&session.report().await?),
             Self::ExportTicket(arguments) => arguments.run(session).await,
+            Self::Pending => pending::run(session).await,
             Self::Status => Ok(status::answer(&session.report().await?)),
         }
     }

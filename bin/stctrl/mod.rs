@@ -4,7 +4,9 @@ pub mod buyer;
 pub mod config;
 pub mod friends;
 pub mod funds;
+mod history;
 pub mod info;
+mod pending;
 mod recover;
 mod repair;
 pub mod seller;
@@ -64,6 +66,9 @@ enum Group {
     /// Pay.
     #[command(subcommand)]
     Funds(funds::Funds),
+    /// Look at the node's books.
+    #[command(subcommand)]
+    History(history::History),
     /// Pay by a commit file that is handed to the seller.
     #[command(subcommand)]
     Buyer(buyer::Buyer),
@@ -127,6 +132,7 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         Group::Info(command) => command.run(&session).await,
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
+        Group::History(command) => command.run(&session, arguments.json).await,
         Group::Buyer(command) => command.run(&session).await,
         Group::Seller(command) => command.run(&session).await,
     }

@@ -15,6 +15,7 @@ use offset_proto::{
         EventPage, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus, NodeToApp, PayRequest,
         PaymentReport,
     },
+    history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
     payment::Commit,
     report::NodeReport,
@@ -361,6 +362,24 @@ impl AppClient {
         if let AppReply::Routes(routes) = reply { Ok(routes) } else { Err(unexpected(&reply)) }
     }
 
+    /// A page of the books: what is durable.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, Error> {
+        let reply = self.request(AppRequest::History(query)).await?;
+        if let AppReply::History(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
+    }
+
+    /// What is frozen, after this request or from the first.
+    ///
+    /// # Errors
+    /// As [`AppClient::request`].
+    pub async fn pending(&self, after: Option<PendingKey>) -> Result<PendingPage, Error> {
+        let reply = self.request(AppRequest::Pending(after)).await?;
+        if let AppReply::Pending(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
+    }
+
     /// Says goodbye and waits until what was sent has left.
     pub async fn close(self) {
         self.inner.sender.close("done");
@@ -484,6 +503,8 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Routes(_) => "routes",
         AppReply::Payment(_) => "a payment",
         AppReply::Invoice(_) => "an invoice",
+        AppReply::History(_) => "a page of the books",
+        AppReply::Pending(_) => "what is frozen",
         AppReply::Events(_) => "events",
         AppReply::Invoices(_) => "a list of invoices",
         AppReply::Commit(_) => "a commit",

@@ -10,6 +10,7 @@ use offset_proto::{
         PayRequest,
     },
     friend::FriendMessage,
+    history::PendingKey,
     index::{IndexLine, RouteQuery},
     payment::Commit,
     report::ReportMutation,
@@ -57,6 +58,8 @@ pub struct Payer {
 pub enum Command {
     /// The node's report, with all friends.
     Report,
+    /// What is frozen, after this request or from the first.
+    Pending(Option<PendingKey>),
     /// The node's report, with a page of the friends in the order of their keys.
     ReportPage {
         /// The last friend of the page before; `None`: from the first.

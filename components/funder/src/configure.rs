@@ -105,6 +105,13 @@ impl Funder {
                 }
                 Ok(())
             }
+            ConfigRequest::SetRetention { days } => {
+                if self.state.settings.retention_days != days {
+                    self.state.settings.retention_days = days;
+                    self.dirty.mark(Key::Settings);
+                }
+                Ok(())
+            }
         }
     }
 

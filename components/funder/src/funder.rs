@@ -245,6 +245,9 @@ impl Funder {
     ) {
         let result = match command {
             Command::Report => Some(Ok(AppReply::Report(Box::new(self.report())))),
+            Command::Pending(after) => {
+                Some(Ok(AppReply::Pending(self.pending_page(now, after.as_ref()))))
+            }
             Command::ReportPage { friends_after, friends_at_most } => {
                 let report = self.report_page(friends_after, friends_at_most);
                 Some(Ok(AppReply::Report(Box::new(report))))

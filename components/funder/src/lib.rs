@@ -52,6 +52,7 @@ mod invoices;
 mod journal;
 mod loading;
 mod mediator;
+mod pending;
 mod proof;
 mod recovery;
 mod removal;

@@ -67,6 +67,8 @@ pub struct Settings {
     pub default_currency: Currency,
     /// Whether payments without a registered invoice are taken.
     pub accepts_spontaneous: bool,
+    /// For how many days the books keep their entries; `None`: for ever.
+    pub retention_days: Option<u32>,
     /// With how many digits behind the point people see amounts; currencies that are not named are
     /// seen as they are.
     pub decimals: BTreeMap<Currency, u8>,
@@ -77,6 +79,7 @@ impl Default for Settings {
         Self {
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
+            retention_days: None,
             decimals: BTreeMap::new(),
         }
     }

@@ -23,6 +23,7 @@ use offset_funder::{
     state::{InvoicePhase, InvoiceRow, JournalRow, PaymentRow},
 };
 use offset_proto::{
+    Timestamp,
     app::{
         AppReply, AppRequest, AppRequestId, InvoiceCursor, InvoicePage, InvoiceReport,
         InvoiceStatus, MAX_INVOICE_PAGE,
@@ -214,6 +215,14 @@ impl Core {
             AppRequest::Report { friends_after, friends_at_most } => {
                 Command::ReportPage { friends_after, friends_at_most }
             }
+            AppRequest::Pending(after) => Command::Pending(after),
+            AppRequest::History(query) => {
+                let named = |name| self.funder.state().friend_named(name).map(|(key, _)| *key);
+                let friend = query.friend.as_ref().and_then(named);
+                let page = self.writer.history(&query, friend.as_ref())?;
+                self.outside.apps.reply(app, id, Ok(AppReply::History(page)));
+                return Ok(());
+            }
             AppRequest::Events { after } => {
                 Command::Events { after, ended: self.ended_page(after)? }
             }
@@ -364,6 +373,7 @@ impl Core {
         if self.funder.next_timeout().is_some_and(|due| due <= now) {
             self.funder.handle_timeout(now, &mut SystemRng);
         }
+        self.writer.forget_history(self.kept_since(now));
         let Batch { number, changes, effects } = self.funder.take_batch(now, &mut SystemRng);
         // Questions need not wait for the disk; everything else does.
         let question = |effect: &Effect| matches!(effect, Effect::FindRoutes { .. });
@@ -389,6 +399,15 @@ impl Core {
             self.perform(number, effects);
         }
         Ok(())
+    }
+
+    /// From when on the books are kept, by the hour; the beginning of time without a limit.
+    fn kept_since(&self, now: Timestamp) -> Timestamp {
+        const HOUR_MS: u64 = 3_600_000;
+        self.funder.state().settings.retention_days.map_or(Timestamp(0), |days| {
+            let hours = (now.0 / HOUR_MS).saturating_sub(u64::from(days) * 24);
+            Timestamp(hours * HOUR_MS)
+        })
     }
 
     /// Why the store takes no more.

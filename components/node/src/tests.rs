@@ -70,6 +70,13 @@ impl Store for Fragile {
         self.store.invoice(id)
     }
 
+    fn forget_history(
+        &mut self,
+        before: offset_proto::Timestamp,
+    ) -> Result<bool, offset_store::Error> {
+        self.store.forget_history(before)
+    }
+
     fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, StoreError> {
         self.store.next_index_epoch(at_least)
     }

@@ -7,6 +7,7 @@ use offset_crypto::{HashResult, InvoiceId, Nonce, PaymentId, PublicKey};
 use crate::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Text, Timestamp,
     friend::CancelReason,
+    history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
     payment::{Commit, Invoice, Receipt},
     report::{FriendReport, NodeReport, ReportMutation},
@@ -178,6 +179,11 @@ pub enum AppRequest {
         /// Which.
         invoice_id: InvoiceId,
     },
+    /// A page of the books: answered with [`AppReply::History`].
+    History(HistoryQuery),
+    /// A page of what is frozen, after this request or from the first: answered with
+    /// [`AppReply::Pending`].
+    Pending(Option<PendingKey>),
     /// The buyer's commit, as it was handed to the seller: answered with [`AppReply::Invoice`] once
     /// it is accepted, and again and again when it is repeated.
     CommitInvoice(Box<Commit>),
@@ -208,7 +214,11 @@ impl AppRequest {
     #[must_use]
     pub const fn permission(&self) -> Permission {
         match self {
-            Self::Report { .. } | Self::Subscribe | Self::Events { .. } => Permission::Read,
+            Self::Report { .. }
+            | Self::Subscribe
+            | Self::Events { .. }
+            | Self::History(_)
+            | Self::Pending(_) => Permission::Read,
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } => Permission::Routes,
             Self::Pay(_)
@@ -350,6 +360,12 @@ pub enum ConfigRequest {
         /// Or not.
         accept: bool,
     },
+    /// For how long the books keep their entries. What is older is dropped, with one entry for each
+    /// line that carries its balance forward.
+    SetRetention {
+        /// At least 1; `None`: for ever.
+        days: Option<u32>,
+    },
     /// Accepts the friend's terms to begin an inconsistent channel again.
     ResetFriend {
         /// Which friend.
@@ -480,6 +496,10 @@ pub enum AppReply {
     Payment(Box<PaymentReport>),
     /// See [`AppRequest::CreateInvoice`].
     Invoice(Box<InvoiceReport>),
+    /// See [`AppRequest::History`].
+    History(HistoryPage),
+    /// See [`AppRequest::Pending`].
+    Pending(PendingPage),
     /// See [`AppRequest::Events`].
     Events(EventPage),
     /// See [`AppRequest::Invoices`].

@@ -97,3 +97,131 @@ pub enum Adjustment {
     /// A state that the friend proved took the place of an older one.
     Recovered,
 }
+
+/// Which entries of the books an application asks for, page by page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Not before this moment.
+    pub since: Timestamp,
+    /// Before this moment.
+    pub until: Timestamp,
+    /// With the friend that has this name, or that had it then; `None`: with everybody.
+    pub friend: Option<Name>,
+    /// `None`: in any.
+    pub currency: Option<Currency>,
+    /// Only those that earned a fee.
+    pub only_fees: bool,
+    /// From the last entry backwards.
+    pub newest_first: bool,
+    /// After the entry of this number, in the order asked; 0: from the first.
+    pub after: u64,
+}
+
+impl Default for HistoryQuery {
+    fn default() -> Self {
+        Self {
+            since: Timestamp(0),
+            until: Timestamp(u64::MAX),
+            friend: None,
+            currency: None,
+            only_fees: false,
+            newest_first: false,
+            after: 0,
+        }
+    }
+}
+
+/// A page of the books.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryPage {
+    /// In the order asked, at most [`MAX_PAGE`]. A page that is not the last may hold few or none,
+    /// because a page is also bounded by how many entries are looked through for it.
+    pub entries: Vec<HistoryEntry>,
+    /// What to give as [`HistoryQuery::after`] for the next page; 0: there is none.
+    pub next: u64,
+}
+
+/// Names a pending request: a line, who sent it, and its id there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PendingKey {
+    /// With whom.
+    pub friend: PublicKey,
+    /// In which currency.
+    pub currency: Currency,
+    /// Whether the node sent it, or the friend.
+    pub sent_by_us: bool,
+    /// Unique among those.
+    pub request_id: RequestId,
+}
+
+/// A page of what is frozen, in the order of keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PendingPage {
+    /// The node's clock.
+    pub now: Timestamp,
+    /// At most [`MAX_PAGE`].
+    pub entries: Vec<PendingEntry>,
+    /// Whether there are more after the last of these.
+    pub more: bool,
+}
+
+/// Credits that a request freezes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingEntry {
+    /// Which request.
+    pub key: PendingKey,
+    /// What the user calls the friend.
+    pub friend_name: Name,
+    /// Whose payment it belongs to.
+    pub direction: Direction,
+    /// What it freezes on this line.
+    pub amount: Credits,
+    /// Since when.
+    pub since: Timestamp,
+    /// How far it has come.
+    pub stage: PendingStage,
+    /// Whether the buyer gave it up.
+    pub released: bool,
+    /// Who has to act for it to go on.
+    pub turn: Turn,
+    /// The friend from whom word must come; `None` when it is our turn.
+    pub through: Option<Name>,
+}
+
+/// Whose payment a pending request belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// One of the node's own.
+    Ours,
+    /// One to the node.
+    Theirs,
+    /// One of others, which is passed on.
+    Passing,
+}
+
+/// How far a pending request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PendingStage {
+    /// Asked.
+    Requested,
+    /// Answered by the destination.
+    Responded,
+    /// The buyer's lock is open.
+    Committed,
+}
+
+/// Who has to act next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Turn {
+    /// The node itself, or its user.
+    Us,
+    /// The next node, or somebody behind it.
+    Friend,
+    /// The buyer: to commit, or to give up.
+    Buyer,
+    /// The seller: to collect, or to cancel.
+    Seller,
+}
+
+/// The most entries of a page: with the longest texts it still fits a frame.
+pub const MAX_PAGE: usize = 200;

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use offset_crypto::PublicKey;
 use offset_funder::state::State;
-use offset_proto::{Balance, Currency, history::HistoryEntry};
-use rusqlite::Connection;
+use offset_proto::{
+    Balance, Currency, Timestamp,
+    history::{HistoryEntry, HistoryEvent, HistoryPage, HistoryQuery, MAX_PAGE},
+};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::{Error, column::Values, rows::history};
 
@@ -68,6 +71,106 @@ pub(crate) fn check_all(db: &Connection, path: &Path) -> Result<(), Error> {
     })
 }
 
+/// A page of the books. `friend` is the key behind the name that is asked for, if anybody has it
+/// now; otherwise the name is that of the time. No more than [`LOOKED_THROUGH`] entries are looked
+/// at, so that a page costs little whatever is asked.
+///
+/// # Errors
+/// What cannot be read, or is not as it was written.
+pub(crate) fn page(
+    db: &Connection,
+    path: &Path,
+    query: &HistoryQuery,
+    friend: Option<&PublicKey>,
+) -> Result<HistoryPage, Error> {
+    let order = if query.newest_first { "DESC" } else { "ASC" };
+    let after = match (query.newest_first, query.after) {
+        (true, 0) => LARGEST,
+        (true | false, after) => after.min(LARGEST),
+    };
+    // The last entry that is looked at, if there are more behind it.
+    let beyond = if query.newest_first { "<" } else { ">" };
+    let sql = format!(
+        "SELECT sequence FROM history WHERE sequence {beyond} ? ORDER BY sequence {order} \
+         LIMIT 1 OFFSET {LOOKED_THROUGH}"
+    );
+    let sqlite = |error| Error::sqlite(path, error);
+    let mut statement = db.prepare_cached(&sql).map_err(sqlite)?;
+    let bound: Option<u64> = statement
+        .query_row([after.cast_signed()], |row| row.get(0).map(i64::cast_unsigned))
+        .optional()
+        .map_err(sqlite)?;
+
+    let mut condition = format!("sequence {beyond} ?");
+    let mut parameters = Values::default().put(&after);
+    if let Some(bound) = bound {
+        condition += if query.newest_first { " AND sequence > ?" } else { " AND sequence < ?" };
+        parameters = parameters.put(&bound);
+    }
+    condition += " AND time >= ? AND time < ?";
+    parameters = parameters.put(&query.since.0.min(LARGEST)).put(&query.until.0.min(LARGEST));
+    match (friend, &query.friend) {
+        (Some(key), _) => {
+            condition += " AND friend = ?";
+            parameters = parameters.put(key);
+        }
+        (None, Some(name)) => {
+            condition += " AND friend_name = ?";
+            parameters = parameters.put(name);
+        }
+        (None, None) => {}
+    }
+    if let Some(currency) = &query.currency {
+        condition += " AND currency = ?";
+        parameters = parameters.put(currency);
+    }
+    if query.only_fees {
+        condition += " AND kind = 'forwarded_in' AND fee <> '0'";
+    }
+    condition += &format!(" ORDER BY sequence {order} LIMIT {MAX_PAGE}");
+    let mut entries = Vec::new();
+    history::TABLE.each((db, path), &condition, parameters, |row| {
+        entries.push(history::read(row)?);
+        Ok(())
+    })?;
+    let next = match entries.last() {
+        Some(last) if entries.len() == MAX_PAGE => last.sequence,
+        // From before the bound, which is still to be looked at.
+        Some(_) | None => bound.map_or(0, |bound| {
+            if query.newest_first { bound.saturating_add(1) } else { bound.saturating_sub(1) }
+        }),
+    };
+    Ok(HistoryPage { entries, next })
+}
+
+/// Drops some of the entries before `before`, oldest first; of each line the last of them stays, and
+/// carries the line's balance forward. Says whether there may be more to drop.
+///
+/// # Errors
+/// What cannot be read or written, or is not as it was written.
+pub(crate) fn forget(db: &Connection, path: &Path, before: Timestamp) -> Result<bool, Error> {
+    let mut last: BTreeMap<(PublicKey, Currency), HistoryEntry> = BTreeMap::new();
+    let (mut dropped, mut reached) = (0, false);
+    each(db, path, OLDEST, |entry| {
+        reached = reached || before <= entry.time;
+        if !reached {
+            dropped += 1;
+            last.insert((entry.friend, entry.currency.clone()), entry);
+        }
+        Ok(())
+    })?;
+    let sqlite = |error| Error::sqlite(path, error);
+    let mut delete = db.prepare_cached(DELETE_BEFORE).map_err(sqlite)?;
+    for ((friend, currency), mut entry) in last {
+        let key = Values::default().put(&friend).put(&currency).put(&entry.sequence);
+        delete.execute(rusqlite::params_from_iter(key.parameters())).map_err(sqlite)?;
+        entry.delta = entry.balance;
+        entry.event = HistoryEvent::CarriedForward;
+        history::TABLE.put(db, history::write(&entry)).map_err(sqlite)?;
+    }
+    Ok(dropped == DROPPED_AT_ONCE)
+}
+
 fn each(
     db: &Connection,
     path: &Path,
@@ -81,3 +184,12 @@ fn each(
 
 const LAST_OF_LINES: &str =
     "sequence IN (SELECT max(sequence) FROM history GROUP BY friend, currency)";
+const DELETE_BEFORE: &str =
+    "DELETE FROM history WHERE friend = ? AND currency = ? AND sequence < ?";
+const OLDEST: &str = "kind <> 'carried_forward' ORDER BY sequence LIMIT 200";
+/// As many as [`OLDEST`] gives: what a transaction drops, so that no payment waits long for it.
+const DROPPED_AT_ONCE: usize = 200;
+/// How many entries are looked at for one page.
+const LOOKED_THROUGH: usize = 1_000;
+/// The largest number that a column holds with its sign.
+const LARGEST: u64 = i64::MAX.cast_unsigned();

@@ -52,6 +52,8 @@ use offset_funder::{
     state::{InvoiceRow, PaymentRow, State},
 };
 
+use offset_proto::Timestamp;
+
 pub use crate::{
     error::Error,
     reader::Reader,
@@ -84,6 +86,13 @@ pub trait Store {
     /// # Errors
     /// What cannot be read, or is not as it was written.
     fn invoice(&self, id: &InvoiceId) -> Result<Option<InvoiceRow>, Error>;
+
+    /// Drops some entries of the books from before this moment, keeping every line's balance; `true`
+    /// when there may be more. Payments and invoices are not touched.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn forget_history(&mut self, before: Timestamp) -> Result<bool, Error>;
 
     /// A fresh epoch for telling index servers of this node: above every earlier one, at least
     /// `at_least`, and durable when this returns (protocol, section 9).

@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use offset_crypto::{InvoiceId, Nonce, PaymentId};
+use offset_crypto::{InvoiceId, Nonce, PaymentId, PublicKey};
 use offset_funder::state::{InvoicePhase, InvoiceRow, PaymentRow};
-use offset_proto::{Timestamp, app::InvoiceCursor};
+use offset_proto::{
+    Timestamp,
+    app::InvoiceCursor,
+    history::{HistoryPage, HistoryQuery},
+};
 use rusqlite::Connection;
 
-use crate::{Error, column::Values, rows};
+use crate::{Error, books, column::Values, rows};
 
 /// Looks up payments and invoices while another thread writes. It sees what is committed.
 #[derive(Debug)]
@@ -28,6 +32,19 @@ impl Reader {
     /// What cannot be read, or is not as it was written.
     pub fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, Error> {
         payment((&self.db, &self.path), id)
+    }
+
+    /// A page of the books: what is committed. `friend` is the key of the friend that is asked for by
+    /// a name that it has now.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn history(
+        &self,
+        query: &HistoryQuery,
+        friend: Option<&PublicKey>,
+    ) -> Result<HistoryPage, Error> {
+        books::page(&self.db, &self.path, query, friend)
     }
 
     /// A registered invoice of our own, ended or not.

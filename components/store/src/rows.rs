@@ -109,27 +109,36 @@ pub(crate) mod starts {
 pub(crate) mod settings {
     use super::*;
 
-    pub(crate) static TABLE: Table =
-        Table::new("settings", 1, &["one", "default_currency", "accepts_spontaneous", "decimals"]);
+    pub(crate) static TABLE: Table = Table::new(
+        "settings",
+        1,
+        &["one", "default_currency", "accepts_spontaneous", "retention_days", "decimals"],
+    );
 
     pub(crate) fn write(row: &Settings) -> Values {
-        let Settings { default_currency, accepts_spontaneous, decimals } = row;
+        let Settings { default_currency, accepts_spontaneous, retention_days, decimals } = row;
         let decimals: Vec<(Currency, u64)> = decimals
             .iter()
             .map(|(currency, digits)| (currency.clone(), (*digits).into()))
             .collect();
-        Values::default().put(&1u32).put(default_currency).put(accepts_spontaneous).put(&decimals)
+        Values::default()
+            .put(&1u32)
+            .put(default_currency)
+            .put(accepts_spontaneous)
+            .put(retention_days)
+            .put(&decimals)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<Settings> {
         row.take::<u32>()?;
         let (default_currency, accepts_spontaneous) = (row.take()?, row.take()?);
+        let retention_days = row.take()?;
         let mut decimals = BTreeMap::new();
         for (currency, digits) in row.take::<Vec<(Currency, u64)>>()? {
             let digits = u8::try_from(digits).ok().filter(|digits| *digits <= MAX_DECIMALS);
             decimals.insert(currency, digits.ok_or("more than 18 digits behind the point")?);
         }
-        Ok(Settings { default_currency, accepts_spontaneous, decimals })
+        Ok(Settings { default_currency, accepts_spontaneous, retention_days, decimals })
     }
 }
 

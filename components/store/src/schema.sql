@@ -31,6 +31,7 @@ CREATE TABLE settings (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     default_currency TEXT NOT NULL,
     accepts_spontaneous INTEGER NOT NULL,
+    retention_days INTEGER,
     decimals TEXT NOT NULL,
     row_check TEXT NOT NULL
 ) STRICT;

@@ -13,7 +13,7 @@ use offset_funder::{
     Change, CorruptState, Side,
     state::{InvoiceRow, PaymentRow, State},
 };
-use offset_proto::Credits;
+use offset_proto::{Credits, Timestamp};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig, types::FromSql};
 
 use crate::{
@@ -320,6 +320,11 @@ impl Store for SqliteStore {
 
     fn invoice(&self, id: &InvoiceId) -> Result<Option<InvoiceRow>, Error> {
         reader::invoice((&self.db, &self.path), id)
+    }
+
+    fn forget_history(&mut self, before: Timestamp) -> Result<bool, Error> {
+        let path = self.path.clone();
+        self.transact(|db| books::forget(db, &path, before))
     }
 
     fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, Error> {

@@ -1,5 +1,6 @@
 //! Tests of the whole crate, and what they share.
 
+mod books;
 mod changes;
 mod copies;
 mod generator;

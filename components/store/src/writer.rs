@@ -5,22 +5,33 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
-use offset_crypto::{InvoiceId, Nonce, PaymentId};
+use offset_crypto::{InvoiceId, Nonce, PaymentId, PublicKey};
 use offset_funder::{
     Change,
     state::{InvoicePhase, InvoiceRow, PaymentRow},
 };
 use offset_proto::app::InvoiceCursor;
 
+use offset_proto::{
+    Timestamp,
+    history::{HistoryPage, HistoryQuery},
+};
+
 use crate::{Error, Reader, Store};
 
 /// How many batches may wait while one is being committed.
 pub const QUEUED_BATCHES: usize = 4;
+
+/// How long nothing waits to be written before old entries of the books are dropped.
+const IDLE: Duration = Duration::from_millis(20);
+/// How often an idle thread looks whether there is something to drop.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Hands batches to a thread of their own that commits them. `T` is the caller's name for a batch.
 #[derive(Debug)]
@@ -32,6 +43,8 @@ pub struct Writer<T> {
     accepted: u64,
     /// Jobs durable so far.
     durable: Arc<AtomicU64>,
+    /// Entries of the books from before this moment are to be dropped.
+    forget_before: Arc<AtomicU64>,
     /// What ended in batches that may not be durable yet, by job: neither state nor reader has it.
     ended: VecDeque<(u64, Vec<Change>)>,
 }
@@ -73,7 +86,14 @@ impl<T: Send + 'static> Writer<T> {
     ) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUED_BATCHES);
         let durable = Arc::new(AtomicU64::new(0));
-        let mut worker = Worker { store, done, durable: durable.clone() };
+        let forget_before = Arc::new(AtomicU64::new(0));
+        let mut worker = Worker {
+            store,
+            done,
+            durable: durable.clone(),
+            forget_before: forget_before.clone(),
+            forgotten: 0,
+        };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if let Err(error) = worker.run(&jobs) {
                 // Later callers must see that nobody takes their batches.
@@ -81,7 +101,8 @@ impl<T: Send + 'static> Writer<T> {
                 (worker.done)(Err(error));
             }
         })?;
-        Ok(Self { queue, thread, reader, accepted: 0, durable, ended: VecDeque::new() })
+        let ended = VecDeque::new();
+        Ok(Self { queue, thread, reader, accepted: 0, durable, forget_before, ended })
     }
 
     /// Hands over a batch. It becomes durable as a whole or not at all, after all earlier ones.
@@ -126,6 +147,24 @@ impl<T: Send + 'static> Writer<T> {
             Err(TrySendError::Full(_)) => Err(Rejected::Full(())),
             Err(TrySendError::Disconnected(_)) => Err(Rejected::Stopped(())),
         }
+    }
+
+    /// Lets the thread drop entries of the books from before this moment, a few at a time, whenever
+    /// nothing waits to be written.
+    pub fn forget_history(&self, before: Timestamp) {
+        self.forget_before.store(before.0, Ordering::Relaxed);
+    }
+
+    /// A page of the books, see [`Reader::history`].
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn history(
+        &self,
+        query: &HistoryQuery,
+        friend: Option<&PublicKey>,
+    ) -> Result<HistoryPage, Error> {
+        self.reader.history(query, friend)
     }
 
     /// A payment of our own that was submitted as ended, durable or not yet. (One that has not ended
@@ -215,15 +254,36 @@ struct Worker<S, F> {
     store: S,
     done: F,
     durable: Arc<AtomicU64>,
+    forget_before: Arc<AtomicU64>,
+    /// Everything from before this moment was dropped.
+    forgotten: u64,
 }
 
 impl<S: Store, F> Worker<S, F> {
+    /// The next job; until it comes, old entries of the books are dropped.
+    fn next<T>(&mut self, jobs: &Receiver<Job<T>>) -> Result<Option<Job<T>>, Error> {
+        loop {
+            let before = self.forget_before.load(Ordering::Relaxed);
+            let some = self.forgotten < before;
+            match jobs.recv_timeout(if some { IDLE } else { LOOK_AGAIN }) {
+                Ok(job) => return Ok(Some(job)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if some => {
+                    if !self.store.forget_history(Timestamp(before))? {
+                        self.forgotten = before;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
     /// Until the queue is closed and empty, or something fails.
     fn run<T>(&mut self, jobs: &Receiver<Job<T>>) -> Result<(), Error>
     where
         F: FnMut(Result<T, Error>),
     {
-        let mut next = jobs.recv().ok();
+        let mut next = self.next(jobs)?;
         while let Some(job) = next.take() {
             match job {
                 Job::IndexEpoch(at_least, done) => {
@@ -254,7 +314,9 @@ impl<S: Store, F> Worker<S, F> {
                     }
                 }
             }
-            next = next.or_else(|| jobs.recv().ok());
+            if next.is_none() {
+                next = self.next(jobs)?;
+            }
         }
         Ok(())
     }

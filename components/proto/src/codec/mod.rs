@@ -6,6 +6,7 @@
 
 mod app;
 mod friend;
+mod history;
 mod index;
 mod payment;
 mod proof;

@@ -19,6 +19,8 @@ pub(crate) mod common_capnp;
 #[rustfmt::skip]
 pub(crate) mod friend_capnp;
 #[rustfmt::skip]
+pub(crate) mod history_capnp;
+#[rustfmt::skip]
 pub(crate) mod index_capnp;
 #[rustfmt::skip]
 pub(crate) mod payment_capnp;

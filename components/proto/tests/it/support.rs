@@ -7,6 +7,10 @@ use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, Rate, ServerAddress, Text, Timestamp,
     app::*,
     friend::*,
+    history::{
+        Adjustment, Direction, HistoryEntry, HistoryEvent, HistoryPage, HistoryQuery, PendingEntry,
+        PendingKey, PendingPage, PendingStage, Turn,
+    },
     index::*,
     payment::{Invoice, Receipt},
     proof::*,
@@ -443,6 +447,8 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         1 => create,
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CancelInvoice { invoice_id }),
         1 => invoice_id().prop_map(|invoice_id| AppRequest::InvoiceStatus { invoice_id }),
+        1 => history_query().prop_map(AppRequest::History),
+        1 => option::of(pending_key()).prop_map(AppRequest::Pending),
         1 => commit().prop_map(|commit| AppRequest::CommitInvoice(Box::new(commit))),
         1 => invoice_id().prop_map(|invoice_id| AppRequest::CollectInvoice { invoice_id }),
         1 => invoices,
@@ -516,6 +522,7 @@ fn config() -> BoxedStrategy<ConfigRequest> {
         }),
         currency().prop_map(|currency| C::SetDefaultCurrency { currency }),
         any::<bool>().prop_map(|accept| C::SetSpontaneous { accept }),
+        option::of(1..=u32::MAX).prop_map(|days| C::SetRetention { days }),
         (default(), 0..=MAX_DECIMALS)
             .prop_map(|(currency, decimals)| C::SetDecimals { currency, decimals }),
         (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
@@ -533,6 +540,13 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         multi_routes().prop_map(AppReply::Routes),
         payment_report().prop_map(|payment| AppReply::Payment(Box::new(payment))),
         invoice_report().prop_map(|invoice| AppReply::Invoice(Box::new(invoice))),
+        (vec(history_entry(), 0..4), any::<u64>())
+            .prop_map(|(entries, next)| AppReply::History(HistoryPage { entries, next })),
+        (any::<u64>(), vec(pending_entry(), 0..4), any::<bool>()).prop_map(
+            |(now, entries, more)| {
+                AppReply::Pending(PendingPage { now: Timestamp(now), entries, more })
+            }
+        ),
         (vec(journal_event(), 0..4), any::<u64>(), any::<u64>())
             .prop_map(|(events, up_to, last)| AppReply::Events(EventPage { events, up_to, last })),
         invoice_page().prop_map(AppReply::Invoices),
@@ -921,4 +935,99 @@ fn balance() -> impl Strategy<Value = Balance> {
 
 fn rate() -> impl Strategy<Value = Rate> {
     (any::<u32>(), any::<u64>()).prop_map(|(ppm, add)| Rate { ppm, add })
+}
+
+fn history_query() -> impl Strategy<Value = HistoryQuery> {
+    let filters = (option::of(name()), option::of(currency()), any::<bool>(), any::<bool>());
+    (any::<[u64; 3]>(), filters).prop_map(
+        |([since, until, after], (friend, currency, only_fees, newest_first))| HistoryQuery {
+            since: Timestamp(since),
+            until: Timestamp(until),
+            friend,
+            currency,
+            only_fees,
+            newest_first,
+            after,
+        },
+    )
+}
+
+fn history_event() -> impl Strategy<Value = HistoryEvent> {
+    use HistoryEvent as E;
+    let adjustment = select(vec![Adjustment::WrittenOff, Adjustment::Reset, Adjustment::Recovered]);
+    prop_oneof![
+        Just(E::Opened),
+        (payment_id(), invoice_id(), key(), credits(), credits(), text()).prop_map(
+            |(payment_id, invoice_id, destination, amount, fee, note)| E::Paid {
+                payment_id,
+                invoice_id,
+                destination,
+                amount,
+                fee,
+                note
+            }
+        ),
+        (invoice_id(), text())
+            .prop_map(|(invoice_id, description)| E::Received { invoice_id, description }),
+        (option::of(key()), request_id())
+            .prop_map(|(from, forward_id)| E::ForwardedOut { from, forward_id }),
+        (option::of(key()), request_id(), credits())
+            .prop_map(|(to, forward_id, fee)| E::ForwardedIn { to, forward_id, fee }),
+        (payment_id(), credits()).prop_map(|(payment_id, fee)| E::Cleared { payment_id, fee }),
+        adjustment.prop_map(E::Adjusted),
+        Just(E::Closed),
+        Just(E::CarriedForward),
+    ]
+}
+
+fn history_entry() -> impl Strategy<Value = HistoryEntry> {
+    let place = (key(), name(), currency());
+    (any::<[u64; 2]>(), place, balance(), balance(), history_event()).prop_map(
+        |([sequence, time], (friend, friend_name, currency), delta, balance, event)| HistoryEntry {
+            sequence,
+            time: Timestamp(time),
+            friend,
+            friend_name,
+            currency,
+            delta,
+            balance,
+            event,
+        },
+    )
+}
+
+fn pending_key() -> impl Strategy<Value = PendingKey> {
+    (key(), currency(), any::<bool>(), request_id()).prop_map(
+        |(friend, currency, sent_by_us, request_id)| PendingKey {
+            friend,
+            currency,
+            sent_by_us,
+            request_id,
+        },
+    )
+}
+
+fn pending_entry() -> impl Strategy<Value = PendingEntry> {
+    let words = (
+        select(vec![Direction::Ours, Direction::Theirs, Direction::Passing]),
+        select(vec![PendingStage::Requested, PendingStage::Responded, PendingStage::Committed]),
+        select(vec![Turn::Us, Turn::Friend, Turn::Buyer, Turn::Seller]),
+    );
+    let names = (name(), option::of(name()));
+    (pending_key(), names, words, credits(), any::<u64>(), any::<bool>()).prop_map(
+        |(key, (friend_name, through), (direction, stage, turn), amount, since, released)| {
+            let since = Timestamp(since);
+            PendingEntry {
+                key,
+                friend_name,
+                direction,
+                amount,
+                since,
+                stage,
+                released,
+                turn,
+                through,
+            }
+        },
+    )
 }

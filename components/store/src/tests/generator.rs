@@ -274,6 +274,7 @@ impl Generator {
         Change::Settings(Settings {
             default_currency: self.currency(),
             accepts_spontaneous: self.coin(),
+            retention_days: self.maybe(|some| some.pick(&[1, u32::MAX])),
             decimals: self.list(|some| (some.currency(), 1 + some.byte(18))).into_iter().collect(),
         })
     }

@@ -12,6 +12,8 @@ use offset_funder::{
     state::{InvoiceRow, PaymentRow, State},
 };
 
+use offset_proto::Timestamp;
+
 use super::{generator::Generator, made, node, open};
 use crate::{Error, QUEUED_BATCHES, Rejected, SqliteStore, Store, Writer};
 
@@ -44,6 +46,10 @@ impl Store for Gated {
 
     fn invoice(&self, id: &InvoiceId) -> Result<Option<InvoiceRow>, Error> {
         self.store.invoice(id)
+    }
+
+    fn forget_history(&mut self, before: Timestamp) -> Result<bool, Error> {
+        self.store.forget_history(before)
     }
 
     fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, Error> {

@@ -12,6 +12,7 @@ use crate::{
     codec::{
         Decoded, count, credits, fixed,
         friend::{cancel_reason, schema_reason},
+        history,
         index::{multi_route_words, multi_routes, set_multi_route},
         key, list, mirror, parse,
         payment::{commit, receipt, set_commit, set_receipt},
@@ -41,6 +42,8 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Report(report) => report_words(report),
             AppReply::Routes(routes) => 4 + routes.iter().map(multi_route_words).sum::<usize>(),
             AppReply::Payment(_) | AppReply::Invoice(_) | AppReply::Commit(_) => 120,
+            AppReply::History(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
+            AppReply::Pending(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Events(page) => 8 + 120 * page.events.len(),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
@@ -104,6 +107,8 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         }
         AppReply::Payment(payment) => set_payment(payment, reply.init_payment()),
         AppReply::Invoice(invoice) => set_invoice_report(invoice, reply.init_invoice()),
+        AppReply::History(page) => history::set_page(page, reply.init_history()),
+        AppReply::Pending(page) => history::set_pending_page(page, reply.init_pending()),
         AppReply::Events(page) => {
             let mut events = reply.init_events();
             let list = events.reborrow().init_events(count(page.events.len()));
@@ -124,6 +129,8 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Routes(routes) => AppReply::Routes(multi_routes(routes?)?),
         Which::Payment(payment) => AppReply::Payment(Box::new(payment_of(payment?)?)),
         Which::Invoice(invoice) => AppReply::Invoice(Box::new(invoice_report(invoice?)?)),
+        Which::History(page) => AppReply::History(history::page(page?)?),
+        Which::Pending(page) => AppReply::Pending(history::pending_page(page?)?),
         Which::Events(events) => AppReply::Events(EventPage {
             events: list("events", events.get_events()?, MAX_EVENTS, journal_event)?,
             up_to: events.get_up_to(),

@@ -8,7 +8,7 @@ use crate::{
     Name, ServerAddress,
     app::{AppRequest, AppRequestId, AppToNode, ConfigRequest, PayRequest, PaymentTarget},
     codec::{
-        Decoded, balance, count, credits, edge_of, fixed, key, limit, list, parse,
+        Decoded, balance, count, credits, edge_of, fixed, history, key, limit, list, parse,
         payment::{commit, invoice, set_commit, set_invoice},
         rate_of,
         report::decimals,
@@ -40,7 +40,9 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::InvoiceStatus { .. }
         | AppRequest::CommitInvoice(_)
         | AppRequest::CollectInvoice { .. }
-        | AppRequest::Invoices { .. } => 120,
+        | AppRequest::Invoices { .. }
+        | AppRequest::History(_)
+        | AppRequest::Pending(_) => 120,
     }
 }
 
@@ -102,6 +104,10 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
         AppRequest::InvoiceStatus { invoice_id } => {
             request.set_invoice_status(invoice_id.as_bytes());
         }
+        AppRequest::History(query) => history::set_query(query, request.init_history()),
+        AppRequest::Pending(after) => {
+            history::set_pending_after(after.as_ref(), request.init_pending());
+        }
         AppRequest::CommitInvoice(commit) => set_commit(commit, request.init_commit_invoice()),
         AppRequest::CollectInvoice { invoice_id } => {
             request.set_collect_invoice(invoice_id.as_bytes());
@@ -150,6 +156,8 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
         Which::InvoiceStatus(id) => {
             AppRequest::InvoiceStatus { invoice_id: fixed("invoiceStatus", id)? }
         }
+        Which::History(query) => AppRequest::History(history::query(query?)?),
+        Which::Pending(after) => AppRequest::Pending(history::pending_after(after?)?),
         Which::CommitInvoice(value) => AppRequest::CommitInvoice(Box::new(commit(value?)?)),
         Which::CollectInvoice(id) => {
             AppRequest::CollectInvoice { invoice_id: fixed("collectInvoice", id)? }
@@ -191,6 +199,7 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
             set.set_decimals(*decimals);
         }
         ConfigRequest::SetSpontaneous { accept } => config.set_set_spontaneous(*accept),
+        ConfigRequest::SetRetention { days } => config.set_set_retention(days.unwrap_or(0)),
         ConfigRequest::RecoverFriend { friend, token } => {
             let mut recover = config.init_recover_friend();
             recover.set_friend(friend.as_str());
@@ -294,6 +303,9 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
             decimals: decimals(set.get_decimals())?,
         },
         Which::SetSpontaneous(accept) => ConfigRequest::SetSpontaneous { accept },
+        Which::SetRetention(days) => {
+            ConfigRequest::SetRetention { days: Some(days).filter(|days| *days != 0) }
+        }
         Which::ResetFriend(reset) => ConfigRequest::ResetFriend {
             friend: parse("friend", reset.get_friend())?,
             reset_token: fixed("resetToken", reset.get_reset_token())?,

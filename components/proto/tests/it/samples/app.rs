@@ -11,7 +11,7 @@ use offset_proto::{
     payment::{Commit, Invoice},
 };
 
-use super::{balance, currency, key, large, one_of_each, server, text};
+use super::{balance, currency, history, key, large, one_of_each, server, text};
 
 /// Every request, configuration aside, which is one sample here and many in [`configs`].
 pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
@@ -49,6 +49,8 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
             status: Some(InvoiceStatus::Committed),
             after: Some(InvoiceCursor { created_at: Timestamp(1_700_000_000_000), invoice_id }),
         },
+        "history": AppRequest::History(_) => AppRequest::History(history::query()),
+        "pending": AppRequest::Pending(_) => AppRequest::Pending(Some(history::pending_key())),
     })
 }
 
@@ -108,6 +110,7 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
             rate: Rate { ppm: 5_000, add: 1 },
         },
         "setDefaultCurrency": C::SetDefaultCurrency { .. } => C::SetDefaultCurrency { currency: currency() },
+        "setRetention": C::SetRetention { .. } => C::SetRetention { days: Some(365) },
         "resetFriend": C::ResetFriend { .. } => C::ResetFriend {
             friend: friend(),
             reset_token: HashResult::from_bytes([0x24; 32]),

@@ -7,6 +7,7 @@
 
 pub(crate) mod app;
 pub(crate) mod friend;
+pub(crate) mod history;
 pub(crate) mod index;
 pub(crate) mod relay;
 pub(crate) mod reply;

@@ -17,7 +17,7 @@ use offset_proto::{
     reset::ResetBalance,
 };
 
-use super::{app, balance, currency, index, key, large, one_of_each, server, text};
+use super::{app, balance, currency, history, index, key, large, one_of_each, server, text};
 
 /// Every answer, event and what is in them, each under a name of its own.
 pub(crate) fn messages() -> Vec<(String, NodeToApp)> {
@@ -75,6 +75,8 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "events": AppReply::Events(_) => AppReply::Events(page),
         "invoices": AppReply::Invoices(_) => AppReply::Invoices(invoices),
         "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(app::commit())),
+        "history": AppReply::History(_) => AppReply::History(history::page()),
+        "pending": AppReply::Pending(_) => AppReply::Pending(history::pending_page()),
     })
 }
 
