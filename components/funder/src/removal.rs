@@ -166,14 +166,16 @@ impl Funder {
         self.availability_changed(key);
         self.cancel_unsent(now, key);
         self.epoch_known(key, epoch);
+        self.dirty.touch(key);
     }
 }
 
 /// Whether a friend that is to go may not have our last operations yet: then its next token is waited
-/// for, and asked for.
+/// for, and asked for. One that has removed us sends none.
 pub(crate) fn awaits_word(friend: &Friend) -> bool {
     let last = friend.channel.last_sent.as_ref();
-    friend.info.removing && last.is_some_and(|token| !token.body.currency_ops.is_empty())
+    let expected = friend.info.removing && !friend.channel.removed_by_friend;
+    expected && last.is_some_and(|token| !token.body.currency_ops.is_empty())
 }
 
 /// Whether nothing is pending or waits to be sent.

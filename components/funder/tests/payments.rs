@@ -531,3 +531,24 @@ fn payments_of_one_id_and_node_have_one_invoice() {
     order(&mut other, &pay);
     assert_eq!(sent_request(&mut other, 0).invoice_id, first.invoice_id);
 }
+
+/// An answer and its end come in one token: nothing is committed, the payment goes on.
+#[test]
+fn an_answer_that_was_taken_back_in_its_own_token_is_not_committed() {
+    let mut lab = Lab::new(1);
+    let destination = lab.puppets[0].key();
+    let request = request(&mut lab, destination, 100);
+    let number = order(&mut lab, &request);
+    let first = sent_request(&mut lab, 0);
+    let identity = lab.puppets[0].identity.clone();
+    let response = response_by(&identity, &first, &dest_lock(), true, &credit());
+    let taken_back = cancel(&first, CancelReason::Busy, None);
+    lab.send(0, &[FriendOp::Response(response), taken_back]);
+    assert!(answer_is_missing(&lab, number));
+    lab.pass(300);
+    let second = sent_request(&mut lab, 0);
+    assert_ne!(first.src_hashed_lock, second.src_hashed_lock, "another attempt");
+    answer_request(&mut lab, 0, &second);
+    collect_committed(&mut lab, 0, &second);
+    assert!(matches!(answer(&mut lab, number), Some(Ok(PaymentStatus::Succeeded { .. }))));
+}

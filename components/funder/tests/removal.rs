@@ -340,3 +340,24 @@ fn an_inconsistent_friend_goes_only_by_forfeit() {
     let FriendOp::Cancel(cancelled) = lab.got_one(1) else { panic!() };
     assert_eq!(cancelled.request_id, request.request_id);
 }
+
+/// A friend that has removed us sends no token any more: a removal does not wait for one.
+#[test]
+fn a_friend_that_removed_us_is_not_waited_for() {
+    for removed_first in [true, false] {
+        let mut lab = Lab::new(1);
+        lab.puppets[0].silent = true;
+        let (request, _) = lab.request(&[]);
+        lab.send(0, &[FriendOp::Request(Request { spontaneous: false, ..request })]);
+        assert!(matches!(lab.got_one(0), FriendOp::Cancel(_)));
+        if removed_first {
+            lab.message(0, FriendMessage::Removed { epoch: 0 });
+        }
+        remove(&mut lab, 0, false).unwrap();
+        if !removed_first {
+            assert!(!is_gone(&lab, 0), "the friend may not have our last operations");
+            lab.message(0, FriendMessage::Removed { epoch: 0 });
+        }
+        assert!(is_gone(&lab, 0));
+    }
+}

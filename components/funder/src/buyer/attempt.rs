@@ -18,6 +18,7 @@ use crate::{
     api::{Effect, RoutesError, RoutesFor},
     dirty::Key,
     funder::{Funder, Place, Timer},
+    side::Side,
     state::{Attempt, Decision, Link, Part, PartState, PaymentRow, Pending, Phase, sum},
 };
 
@@ -235,7 +236,7 @@ impl Funder {
 
     /// Whether the answers so far contradict each other, or are all that is needed.
     fn judge(&mut self, now: Timestamp, id: PaymentId) {
-        let Some(row) = self.state.payments.get_mut(&id) else {
+        let Some(row) = self.state.payments.get(&id) else {
             return;
         };
         if row.deadline <= now {
@@ -245,15 +246,19 @@ impl Funder {
         let complete = answers().filter(|answer| answer.is_complete).count();
         let first = answers().next().map(|answer| answer.dest_hashed_lock);
         let one_lock = answers().all(|answer| Some(answer.dest_hashed_lock) == first);
-        let all_here = row.missing() == Credits::ZERO
-            && row.standing().all(|part| part.state == PartState::Responded);
+        // A later operation of the same token may have ended one of them already.
+        let is_here = |part: &Part| {
+            let pending = |at: Place| self.pending(&at, Side::Local).is_some();
+            part.state == PartState::Responded && part.place(&row.currency).is_some_and(pending)
+        };
+        let all_here = row.missing() == Credits::ZERO && row.standing().all(is_here);
         if 1 < complete || !one_lock || (all_here && complete != 1) {
             // Whoever answers so cannot be paid.
             let reporter = Some(row.destination);
             let failure = PaymentFailure::Refused { reason: CancelReason::Declined, reporter };
             return self.fail(now, id, failure);
         }
-        if all_here {
+        if all_here && let Some(row) = self.state.payments.get_mut(&id) {
             row.phase = Phase::Complete;
             let moved = JournalEntry::Payment(Box::new(report(id, row)));
             self.journal(moved);
