@@ -214,13 +214,23 @@ impl Funder {
         if let Some(set) = self.state.sets.get_mut(&key) {
             set.accepted = true;
             set.held = held;
-            let settled = settled_id(&key.invoice_id, &set.currency, set.total);
-            self.state.settled.insert(settled);
-            self.dirty.mark(Key::Settled(settled));
             self.dirty.mark(Key::Set(key));
+        }
+        if !held {
+            self.settled(key);
         }
         if let Some(row) = self.state.invoices.get_mut(&key.invoice_id) {
             row.accepted = Some(key.src_hashed_lock);
+        }
+    }
+
+    /// What a set pays is paid for ever. While it is held its invoice says so, and the end of the
+    /// invoice when it is given back.
+    fn settled(&mut self, key: SetKey) {
+        if let Some(set) = self.state.sets.get(&key) {
+            let settled = settled_id(&key.invoice_id, &set.currency, set.total);
+            self.state.settled.insert(settled);
+            self.dirty.mark(Key::Settled(settled));
         }
     }
 
@@ -236,6 +246,7 @@ impl Funder {
         set.held = false;
         self.dirty.mark(Key::Set(key));
         let (parts, currency) = (set.parts.clone(), set.currency.clone());
+        self.settled(key);
         for (friend, id) in parts {
             let at = Place { friend, currency: currency.clone(), id };
             self.annotate(&at, Side::Remote, |row| row.closing = true);
@@ -295,7 +306,7 @@ impl Funder {
     }
 
     /// A part ended with its channel. Without an accepted commit the others fall with it; else they
-    /// are collected as before.
+    /// are held or collected as before.
     pub(crate) fn part_lost_from(
         &mut self,
         now: Timestamp,
@@ -306,7 +317,8 @@ impl Funder {
         self.cancel_set(now, key, CancelReason::Offline);
     }
 
-    /// One part of an accepted set is no longer pending.
+    /// One part of an accepted set is no longer pending. A set that was still held when its last part
+    /// ended was not collected: whatever moved in its place is part of what ended the channel.
     pub(crate) fn part_gone_from(&mut self, key: SetKey, gone: (PublicKey, RequestId)) {
         let Some(set) = self.state.sets.get_mut(&key) else {
             return;
@@ -316,8 +328,9 @@ impl Funder {
         if set.accepted && set.parts.is_empty() {
             let timer = (set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key));
             self.timers.remove(&timer);
+            let phase = if set.held { InvoicePhase::Cancelled } else { InvoicePhase::Collected };
             self.state.sets.remove(&key);
-            self.invoice_moved(key.invoice_id, InvoicePhase::Collected);
+            self.invoice_moved(key.invoice_id, phase);
         }
     }
 

@@ -196,7 +196,12 @@ impl Funder {
         }
         let settled = settled_id(&request.invoice_id, &at.currency, request.total_dest_payment);
         let over = self.state.settled.contains(&settled)
-            || self.state.settled.contains(&ended_id(&request.invoice_id));
+            || self.state.settled.contains(&ended_id(&request.invoice_id))
+            || self
+                .state
+                .invoices
+                .get(&request.invoice_id)
+                .is_some_and(|row| row.accepted.is_some());
         if is_paid.is_some() || over {
             return self.cancel_incoming(now, at, CancelReason::AlreadyPaid, Some(self.local));
         }

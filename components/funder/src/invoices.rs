@@ -175,7 +175,10 @@ impl Funder {
         let refused = |message| Err(app_error(ErrorCode::Refused, message));
         match (row.phase, row.accepted) {
             (InvoicePhase::Cancelled, Some(accepted)) if accepted == key.src_hashed_lock => {
-                return refused("this commit was accepted, then you gave the payment back");
+                return refused(
+                    "this commit was accepted, then the payment was given back, or ended with the \
+                     friendship that carried it",
+                );
             }
             (InvoicePhase::Committed | InvoicePhase::Collected, Some(accepted))
                 if accepted == key.src_hashed_lock =>

@@ -389,7 +389,8 @@ pub enum InvoicePhase {
     Committed,
     /// All of it was collected.
     Collected,
-    /// Ended by the seller, before a commit or while it was held.
+    /// Ended by the seller, before a commit or while it was held; or with the channels that carried
+    /// what was held.
     Cancelled,
     /// Ran out of time without a commit.
     Expired,

@@ -759,14 +759,14 @@ fn what_our_last_token_collected_is_proven_though_its_response_left_before() {
     assert!(terms.verify(&lab.key(), &proofs[0].signature));
 }
 
-fn invoice(lab: &mut Lab, amount: u128) -> Invoice {
+fn invoice(lab: &mut Lab, amount: u128, hold: Hold) -> Invoice {
     let create = CreateInvoice {
         nonce: Nonce::random(&mut lab.rng),
         currency: None,
         amount: Credits(amount),
         description: "".parse().unwrap(),
         expires_in_ms: None,
-        hold: Hold::None,
+        hold,
     };
     match lab.ask(Command::CreateInvoice { create: Box::new(create), ended: None }) {
         Ok(AppReply::Invoice(report)) => report.invoice,
@@ -792,7 +792,7 @@ fn part(lab: &mut Lab, at: usize, invoice: &Invoice, lock: PlainLock, amount: u1
 fn a_set_that_loses_a_part_falls_until_its_commit_is_accepted() {
     let lock = PlainLock::from_bytes([3; 32]);
     let mut lab = Lab::new(2);
-    let bill = invoice(&mut lab, 100);
+    let bill = invoice(&mut lab, 100, Hold::None);
     part(&mut lab, 0, &bill, lock, 60);
     let other = part(&mut lab, 1, &bill, lock, 40);
     break_channel(&mut lab, 0);
@@ -805,7 +805,7 @@ fn a_set_that_loses_a_part_falls_until_its_commit_is_accepted() {
     assert_eq!(lab.funder.state().invoices[&bill.id()].phase, InvoicePhase::Open);
 
     let mut lab = Lab::new(2);
-    let bill = invoice(&mut lab, 100);
+    let bill = invoice(&mut lab, 100, Hold::None);
     let lost = part(&mut lab, 0, &bill, lock, 60);
     part(&mut lab, 1, &bill, lock, 40);
     // Neither collect can leave.
@@ -822,6 +822,31 @@ fn a_set_that_loses_a_part_falls_until_its_commit_is_accepted() {
     assert!(matches!(lab.got_one(1), FriendOp::Collect(_)));
     assert_eq!((lab.balance(0), lab.balance(1)), (60, 40));
     assert_eq!(lab.ended_invoices[&bill.id()], InvoiceStatus::Collected);
+}
+
+#[test]
+fn a_hold_whose_parts_are_all_lost_was_not_collected() {
+    let lock = PlainLock::from_bytes([3; 32]);
+    let mut lab = Lab::new(2);
+    let bill = invoice(&mut lab, 100, Hold::Standard);
+    let first = part(&mut lab, 0, &bill, lock, 60);
+    part(&mut lab, 1, &bill, lock, 40);
+    lab.send(0, &[commit(&first, lock)]);
+    for at in [0, 1] {
+        assert_eq!(lab.got(at), [], "it is held");
+        assert_eq!(lab.funder.state().invoices[&bill.id()].phase, InvoicePhase::Committed);
+        break_channel(&mut lab, at);
+        // The friend's terms count nothing of what it had under way.
+        let terms = lab.puppets[at].terms(1, &[(credit(), 0)], false);
+        say(&mut lab, at, &terms, Vec::new());
+        reset_friend(&mut lab, at);
+        lab.puppets[at].begin_epoch(1, &[(credit(), 0)]);
+        let resume = lab.resume_of(at);
+        lab.message(at, FriendMessage::Resume(resume));
+    }
+    assert!(lab.funder.state().sets.is_empty());
+    assert_eq!((lab.balance(0), lab.balance(1)), (0, 0));
+    assert_eq!(lab.ended_invoices[&bill.id()], InvoiceStatus::Cancelled);
 }
 
 #[test]
