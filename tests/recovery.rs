@@ -10,6 +10,7 @@ use offset_proto::{
     report::{CurrencyStatus, FriendRecovery},
 };
 use support::{
+    pair::{self, Pair},
     payments::Ledger,
     trio::{ALICE, BOB, CHARLI, Trio, seed},
 };
@@ -95,6 +96,54 @@ async fn an_older_copy_is_noticed_and_takes_over_what_friends_prove() {
     bob.config(ConfigRequest::EndRecovery { cancel_unknown: false }).await.unwrap();
     trio.until_paid(&mut rng, (BOB, CHARLI), &mut ledger).await;
     trio.check(&ledger).await;
+}
+
+#[test]
+fn two_copies_of_a_node_used_in_turn_go_on_where_the_other_was() {
+    const ALICE: usize = pair::ALICE;
+    let pair = Pair::befriended(100);
+    let files = ["node.db", "node.db.starts"];
+    let copy = |from: &str, to: &str| {
+        for file in files {
+            let [from, to] = [from, to].map(|place| pair.sandbox.file(&format!("{place}/{file}")));
+            std::fs::copy(from, to).unwrap();
+        }
+    };
+    for place in ["first", "second"] {
+        std::fs::create_dir(pair.sandbox.file(place)).unwrap();
+    }
+    pair.stop_node(ALICE);
+    copy("alice", "second");
+    pair.start_node(ALICE);
+    pair.until_online();
+    pair.pay(ALICE, 5);
+    pair.stop_node(ALICE);
+    copy("alice", "first");
+
+    // With the file that counts starts, so that nothing warns a node: first the older copy, then the
+    // one that is older by now.
+    for (place, remembered, proven) in [("second", -100, -105), ("first", -105, -112)] {
+        copy(place, "alice");
+        pair.start_node(ALICE);
+        let recovery = |friend: &serde_json::Value| friend["recovery"]["kind"] == "proven";
+        pair.until(ALICE, "Bob proves what the other copy did", recovery);
+        let sums = format!("{remembered} as this node remembers, {proven} as is proven");
+        pair.ctl(ALICE, "config recover-friend -n bob")
+            .failure(2, &[&sums, "`stctrl config recover-friend -n bob --yes`"]);
+        let key = pair.sandbox.public_key("bob/node.ident");
+        pair.ctl(ALICE, &format!("funds send-funds -d {key} -a 1"))
+            .failure(1, &["nothing is owed"]);
+        pair.ctl(ALICE, "config recover-friend -n bob --yes").success();
+        pair.until_online();
+        assert_eq!(pair.balance(ALICE), Some(proven));
+        assert_eq!(pair.balance(pair::BOB), Some(-proven));
+        pair.pay(ALICE, 7);
+        pair.stop_node(ALICE);
+    }
+    pair.start_node(ALICE);
+    pair.until_online();
+    pair.pay(pair::BOB, 19);
+    assert_eq!((pair.balance(ALICE), pair.balance(pair::BOB)), (Some(-100), Some(100)));
 }
 
 async fn pay_many(trio: &Trio, rng: &mut SeededRng, ledger: &mut Ledger) -> usize {

@@ -18,7 +18,7 @@ use offset_proto::{
     Credits,
     app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, Hold, InvoiceStatus},
     friend::{CancelReason, FriendMessage, FriendOp, Request, Response, Resume},
-    payment::Invoice,
+    payment::{Invoice, ResponseTerms},
     report::{CurrencyStatus, FriendStanding, InconsistentReport},
     reset::{AcceptReset, Collected, Inconsistency, ResetTerms},
 };
@@ -736,6 +736,27 @@ fn what_we_collected_is_proven_as_it_grows() {
     lab.puppets[0].raw.clear();
     lab.connect(0);
     assert_eq!(ids(&told(&lab, 0).1).len(), 2, "and again in the next");
+}
+
+#[test]
+fn what_our_last_token_collected_is_proven_though_its_response_left_before() {
+    let mut lab = Lab::new(1);
+    let (own, lock) = lab.request(&[]);
+    lab.send(0, &[FriendOp::Request(own.clone())]);
+    assert!(matches!(lab.got_one(0), FriendOp::Response(_)));
+    lab.send(0, &[commit(&own, lock)]);
+    assert!(matches!(lab.got_one(0), FriendOp::Collect(_)));
+    break_channel(&mut lab, 0);
+    lab.restart();
+    lab.puppets[0].raw.clear();
+    lab.connect(0);
+    let (_, proofs) = told(&lab, 0);
+    assert_eq!(proofs.len(), 1);
+    assert_eq!(proofs[0].request_id, own.request_id);
+    assert!(proofs[0].dest_plain_lock.opens(&proofs[0].dest_hashed_lock));
+    let (response, currency) = (proofs[0].response(), credit());
+    let terms = ResponseTerms::of(&own, &response, &currency);
+    assert!(terms.verify(&lab.key(), &proofs[0].signature));
 }
 
 fn invoice(lab: &mut Lab, amount: u128, hold: Hold) -> Invoice {
