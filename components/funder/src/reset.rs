@@ -372,8 +372,7 @@ impl Funder {
 }
 
 /// The friend's requests that we collected, as far as the friend may not know: what waits in the
-/// queue, and what went out with our last token. Responses that went out before that are in the rows
-/// that it ended.
+/// queue, and what went out with our last token.
 pub(crate) fn proofs(friend: &Friend) -> Vec<Collected> {
     let sent = friend.channel.last_sent.iter().flat_map(|token| &token.body.currency_ops);
     let sent =
@@ -390,10 +389,6 @@ pub(crate) fn proofs(friend: &Friend) -> Vec<Collected> {
                 let id = collect.request_id;
                 let line = friend.lines.get(currency).and_then(|line| line.credit.as_ref());
                 let row = line.and_then(|credit| credit.pending(Side::Remote).get(&id));
-                let ended = friend.before_sent.ended.iter();
-                let mut ended =
-                    ended.filter(|(of, row)| of == currency && row.request.request_id == id);
-                let row = row.or_else(|| ended.next().map(|(_, row)| row));
                 let response = row.and_then(|row| row.response.as_deref());
                 let response = response.or_else(|| responses.get(&(currency, id)).copied());
                 let response = response.or_else(|| answered_before(friend, currency, id));
