@@ -1,0 +1,161 @@
+//! Payments of our own.
+
+use offset_crypto::PaymentId;
+use offset_funder::state::{PaymentRow, Phase};
+use offset_proto::{Credits, app::PaymentFailure, payment::Receipt};
+
+use super::Read;
+use crate::{
+    column::{Reading, Values},
+    table::Table,
+};
+
+pub(crate) static TABLE: Table = Table::new(
+    "payments",
+    1,
+    &[
+        "payment_id",
+        "ended",
+        "phase",
+        "receipt",
+        "fee",
+        "failure",
+        "app",
+        "contents",
+        "invoice_id",
+        "clearing",
+        "spontaneous",
+        "destination",
+        "currency",
+        "amount",
+        "expires_at",
+        "max_fee",
+        "created_at",
+        "deadline",
+        "note",
+        "max_parts",
+        "hold_seconds",
+        "by_commit",
+        "exclude",
+        "searching_since",
+        "attempts",
+        "last_failure",
+    ],
+);
+/// The rows that are part of the state, in the words of the table's partial index.
+pub(crate) const NOT_ENDED: &str = "ended = 0";
+
+pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
+    let PaymentRow {
+        app,
+        contents,
+        invoice_id,
+        clearing,
+        spontaneous,
+        destination,
+        currency,
+        amount,
+        expires_at,
+        max_fee,
+        created_at,
+        deadline,
+        note,
+        max_parts,
+        hold_seconds,
+        by_commit,
+        exclude,
+        searching_since,
+        attempts,
+        last_failure,
+        phase,
+    } = row;
+    write_phase(Values::default().put(id).put(&row.is_ended()), phase)
+        .put(app)
+        .put(contents)
+        .put(invoice_id)
+        .put(clearing)
+        .put(spontaneous)
+        .put(destination)
+        .put(currency)
+        .put(amount)
+        .put(expires_at)
+        .put(max_fee)
+        .put(created_at)
+        .put(deadline)
+        .put(note)
+        .put(max_parts)
+        .put(hold_seconds)
+        .put(by_commit)
+        .put(exclude)
+        .put(searching_since)
+        .put(attempts)
+        .put(last_failure)
+}
+
+pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
+    let id = row.take()?;
+    let ended: bool = row.take()?;
+    let phase = read_phase(row)?;
+    let payment = PaymentRow {
+        phase,
+        app: row.take()?,
+        contents: row.take()?,
+        invoice_id: row.take()?,
+        clearing: row.take()?,
+        spontaneous: row.take()?,
+        destination: row.take()?,
+        currency: row.take()?,
+        amount: row.take()?,
+        expires_at: row.take()?,
+        max_fee: row.take()?,
+        created_at: row.take()?,
+        deadline: row.take()?,
+        note: row.take()?,
+        max_parts: row.take()?,
+        hold_seconds: row.take()?,
+        by_commit: row.take()?,
+        exclude: row.take()?,
+        searching_since: row.take()?,
+        attempts: row.take()?,
+        last_failure: row.take()?,
+    };
+    if ended != payment.is_ended() {
+        return Err("whether it has ended does not fit its phase and parts".to_owned());
+    }
+    Ok((id, payment))
+}
+
+fn write_phase(values: Values, phase: &Phase) -> Values {
+    let (word, paid, failure) = match phase {
+        Phase::Routing => ("routing", None, None),
+        Phase::Requesting => ("requesting", None, None),
+        Phase::Complete => ("complete", None, None),
+        Phase::Committed => ("committed", None, None),
+        Phase::Succeeded { receipt, fee } => ("succeeded", Some((receipt, fee)), None),
+        Phase::Failed(failure) => ("failed", None, Some(failure)),
+        Phase::Cancelled => ("cancelled", None, None),
+        Phase::Unknown => ("unknown", None, None),
+    };
+    values
+        .put_word(word)
+        .put_option(paid.map(|(receipt, _)| receipt))
+        .put_option(paid.map(|(_, fee)| fee))
+        .put_option(failure)
+}
+
+fn read_phase(row: &mut Reading<'_>) -> Read<Phase> {
+    let word: String = row.take()?;
+    let (receipt, fee) = (row.take::<Option<Box<Receipt>>>()?, row.take::<Option<Credits>>()?);
+    let failure = row.take::<Option<PaymentFailure>>()?;
+    Ok(match (word.as_str(), receipt, fee, failure) {
+        ("routing", None, None, None) => Phase::Routing,
+        ("requesting", None, None, None) => Phase::Requesting,
+        ("complete", None, None, None) => Phase::Complete,
+        ("committed", None, None, None) => Phase::Committed,
+        ("succeeded", Some(receipt), Some(fee), None) => Phase::Succeeded { receipt, fee },
+        ("failed", None, None, Some(failure)) => Phase::Failed(failure),
+        ("cancelled", None, None, None) => Phase::Cancelled,
+        ("unknown", None, None, None) => Phase::Unknown,
+        _ => return Err(format!("its phase \"{word}\" does not fit its receipt or failure")),
+    })
+}
