@@ -182,6 +182,7 @@ impl Funder {
         if PROOF_PAGE_BYTES < bytes.len() {
             self.proofs.showing = Some((key, bytes));
         }
+        self.live.entry(key).or_default().shown = true;
         self.send(key, FriendMessage::StateProof(content));
     }
 }

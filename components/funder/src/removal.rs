@@ -139,15 +139,6 @@ impl Funder {
         }
     }
 
-    /// What to tell whoever completes a handshake and is no friend: the highest epoch that we were in
-    /// with it. `None` for a friend.
-    #[must_use]
-    pub fn removed_epoch(&self, key: &PublicKey) -> Option<u64> {
-        let epoch = |archived: &ArchivedFriend| archived.channel.epoch;
-        (!self.state.friends.contains_key(key))
-            .then(|| self.state.archive.get(key).map_or(0, epoch))
-    }
-
     /// The friend says that we are none of its friends. What is pending stays: only a person may end
     /// it. A friend that has not added us yet says the same, with nothing to remember.
     pub(crate) fn removed_received(&mut self, now: Timestamp, key: PublicKey, epoch: u64) {
