@@ -258,8 +258,9 @@ impl Read {
         let path = path.display();
         let (stamp, ticket, report) = match no {
             NoTicket::Wrong(error) => {
-                let report =
-                    format!("{path} is not the ticket of an application and is ignored: {error}");
+                let report = format!(
+                    "{path} is ignored, as no ticket of an application that counts: {error}"
+                );
                 (stamp, None, report)
             }
             NoTicket::Failed(error) => {
