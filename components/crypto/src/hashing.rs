@@ -26,7 +26,11 @@ pub fn hash_parts(parts: &[&[u8]]) -> HashResult {
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident)*) => {
         /// Where each label stands in [`NAMES`].
-        #[allow(non_camel_case_types, reason = "named as the protocol names them")]
+        #[allow(
+            non_camel_case_types,
+            clippy::upper_case_acronyms,
+            reason = "named as the protocol names them"
+        )]
         enum Place { $($name,)* }
 
         const NAMES: &[&str] = &[$(stringify!($name),)*];
