@@ -168,7 +168,7 @@ fn two_running_copies_of_a_node_never_give_a_friend_two_tokens_for_one_counter()
             paid += i128::from(ran.stdout.contains("Payment successful!"));
             told += &ctl(ticket, "info status").success();
         }
-        let twice = told.contains("it runs twice; stop one of the two");
+        let twice = told.contains("stop the other copy of this node");
         let friend = pair.friend(pair::BOB);
         assert!(friend["inconsistent"].is_null(), "no token contradicts another: {friend}");
         if twice && 0 < paid { Ok(()) } else { Err(format!("{paid} paid: {told}")) }

@@ -157,7 +157,8 @@ async fn serve(
 fn shown(status: RelayStatus) -> ServerStatus {
     let last_error = if status.replaced {
         Text::cut(
-            "this identity also listens there from elsewhere: stop the other copy of this node",
+            "this identity also listens there from elsewhere: stop the other copy of this node, and \
+             start this one again with `stnode --recover`",
         )
     } else {
         status.last_error
