@@ -308,6 +308,12 @@ fn payments_between_friends_that_cannot_work() {
     send(&sandbox, 5, nobody).failure(1, &["no route", "nothing is owed"]);
     send(&sandbox, 1_001, &friend).failure(1, &["1000 could be sent at most", "nothing is owed"]);
     send(&sandbox, 1_000, &friend).success();
+    // One more than there can be of anything.
+    let limit = "stctrl config set-friend-max-debt -n node1 -m";
+    sandbox
+        .run(&format!("{limit} 170141183460469231731687303715884105728"))
+        .failure(1, &["at most 2^127-1", "type less"]);
+    sandbox.run(&format!("{limit} 170141183460469231731687303715884105727")).success();
 
     // Node 1 is gone: its process, not its friendship.
     network.kill("node1");
@@ -316,6 +322,15 @@ fn payments_between_friends_that_cannot_work() {
         if shown.contains("online: no") { Ok(()) } else { Err(shown) }
     });
     send(&sandbox, 5, &friend).failure(1, &["online", "nothing is owed"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_written_says_that_it_is_done() {
+    let sandbox = files();
+    sandbox
+        .run("stmgr show a.ident >/dev/full")
+        .failure(1, &["it is done, but the answer cannot be written", "No space left"]);
 }
 
 #[test]
