@@ -56,7 +56,7 @@ fn wrong_usage_is_exit_code_2() {
         ("stctrl -I a -T b funds send-funds -a 5 -d x", "not a public key"),
         ("stctrl -I a -T b config set-spontaneous maybe", "on"),
         ("stctrl -I a -T b config add-currency -n bob -c 'a b'", "not a currency"),
-        ("stctrl -I a -T b config set-friend-rate -n bob --add 1.5", "whole number of credits"),
+        ("stctrl -I a -T b config set-friend-rate -n bob --add x", "--add"),
         ("stctrl -I a -T b config set-friend-rate -n bob --percent 1.23456", "decimals"),
         ("stctrl -I a -T b funds send-funds -a 5 -d x", "see --help"),
         ("stctrl -I a -T b funds pay-invoice -i a -r b --deadline abc", "expected a whole number"),
