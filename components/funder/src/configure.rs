@@ -20,7 +20,7 @@ use crate::{
     dirty::Key,
     funder::Funder,
     side::Side,
-    state::{Channel, Friend, FriendInfo, IndexServer, Line},
+    state::{Channel, Friend, FriendInfo, FriendRecovery, IndexServer, Line},
 };
 
 type Outcome = Result<(), AppError>;
@@ -242,7 +242,12 @@ impl Funder {
             relays,
             previous_relays: Vec::new(),
         };
-        let friend = Friend::new(info, Channel::new(&Ends::new(self.local, key)));
+        let mut friend = Friend::new(info, Channel::new(&Ends::new(self.local, key)));
+        if self.state.recovery.is_some() {
+            // It may be one that was forgotten, and prove more than a new friend could know.
+            friend.recovery = Some(FriendRecovery::Waiting);
+            self.dirty.mark(Key::FriendRecovery(key));
+        }
         self.no_stranger(key);
         self.state.friends.insert(key, friend);
         self.dirty.mark(Key::NewFriend(key));
