@@ -17,7 +17,7 @@ use offset_proto::{
 use serde_json::{Value, json};
 
 use super::{
-    Session,
+    Session, failure,
     funds::{Terms, succeeded},
 };
 use crate::manners::{Access, Answer, OutputFile, amount, daemon::signals, inputs};
@@ -135,7 +135,7 @@ impl Pay {
             Err(Reserving::Node(error)) => bail!("{error}; {goes_on}"),
             Err(Reserving::Failed(report)) => {
                 forget(&self.payment);
-                succeeded(&report)?;
+                succeeded(&report, decimals)?;
                 bail!("the node says that the payment has arrived without a commit; look at it");
             }
         };
@@ -216,7 +216,9 @@ fn text_of(report: &PaymentReport, decimals: u8) -> String {
         PaymentStatus::Succeeded { fee, .. } => {
             format!("Payment successful!\nFees: {}", amount::show(fee, decimals))
         }
-        PaymentStatus::Failed(failure) => format!("state: failed\nreason: {failure}"),
+        PaymentStatus::Failed(failed) => {
+            format!("state: failed\nreason: {}", failure::cause(failed, decimals))
+        }
         PaymentStatus::Routing
         | PaymentStatus::Requesting
         | PaymentStatus::Complete
