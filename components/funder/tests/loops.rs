@@ -3,7 +3,7 @@
 //! fails, in the end everything has settled: payments had their whole effect or none, both sides of
 //! every line agree, and over every line a payment passes.
 //!
-//! An ordinary run plays every place of the modes that kill, and every third of the others;
+//! An ordinary run plays every third place of the modes that kill, and every sixth of the others;
 //! `OFFSET_LOOPS=all cargo test --test loops` plays them all, and
 //! `OFFSET_LOOP="direct payment" OFFSET_LOOP_AT=7 cargo test --test loops` one place again.
 
@@ -50,15 +50,17 @@ fn a_disk_may_fail_at_every_write() {
     for scenario in SCENARIOS.iter().filter(|it| name.as_ref().is_none_or(|name| name == it.name)) {
         scenarios += 1;
         let mut calls = 0;
-        for mode in Mode::ALL {
-            let mut n = at.unwrap_or(1);
+        for (row, mode) in (1..).zip(Mode::ALL) {
+            // Each mode has its own places, so that together they miss few.
+            let step = if all { 1 } else { 3 * if mode.kills() { 1 } else { 2 } };
+            let mut n = at.unwrap_or(if all { 1 } else { 1 + (row + scenarios) % step });
             loop {
                 calls = play(scenario, mode, n);
                 played += 1;
                 if at.is_some() || calls < n {
                     break;
                 }
-                n += if all || mode.kills() { 1 } else { 3 };
+                n += step;
             }
         }
         println!("{}: passes at call {calls}", scenario.name);
