@@ -518,7 +518,8 @@ fn recover(script: &mut Script) {
                 // May find nothing to accept yet.
                 let (key, local) = (net.key(1), name("n1"));
                 if let Some(token) = proven(net, key) {
-                    let recover = ConfigRequest::RecoverFriend { friend: local, token };
+                    let recover =
+                        ConfigRequest::RecoverFriend { friend: local, token, public_key: None };
                     net.command(0, Command::Config(recover));
                 }
             }
