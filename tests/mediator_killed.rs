@@ -85,10 +85,14 @@ impl Ways {
         name
     }
 
-    fn kill(&self, back: Back) {
+    /// Kills the victim while another node is stopped, which goes on before the victim is back.
+    fn kill(&self, back: Back, stopped: Option<&str>) {
         match self.again.borrow_mut().take() {
             Some(daemon) => daemon.kill(),
             None => self.network.kill(VICTIM),
+        }
+        if let Some(node) = stopped {
+            self.network.signal(node, "CONT");
         }
         if back == Back::AtOnce {
             self.start_victim();
@@ -231,15 +235,14 @@ fn killed_before_it_has_answered() {
         // The seller answers nobody for a while.
         ways.network.signal("seller", "STOP");
         let deadline = if back == Back::AtOnce { 60 } else { 6 };
-        let ran = ways.pay_while(&name, if other_way { 15 } else { deadline }, || {
+        let ran = ways.pay_while(&name, if other_way { 21 } else { deadline }, || {
             for mediator in MEDIATORS {
                 ways.until_pending(mediator, "all have their part", |parts| !parts.is_empty());
             }
-            ways.kill(back);
             if other_way {
                 ways.ctl("four", "config open-friend -n buyer").success();
             }
-            ways.network.signal("seller", "CONT");
+            ways.kill(back, Some("seller"));
         });
         let paid = ran.code == Some(0);
         match (back, other_way) {
@@ -269,8 +272,7 @@ fn killed_between_its_answer_and_the_commit() {
             ways.until_pending("buyer", "two parts are answered", |parts| {
                 parts.iter().filter(|[.., stage]| stage == "responded").count() == 2
             });
-            ways.kill(back);
-            ways.network.signal("three", "CONT");
+            ways.kill(back, Some("three"));
         });
         assert_eq!(ran.success(), "Payment successful!\nFees: 3\n", "{back:?}");
         ways.check(before, true);
@@ -279,7 +281,7 @@ fn killed_between_its_answer_and_the_commit() {
         let (name, before) = (ways.invoice(""), ways.totals());
         let pay = format!("buyer pay-invoice -i {name}.invoice -p {name}.payment -c {name}.commit");
         ways.ctl("buyer", &pay).success();
-        ways.kill(back);
+        ways.kill(back, None);
         let commit = format!("seller commit-invoice -i {name}.invoice -c {name}.commit");
         ways.ctl("seller", &commit).success();
         ways.until_paid(&format!("{name}.payment"));
@@ -293,7 +295,7 @@ fn killed_before_and_while_it_is_collected() {
     for back in [Back::AtOnce, Back::Late] {
         let before = ways.totals();
         let (name, payment) = ways.hold();
-        ways.kill(back);
+        ways.kill(back, None);
         let collect = |name: &str| {
             ways.ctl("seller", &format!("seller collect-invoice -i {name}.invoice")).success();
         };
@@ -309,8 +311,7 @@ fn killed_before_and_while_it_is_collected() {
         ways.until_pending(VICTIM, "the seller is paid", |parts| {
             parts.iter().all(|[friend, ..]| friend == "buyer")
         });
-        ways.kill(back);
-        ways.network.signal("buyer", "CONT");
+        ways.kill(back, Some("buyer"));
         ways.until_paid(&payment);
         ways.check(before, true);
     }
