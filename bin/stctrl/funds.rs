@@ -51,7 +51,8 @@ pub(super) enum Funds {
 /// What every payment may say.
 #[derive(Debug, Args)]
 pub(super) struct Terms {
-    /// The most that mediators may take.
+    /// The most that mediators may take; if not given, 5% of the amount, or up to 100 of its smallest
+    /// units but no more than the amount.
     #[arg(long)]
     max_fee: Option<Amount>,
     /// Seconds after which to give up, as long as nothing is paid.

@@ -94,6 +94,7 @@ impl Funder {
         if let Some(epoch) = self.friend(&key).map(|friend| friend.channel.epoch) {
             self.send(key, FriendMessage::Removed { epoch });
         }
+        self.proof_over(now, key);
         self.availability_changed(key);
         self.book_end_of_friend(now, key, Adjustment::WrittenOff);
         let Some(friend) = self.state.friends.remove(&key) else {

@@ -27,14 +27,15 @@ const HOURS: u64 = 24;
 
 impl Funder {
     /// Notes who pays, and checks that each of the limits allows what the payment may cost. Where
-    /// the order names no highest fee, the limits do: as much as the payment itself, where they
-    /// leave that much.
+    /// the order names no highest fee, it is the usual one, where they leave that much.
     pub(crate) fn allow_spending(
         &self,
         now: Timestamp,
         row: &mut PaymentRow,
         payer: Option<&Payer>,
     ) -> Result<(), AppError> {
+        let named = row.max_fee.is_some();
+        row.max_fee.get_or_insert(usual_max_fee(row.amount));
         let Some(payer) = payer else {
             return Ok(());
         };
@@ -49,10 +50,10 @@ impl Funder {
             let budget = budget.map(|most| most.checked_sub(used).unwrap_or_default());
             limits.max_payment.get(&row.currency).copied().into_iter().chain(budget).min()
         };
-        if row.max_fee.is_none() {
+        if !named {
             let left = limits.iter().filter_map(|limits| left(limits)).min().unwrap_or_default();
             let fee = left.checked_sub(row.amount).unwrap_or_default();
-            row.max_fee = Some(fee.min(row.amount));
+            row.max_fee = row.max_fee.min(Some(fee));
         }
         let cost = most(row);
         for limits in limits {
@@ -174,6 +175,12 @@ impl Funder {
         };
         refused(&format!("{what}: {next}"))
     }
+}
+
+/// The highest fee of a payment that names none: a twentieth of its amount, or up to 100 for a small
+/// one, but no more than the amount. Who finds the routes and who takes the fees may be in league.
+pub(crate) fn usual_max_fee(amount: Credits) -> Credits {
+    Credits(amount.0.div_ceil(20)).max(amount.min(Credits(100)))
 }
 
 /// What of a payment is gone apart from fees: a clearing comes back to us.
