@@ -139,7 +139,7 @@ impl Pay {
                     let why = failure::explain(session, &report, failed, decimals).await;
                     bail!("{why}; nothing was paid and nothing is owed");
                 }
-                succeeded(&report)?;
+                succeeded(&report, decimals)?;
                 bail!("the node says that the payment has arrived without a commit; look at it");
             }
         };

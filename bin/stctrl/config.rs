@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
 use offset_proto::{
     Currency, Name, Rate,
@@ -174,9 +175,9 @@ pub(super) struct SetFriendRate {
     /// Part of each amount, in percent with at most four decimals.
     #[arg(long, value_parser = parse_percent, default_value = "0")]
     percent: u32,
-    /// Fixed part, in credits.
-    #[arg(short, long, value_parser = parse_add, default_value = "0")]
-    add: u64,
+    /// Fixed part of each fee.
+    #[arg(short, long, default_value = "0", allow_negative_numbers = true)]
+    add: Amount,
     #[command(flatten)]
     currency: CurrencyChoice,
 }
@@ -317,6 +318,9 @@ impl Change {
             }
             Self::SetFriendRate(SetFriendRate { name, percent, add, currency }) => {
                 let (friend, currency) = (name.friend, currency.currency);
+                let add = add.credits(decimals(currency.as_ref()).await?)?;
+                let too_large = |_| anyhow!("--add is larger than 2^64-1 units: type less");
+                let add = add.0.try_into().map_err(too_large)?;
                 ConfigRequest::SetRate { friend, currency, rate: Rate { ppm: percent, add } }
             }
             Self::AddCurrency(AddCurrency { name, currency, balance }) => {
@@ -373,11 +377,6 @@ impl FriendCurrency {
         let (friend, currency) = (self.name.friend, self.currency.currency);
         ConfigRequest::SetRequestsOpen { friend, currency, open }
     }
-}
-
-/// The fixed part of a fee.
-fn parse_add(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "expected a whole number of credits, 0 or more".to_owned())
 }
 
 /// Percent as people write it to parts per million, exactly.

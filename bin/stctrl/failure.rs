@@ -70,6 +70,33 @@ pub(super) fn sentence(
     }
 }
 
+/// The cause alone, in the words of the protocol; amounts in a currency with so many digits behind
+/// the point.
+pub(super) fn cause(failure: &PaymentFailure, decimals: u8) -> String {
+    match failure {
+        PaymentFailure::NoRoom { available } => format!(
+            "your own lines have no room for this payment: {} could be sent at most",
+            amount::show(available, decimals)
+        ),
+        PaymentFailure::NoCapacity { available } => {
+            let most = amount::show(available, decimals);
+            format!("the ways to the receiver carry {most} now, but not this much")
+        }
+        PaymentFailure::FeeTooHigh { fee } => format!(
+            "the cheapest route costs {}, more than the fee limit",
+            amount::show(fee, decimals)
+        ),
+        PaymentFailure::FriendsOffline
+        | PaymentFailure::NoIndexServer
+        | PaymentFailure::NoRoute
+        | PaymentFailure::Refused { .. }
+        | PaymentFailure::NoAnswer { .. }
+        | PaymentFailure::TakenBack
+        | PaymentFailure::Deadline
+        | PaymentFailure::Expired => failure.to_string(),
+    }
+}
+
 /// A friend by its name, anybody else by the beginning of the key.
 fn name(key: &PublicKey, friends: &[FriendReport]) -> String {
     match friends.iter().find(|friend| friend.public_key == *key) {
@@ -150,6 +177,8 @@ mod tests {
         ] {
             let text = sentence(&failure, &key(1), &[], 2);
             assert!(text.contains(" 12.34"), "{text}");
+            assert!(cause(&failure, 2).contains(" 12.34"), "{text}");
+            assert!(cause(&failure, 0).contains("1234"), "{text}");
         }
     }
 

@@ -245,14 +245,18 @@ fn step(report: &PaymentReport) -> String {
     step.to_owned()
 }
 
-/// The receipt and the fees of a payment that has ended.
+/// The receipt and the fees of a payment that has ended, in a currency with so many digits behind the
+/// point.
 ///
 /// # Errors
 /// Says why nothing was paid, or that it is not known.
-pub fn succeeded(report: &PaymentReport) -> anyhow::Result<(&Receipt, Credits)> {
+pub fn succeeded(report: &PaymentReport, decimals: u8) -> anyhow::Result<(&Receipt, Credits)> {
     match &report.status {
         PaymentStatus::Succeeded { receipt, fee } => Ok((receipt, *fee)),
-        PaymentStatus::Failed(failure) => bail!("{failure}; nothing was paid and nothing is owed"),
+        PaymentStatus::Failed(failed) => {
+            let why = failure::cause(failed, decimals);
+            bail!("{why}; nothing was paid and nothing is owed")
+        }
         PaymentStatus::Cancelled => bail!(
             "the seller took the commit and gave everything back; nothing is owed, ask the seller \
              for another invoice"
@@ -291,7 +295,7 @@ fn finish(
     receipt_file: Option<OutputFile>,
     decimals: u8,
 ) -> anyhow::Result<Answer> {
-    let (receipt, fee) = succeeded(report)?;
+    let (receipt, fee) = succeeded(report, decimals)?;
     let receipt = ReceiptFile(receipt.clone());
     if let Some(file) = receipt_file {
         // The receipt must not be lost: it proves what was paid.

@@ -501,7 +501,10 @@ impl Funder {
         if sums.is_empty() {
             return Ok(());
         }
-        let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+        let sums: Vec<_> = sums
+            .iter()
+            .map(|(currency, sum)| format!("{} {currency}", self.shown(*sum, currency)))
+            .collect();
         let message = format!(
             "{} requests of {} in all may have been paid already, and nobody says how they ended; \
              wait for the other friends, or lose what was paid with --cancel-unknown",

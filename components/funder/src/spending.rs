@@ -67,7 +67,7 @@ impl Funder {
             if let Some(most) = limits.max_payment.get(&row.currency)
                 && *most < cost
             {
-                return Err(too_dear(row, cost, *most));
+                return Err(self.too_dear(row, cost, *most));
             }
             if let Some(budget) = limits.budget.get(&row.currency)
                 && budget.checked_sub(used).is_none_or(|left| left < cost)
@@ -138,6 +138,21 @@ impl Funder {
         rows.map(|(key, amount)| (key.hour, *amount))
     }
 
+    fn too_dear(&self, row: &PaymentRow, cost: Credits, most: Credits) -> AppError {
+        let currency = &row.currency;
+        let next = if row.amount < most {
+            "allow a lower fee, pay less, or raise the limit in its ticket"
+        } else {
+            "pay less, or raise the limit in its ticket"
+        };
+        refused(&format!(
+            "this application may spend at most {} {currency} on one payment, and this one may \
+             cost {} with its fees: {next}",
+            self.shown(most, currency),
+            self.shown(cost, currency)
+        ))
+    }
+
     fn over_budget(
         &self,
         now: Timestamp,
@@ -148,8 +163,11 @@ impl Funder {
         let currency = &row.currency;
         let left = budget.checked_sub(used).unwrap_or_default();
         let what = format!(
-            "this application may spend {budget} {currency} a day, {left} are left, and this \
-             payment may cost {cost} with its fees"
+            "this application may spend {} {currency} a day, {} are left, and this payment may \
+             cost {} with its fees",
+            self.shown(budget, currency),
+            self.shown(left, currency),
+            self.shown(cost, currency)
         );
         let next = if budget < cost {
             "pay less, or raise the budget in its ticket".to_owned()
@@ -210,19 +228,6 @@ pub(crate) fn cost(row: &PaymentRow) -> Credits {
         | Phase::Cancelled => Credits::ZERO,
         Phase::Unknown => most(row),
     }
-}
-
-fn too_dear(row: &PaymentRow, cost: Credits, most: Credits) -> AppError {
-    let currency = &row.currency;
-    let next = if row.amount < most {
-        "allow a lower fee, pay less, or raise the limit in its ticket"
-    } else {
-        "pay less, or raise the limit in its ticket"
-    };
-    refused(&format!(
-        "this application may spend at most {most} {currency} on one payment, and this one may \
-         cost {cost} with its fees: {next}"
-    ))
 }
 
 /// When an hour no longer counts.

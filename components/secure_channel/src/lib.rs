@@ -32,6 +32,8 @@ mod error;
 mod frame;
 mod identity;
 mod knock;
+#[cfg(test)]
+mod vectors;
 mod verify;
 
 pub use crate::channel::{ByteStream, Channel, SessionId, accept, connect};

@@ -76,7 +76,7 @@ pub(crate) const fn is_final(status: &PaymentStatus) -> bool {
 /// What was said of an ended payment stays true, but for what a friendship that ends does: a part of a
 /// failed one that is lost with it counts as possibly paid; of an unknown one it may become known that
 /// it was paid, and of a paid one that a part, with its fee, was given back after all.
-fn may_follow(before: &PaymentStatus, after: &PaymentStatus) -> bool {
+pub(crate) fn may_follow(before: &PaymentStatus, after: &PaymentStatus) -> bool {
     match (before, after) {
         (PaymentStatus::Unknown, PaymentStatus::Succeeded { .. })
         | (PaymentStatus::Failed(_) | PaymentStatus::Cancelled, PaymentStatus::Unknown) => true,
