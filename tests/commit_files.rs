@@ -103,6 +103,41 @@ fn what_nobody_hands_in_comes_back() {
 }
 
 #[test]
+fn a_payment_whose_command_was_stopped_is_asked_for_by_its_id() {
+    let sandbox = Sandbox::new();
+    let _network = sandbox.network("line:2");
+    let seller = "stctrl -I net/node1/app.ident -T net/node1/node.ticket seller";
+    sandbox.run(&format!("{seller} create-invoice -a 9 -i a.invoice")).success();
+    // The seller's node is silent while the command is stopped.
+    sandbox.run("kill -STOP $(cat net/node1/node.db.lock)").success();
+    let pay = format!(
+        "{BUYER} funds pay-invoice -i a.invoice -r a.receipt 2>error & echo $! >pid; wait; cat error"
+    );
+    let stopped = std::thread::scope(|scope| {
+        let paying = scope.spawn(|| sandbox.run(&pay));
+        eventually("what is frozen", || {
+            let shown = sandbox.run(&format!("{BUYER} info pending")).success();
+            if shown.starts_with("Nothing") { Err(shown) } else { Ok(()) }
+        });
+        sandbox.run("kill -TERM $(cat pid)").success();
+        paying.join().unwrap().stdout
+    });
+    sandbox.run("kill -CONT $(cat net/node1/node.db.lock)").success();
+    assert!(stopped.starts_with("error: stopped waiting; payment "), "{stopped}");
+    let (_, command) = stopped.split_once("`stctrl ").unwrap();
+    let (command, _) = command.split_once(" -r FILE`").unwrap();
+    until(&sandbox, &format!("{BUYER} {command}"), "Payment successful!");
+    sandbox.run(&format!("{BUYER} {command} -r a.receipt")).success();
+    sandbox.run("stregister verify-receipt -i a.invoice -r a.receipt").success();
+    let id = command.rsplit(' ').next().unwrap();
+    sandbox.run(&format!("{BUYER} buyer cancel-payment -p {id}")).failure(1, &["has arrived"]);
+    // Neither an id nor the name of a file.
+    sandbox
+        .run(&format!("{BUYER} buyer payment-status -p {}", &id[1..]))
+        .failure(1, &["cannot open", "check the name"]);
+}
+
+#[test]
 fn holds_are_collected_or_given_back() {
     let sandbox = Sandbox::new();
     let _network = sandbox.network("line:3");

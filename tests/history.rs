@@ -169,7 +169,7 @@ async fn one_sale(buyer: &AppClient, seller: &AppClient, n: u64) -> Invoice {
         .pay(PayRequest {
             payment_id: PaymentId::random(&mut SystemRng),
             target: PaymentTarget::Invoice(Box::new(invoice.clone())),
-            max_fee: None,
+            max_fee: Some(Credits(10)),
             deadline_ms: Some(300_000),
             note: Text::cut(&format!("bread {n}")),
             max_parts: None,

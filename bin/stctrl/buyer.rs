@@ -67,8 +67,8 @@ pub(super) struct Status {
 
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// Payment file.
-    #[arg(short, long)]
+    /// Payment file, or the id that a payment was shown with.
+    #[arg(short, long, allow_hyphen_values = true)]
     payment: PathBuf,
 }
 
@@ -83,7 +83,7 @@ impl Buyer {
             Self::PayInvoice(arguments) => arguments.run(session).await,
             Self::PaymentStatus(arguments) => arguments.run(session).await,
             Self::CancelPayment(which) => {
-                let id = which.read()?.payment_id;
+                let id = which.id()?;
                 let client = session.connect().await?;
                 let result = client.cancel_payment(id).await;
                 client.close().await;
@@ -95,8 +95,13 @@ impl Buyer {
 }
 
 impl Which {
-    fn read(&self) -> anyhow::Result<PaymentFile> {
-        inputs::read(&self.payment)
+    /// A payment that was ordered without a file, as by `funds pay-invoice`, has its id alone.
+    fn id(&self) -> anyhow::Result<PaymentId> {
+        let typed = self.payment.to_str().and_then(|text| text.parse().ok());
+        match typed {
+            Some(id) if !self.payment.exists() => Ok(id),
+            Some(_) | None => Ok(inputs::read::<PaymentFile>(&self.payment)?.payment_id),
+        }
     }
 }
 
@@ -120,9 +125,9 @@ impl Pay {
         // Whatever becomes of this command, the payment can be asked for.
         payment_file.write(payment.to_toml().as_bytes())?;
         let (payment, commit) = (self.payment.display(), self.commit.display());
+        let ask = format!("ask for it with `stctrl buyer payment-status -p {payment} -c {commit}`");
         let goes_on = format!(
-            "the payment goes on without this command: ask for it with `stctrl buyer \
-             payment-status -p {payment} -c {commit}`, or take it back with `stctrl buyer \
+            "the payment goes on without this command: {ask}, or take it back with `stctrl buyer \
              cancel-payment -p {payment}`"
         );
         let (report, made) = match reserve(&client, request).await {
@@ -145,7 +150,7 @@ impl Pay {
         };
         client.close().await;
         commit_file.write(CommitFile(made).to_toml().as_bytes()).with_context(|| {
-            format!("the payment is committed, but {commit} was not written; {goes_on}")
+            format!("the payment is committed, but {commit} was not written; {ask}")
         })?;
         Ok(Answer::new("Payment committed!", json_of(&report)))
     }
@@ -191,7 +196,7 @@ fn forget(payment: &Path) {
 
 impl Status {
     async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let PaymentFile { payment_id: id, currency, .. } = self.which.read()?;
+        let id = self.which.id()?;
         let prepare = |path: &Option<PathBuf>, access| {
             path.as_deref().map(|path| OutputFile::prepare(path, access, self.force)).transpose()
         };
@@ -210,7 +215,7 @@ impl Status {
         {
             file.write(ReceiptFile((**receipt).clone()).to_toml().as_bytes())?;
         }
-        let decimals = session.decimals(Some(&currency)).await?;
+        let decimals = session.decimals(Some(&report.currency)).await?;
         let mut text = text_of(&report, decimals);
         if let PaymentStatus::Failed(failed) = &report.status {
             let why = failure::explain(session, &report, failed, decimals).await;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use offset_proto::{
-    Currency, Name, Rate,
+    Credits, Currency, Name, Rate,
     app::ConfigRequest,
     file::{FriendFile, IndexTicket, RelayTicket},
 };
@@ -314,6 +314,9 @@ impl Change {
             Self::SetFriendMaxDebt(SetFriendMaxDebt { name, max_debt, currency }) => {
                 let (friend, currency) = (name.friend, currency.currency);
                 let max_debt = max_debt.credits(decimals(currency.as_ref()).await?)?;
+                if Credits::LIMIT < max_debt {
+                    bail!("a limit is at most 2^127-1 of the smallest unit; type less");
+                }
                 ConfigRequest::SetMaxDebt { friend, currency, max_debt }
             }
             Self::SetFriendRate(SetFriendRate { name, percent, add, currency }) => {

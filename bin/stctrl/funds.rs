@@ -12,7 +12,7 @@ use offset_crypto::{PaymentId, PublicKey, SystemRng};
 use offset_proto::{
     Credits, Text, Timestamp,
     app::{
-        AppEvent, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
+        AppEvent, ErrorCode, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
         PaymentTarget,
     },
     file::{InvoiceFile, OffsetFile as _, PaymentFile, PublicFile as _, ReceiptFile},
@@ -183,19 +183,20 @@ async fn pay(
             client.pay(request).await
         }
     };
+    let goes_on = format!(
+        "payment {id} goes on without this command: ask for it, and for its receipt, with `stctrl \
+         buyer payment-status -p {id} -r FILE` before you pay again"
+    );
     let result = tokio::select! {
         result = paying => result,
-        () = stop => bail!(
-            "stopped waiting; payment {id} goes on without this command, look at the balance \
-             before you pay again"
-        ),
+        () = stop => bail!("stopped waiting; {goes_on}"),
     };
     client.close().await;
     match result {
-        Err(Error::Lost(reason)) => bail!(
-            "the connection to the node ended: {reason}; payment {id} goes on without it, look at \
-             the balance before you pay again"
-        ),
+        Err(Error::Lost(reason)) => bail!("the connection to the node ended: {reason}; {goes_on}"),
+        Err(Error::Refused(refused)) if refused.code == ErrorCode::Stopping => {
+            bail!("{refused}; {goes_on}")
+        }
         result => Ok(result?),
     }
 }

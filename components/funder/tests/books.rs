@@ -262,6 +262,7 @@ fn sale(net: &mut Net, fate: Fate, currency: &Currency, amount: u128) -> (Invoic
     }
     let mut request = net.pay_request(PaymentTarget::Invoice(Box::new(report.invoice)));
     request.note = "for breakfast".parse().unwrap();
+    request.max_fee = Some(Credits(100));
     let payment = net.pay(0, request);
     net.settle();
     (invoice_id, payment)

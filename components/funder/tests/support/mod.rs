@@ -10,6 +10,7 @@
 
 pub mod books;
 mod cycles;
+pub mod faults;
 pub mod lab;
 pub mod puppet;
 mod routes;
@@ -57,6 +58,12 @@ pub struct Node {
     pub books: books::Books,
     /// Collected requests as the disk keeps them.
     pub kept: Kept,
+    /// Ended invoices as the disk keeps them.
+    pub invoice_archive: BTreeMap<InvoiceId, offset_funder::state::InvoiceRow>,
+    /// Everything that was ever written, in order.
+    pub log: Vec<Change>,
+    /// Batches that were taken and are not durable yet, see [`Net::lag`].
+    writing: VecDeque<Batch>,
     pub lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
@@ -77,6 +84,16 @@ pub struct Net {
     pub trace: Vec<(usize, usize, &'static str)>,
     /// Whether the index server answers.
     pub index_up: bool,
+    /// Ways that the index server answers with instead of what it finds, each for an equal part.
+    pub ways: Vec<Vec<usize>>,
+    /// What the nodes write to, if it may fail.
+    pub disks: Option<Box<dyn faults::Disks>>,
+    /// Nodes whose process has ended, each with the batch that may have become durable or not.
+    pub down: BTreeMap<usize, Vec<Change>>,
+    /// Whether the disk is compared with the state after each batch, not only where a test asks.
+    pub compares: bool,
+    /// How many batches of a node may be taken while an earlier one is being made durable.
+    pub lag: usize,
     /// The token that was applied for each counter, by signer, receiver, epoch and counter (T3).
     applied: BTreeMap<(usize, usize, u64, u64), HashResult>,
     /// Nodes that go back to what they were without saying so: their tokens and books prove
@@ -113,6 +130,9 @@ impl Net {
                 archive: BTreeMap::new(),
                 books: books::Books::default(),
                 kept: Kept::default(),
+                invoice_archive: BTreeMap::new(),
+                log: Vec::new(),
+                writing: VecDeque::new(),
                 lines: BTreeMap::new(),
             }
         });
@@ -128,6 +148,11 @@ impl Net {
             tokens: 0,
             trace: Vec::new(),
             index_up: true,
+            ways: Vec::new(),
+            disks: None,
+            down: BTreeMap::new(),
+            compares: true,
+            lag: 0,
             applied: BTreeMap::new(),
             liars: BTreeSet::new(),
         }
@@ -206,6 +231,9 @@ impl Net {
     pub fn command(&mut self, node: usize, command: Command) -> u64 {
         let id = self.next_request;
         self.next_request += 1;
+        if self.down.contains_key(&node) {
+            return id;
+        }
         let (now, rng) = (self.now, &mut self.rng);
         self.nodes[node].funder.handle_command(now, rng, APP, AppRequestId(id), command);
         id
@@ -297,6 +325,9 @@ impl Net {
     pub fn connect(&mut self, a: usize, b: usize) {
         let pair = (a.min(b), a.max(b));
         self.disconnect(a, b);
+        if self.down.contains_key(&a) || self.down.contains_key(&b) {
+            return;
+        }
         let session = SessionId(self.next_session);
         self.next_session += 1;
         self.sessions.insert(pair, session);
@@ -328,6 +359,11 @@ impl Net {
             let batch = self.take(node);
             self.write(node, &batch.changes);
         }
+        self.restart(node);
+    }
+
+    /// Starts a node from its disk.
+    fn restart(&mut self, node: usize) {
         for other in 0..self.nodes.len() {
             if other != node {
                 self.disconnect(node, other);
@@ -371,6 +407,9 @@ impl Net {
     pub fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
         for node in 0..self.nodes.len() {
+            if self.down.contains_key(&node) {
+                continue;
+            }
             let (now, rng) = (self.now, &mut self.rng);
             let funder = &mut self.nodes[node].funder;
             if funder.next_timeout().is_some_and(|at| at <= now) {
@@ -379,20 +418,54 @@ impl Net {
         }
     }
 
-    /// Takes a batch, makes it durable, and performs its effects.
+    /// Takes a batch, makes it durable, and performs its effects; with a lag, those of an earlier one.
     pub fn flush(&mut self, node: usize) -> bool {
+        if self.down.contains_key(&node) {
+            return false;
+        }
         let batch = self.take(node);
         let again = self.take(node);
         let rest = (again.changes.is_empty(), again.effects.is_empty());
         assert_eq!(rest, (true, true), "one batch holds all: {again:?}");
         let busy = !batch.changes.is_empty() || !batch.effects.is_empty();
+        if self.lag == 0 {
+            self.complete(node, batch);
+            return busy;
+        }
+        let writing = &mut self.nodes[node].writing;
+        if busy {
+            writing.push_back(batch);
+        }
+        if busy && writing.len() <= self.lag {
+            return true;
+        }
+        let Some(first) = writing.pop_front() else { return false };
+        self.complete(node, first);
+        true
+    }
+
+    /// Makes a batch durable and performs its effects, or loses it with the process.
+    fn complete(&mut self, node: usize, batch: Batch) {
+        if !batch.changes.is_empty()
+            && let Some(disks) = &mut self.disks
+        {
+            match disks.write(node, &batch.changes) {
+                faults::Fate::Durable => {}
+                faults::Fate::Lost => return self.stop(node, batch.changes),
+                faults::Fate::Ended => {
+                    self.write(node, &batch.changes);
+                    return self.stop(node, Vec::new());
+                }
+            }
+        }
         self.write(node, &batch.changes);
         self.nodes[node].funder.handle_durable(batch.number);
-        self.compare_disk(node);
+        if self.compares && self.nodes[node].writing.is_empty() {
+            self.compare_disk(node);
+        }
         for effect in batch.effects {
             self.perform(node, effect);
         }
-        busy
     }
 
     fn take(&mut self, node: usize) -> Batch {
@@ -415,12 +488,20 @@ impl Net {
         let it = &mut self.nodes[node];
         for change in changes {
             it.disk.apply(key, change).unwrap();
+            if self.compares {
+                it.log.push(change.clone());
+            }
             it.books.write(change);
             it.kept.write(change, &it.disk);
             if let Change::Payment(id, row) = change
                 && row.is_ended()
             {
                 it.archive.insert(*id, row.clone());
+            }
+            if let Change::Invoice(id, row) = change
+                && row.is_final()
+            {
+                it.invoice_archive.insert(*id, row.clone());
             }
         }
         if !self.liars.contains(&node) {
@@ -615,7 +696,7 @@ impl Net {
     }
 
     /// The disk holds exactly the state.
-    fn compare_disk(&self, node: usize) {
+    pub fn compare_disk(&self, node: usize) {
         let it = &self.nodes[node];
         assert_eq!(rows(it.funder.state()), rows(&it.disk), "disk of node {node}");
     }

@@ -22,6 +22,9 @@ impl Net {
         if !self.index_up {
             return Err(RoutesError::NotConnected);
         }
+        if !self.ways.is_empty() {
+            return Ok(vec![self.split(query)]);
+        }
         let mut used = Used::new();
         let mut left = query.amount.0;
         let mut routes = Vec::new();
