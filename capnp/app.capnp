@@ -161,6 +161,9 @@ struct ConfigRequest {
       # Installs the state that the friend proves (see FriendReport.recovery).
       friend @38 :Text;
       token @39 :Data;                        # the token of the state that the owner looked at
+      publicKey @42 :Data;
+      # Of a node that is no friend yet (see NodeReport.recoverable): it becomes one of that name.
+      # Absent for a friend.
     }
     endRecovery @40 :Bool;
     # The node waits for nobody any more. Requests that may have been paid while nobody can say so

@@ -6,11 +6,24 @@ using Friend = import "friend.capnp";
 
 struct StateProof {
   # Sent in pages of 256 KiB as one message, at most 64 MiB in all.
-  yourToken @0 :Friend.MoveToken;    # the asker's own last token
-  state @1 :List(CurrencyState);
-  # The state that yourToken commits to, sorted by currency, at most 64. "Low" is the side with the
-  # lower public key.
-  myToken @2 :Friend.MoveToken;      # the friend's token after it; absent if there is none
+  union {
+    signed :group {
+      yourToken @0 :Friend.MoveToken;  # the asker's own last token
+      state @1 :List(CurrencyState);
+      # The state that yourToken commits to, sorted by currency, at most 64. "Low" is the side with
+      # the lower public key.
+    }
+    reset @3 :BegunEpoch;              # of an epoch in which the asker has signed no token
+  }
+  myToken @2 :Friend.MoveToken;        # the friend's token after it; absent if there is none
+}
+
+struct BegunEpoch {
+  # The terms with which an epoch began, and the other side's acceptance. One of the two is signed by
+  # the asker.
+  byAsker @0 :Bool;                    # the terms are the asker's, the acceptance the friend's
+  terms @1 :Friend.Inconsistency;      # without collected
+  acceptance @2 :Friend.AcceptReset;
 }
 
 struct CurrencyState {

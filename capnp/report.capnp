@@ -16,6 +16,13 @@ struct NodeReport {
   lastEvent @8 :UInt64;                    # the newest number of the journal, 0 when it is empty
   recovering @9 :Bool;
   # The node's database was older than what its friends know; until the owner ends the recovery.
+  recoverable @10 :List(Recoverable);      # at most 64, by key; only while it recovers
+}
+
+struct Recoverable {
+  # A node that is no friend, and shows what this node signed for it: a friend that this node forgot.
+  publicKey @0 :Data;
+  state @1 :ProvenState;
 }
 
 struct CurrencyDecimals {
@@ -132,5 +139,6 @@ struct ReportMutation {
     removeFriend @5 :Data;                 # removes the friend with this key
     setDecimals @6 :CurrencyDecimals;      # 0: like currencies that are not named
     setRecovering @7 :Bool;
+    setRecoverable @8 :List(Recoverable);  # at most 64, whole
   }
 }

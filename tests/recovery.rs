@@ -34,9 +34,8 @@ async fn a_node_restored_from_a_copy_taken_200_payments_earlier_recovers_by_comm
     std::fs::copy(&database, &copy).unwrap();
     trio.start_again(&alice.server);
     trio.until_online("the copy was made").await;
-    let begun = pay_many(&trio, &mut rng, &mut ledger).await;
+    trio.pay_many(&mut rng, &mut ledger, PAYMENTS).await;
     trio.check(&ledger).await;
-    println!("{begun} payments since the copy");
 
     // The file that counts starts is put back with the copy, so that nothing warns the node.
     alice.server.terminate().unwrap();
@@ -55,7 +54,10 @@ async fn a_node_restored_from_a_copy_taken_200_payments_earlier_recovers_by_comm
         })
         .await;
     for (friend, token) in tokens {
-        alice.config(ConfigRequest::RecoverFriend { friend, token }).await.unwrap();
+        alice
+            .config(ConfigRequest::RecoverFriend { friend, token, public_key: None })
+            .await
+            .unwrap();
     }
     trio.until_online("Alice recovered").await;
     trio.check(&ledger).await;
@@ -144,22 +146,4 @@ fn two_copies_of_a_node_used_in_turn_go_on_where_the_other_was() {
     pair.until_online();
     pair.pay(pair::BOB, 19);
     assert_eq!((pair.balance(ALICE), pair.balance(pair::BOB)), (Some(-100), Some(100)));
-}
-
-async fn pay_many(trio: &Trio, rng: &mut SeededRng, ledger: &mut Ledger) -> usize {
-    let mut made = 0;
-    while made < PAYMENTS {
-        let mut orders = Vec::new();
-        for at in 0..20 {
-            let (from, to) = if at % 2 == 0 { (BOB, CHARLI) } else { (CHARLI, BOB) };
-            orders.push(trio.order(rng, from, to).await);
-        }
-        made += orders.len();
-        let reports =
-            futures::future::join_all(orders.iter().map(|order| trio.settle(order))).await;
-        for (order, report) in orders.into_iter().zip(reports) {
-            ledger.ended(order, report);
-        }
-    }
-    made
 }

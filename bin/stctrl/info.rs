@@ -12,8 +12,8 @@ use offset_proto::{
 use serde_json::json;
 
 use super::{
-    CurrencyChoice, Session, friends, pending, quote::MostArguments, servers, session::find_friend,
-    status,
+    CurrencyChoice, Session, friends, pending, quote::MostArguments, recover, servers,
+    session::find_friend, status,
 };
 use crate::manners::{Access, Answer, OutputFile, amount, qr::Qr};
 
@@ -35,6 +35,8 @@ pub(super) enum Info {
     ExportTicket(ExportTicket),
     /// Print in one look what is connected and what is wrong.
     Status,
+    /// Print the nodes that are no friends, and prove to this node, which recovers, that they were.
+    Recoverable,
     /// Print what pending payments freeze, for how long, and whose turn it is.
     Pending,
     /// Print how much can be sent now.
@@ -90,6 +92,7 @@ impl Info {
             Self::Index => Ok(servers::index_servers(&session.report().await?.index_servers)),
             Self::Friends(arguments) => arguments.answer(&session.report().await?),
             Self::ExportTicket(arguments) => arguments.run(session).await,
+            Self::Recoverable => Ok(recover::recoverable(&session.report().await?)),
             Self::Pending => pending::run(session).await,
             Self::MaxSend(arguments) => arguments.run(session, false).await,
             Self::MaxReceive(arguments) => arguments.run(session, true).await,
@@ -231,6 +234,7 @@ mod tests {
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
             recovering: false,
+            recoverable: Vec::new(),
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: friends.into_iter().enumerate().map(friend).collect(),

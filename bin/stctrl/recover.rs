@@ -2,10 +2,13 @@
 //! friends know.
 
 use clap::Args;
+use offset_crypto::{HashResult, PublicKey};
 use offset_proto::{
     Balance,
     app::ConfigRequest,
-    report::{CurrencyReport, CurrencyStatus, FriendRecovery, FriendReport},
+    report::{
+        CurrencyReport, CurrencyStatus, FriendRecovery, FriendReport, NodeReport, RecoverableReport,
+    },
 };
 use serde_json::{Value, json};
 
@@ -25,6 +28,10 @@ use crate::manners::{
 pub(super) struct RecoverFriend {
     #[command(flatten)]
     name: FriendName,
+    /// Public key of a node that is no friend and proves that it was one, see `stctrl info
+    /// recoverable`: it becomes a friend of that name.
+    #[arg(short, long, allow_hyphen_values = true)]
+    key: Option<PublicKey>,
     /// Accept without being asked.
     #[arg(short, long)]
     yes: bool,
@@ -35,7 +42,17 @@ impl RecoverFriend {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Answer> {
         let name = &self.name.friend;
         let report = session.report().await?;
-        let friend = find_friend(&report, name)?;
+        if let Some(key) = self.key {
+            return self.run_for_stranger(session, &report, key).await;
+        }
+        let friend = find_friend(&report, name).map_err(|error| {
+            if report.recoverable.is_empty() {
+                return error;
+            }
+            let what = "nodes that are no friends prove that they were: with --key one of them becomes \
+                        a friend of this name, see `stctrl info recoverable`";
+            anyhow::anyhow!("{error}; {what}")
+        })?;
         let FriendRecovery::Proven { token, .. } = friend.recovery else {
             anyhow::bail!(
                 "{name} has proven no later state; nothing is to be recovered, or {name} has not \
@@ -47,8 +64,38 @@ impl RecoverFriend {
             let command = format!("stctrl config recover-friend -n {name} --yes");
             ask(&text, &format!("Accept the state that {name} proves?"), &command)?;
         }
-        session.configure(ConfigRequest::RecoverFriend { friend: name.clone(), token }).await?;
+        self.accept(session, token).await?;
         Ok(Answer::new(text, to_json(&friend.recovery)))
+    }
+
+    /// The same for a node that this one has forgotten.
+    async fn run_for_stranger(
+        &self,
+        session: &Session,
+        report: &NodeReport,
+        key: PublicKey,
+    ) -> anyhow::Result<Answer> {
+        let name = &self.name.friend;
+        let Some(node) = report.recoverable.iter().find(|node| node.public_key == key) else {
+            anyhow::bail!(
+                "the node {key} has proven nothing that this node signed; it does when it is \
+                 connected and this node recovers (`stnode --recover`): see `stctrl info recoverable`"
+            );
+        };
+        let text = recoverable_lines(node, &report.decimals).join("\n");
+        if !self.yes {
+            let command = format!("stctrl config recover-friend -n {name} --key={key} --yes");
+            let question = format!("Take that node for a friend named {name}, with this state?");
+            ask(&text, &question, &command)?;
+        }
+        self.accept(session, node.token).await?;
+        Ok(Answer::new(text, recoverable_json(node)))
+    }
+
+    async fn accept(&self, session: &Session, token: HashResult) -> anyhow::Result<()> {
+        let friend = self.name.friend.clone();
+        let request = ConfigRequest::RecoverFriend { friend, token, public_key: self.key };
+        session.configure(request).await
     }
 }
 
@@ -66,6 +113,41 @@ impl EndRecovery {
     pub(super) const fn into_request(self) -> ConfigRequest {
         ConfigRequest::EndRecovery { cancel_unknown: self.cancel_unknown }
     }
+}
+
+/// `stctrl info recoverable`.
+pub(super) fn recoverable(report: &NodeReport) -> Answer {
+    let nodes = &report.recoverable;
+    let json = json!({ "recoverable": nodes.iter().map(recoverable_json).collect::<Vec<_>>() });
+    let text = if nodes.is_empty() && !report.recovering {
+        "this node does not recover: start it with `stnode --recover` after a loss".to_owned()
+    } else if nodes.is_empty() {
+        "no node that is no friend has proven yet that it was one".to_owned()
+    } else {
+        let lines = nodes.iter().flat_map(|node| recoverable_lines(node, &report.decimals));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    Answer::new(text, json)
+}
+
+fn recoverable_lines(node: &RecoverableReport, decimals: &Decimals) -> Vec<String> {
+    let key = &node.public_key;
+    let mut lines =
+        vec![format!("{key} proves, with this node's own signature, that it was a friend")];
+    for report in &node.currencies {
+        let (currency, digits) = (&report.currency, decimals_of(decimals, &report.currency));
+        lines.push(format!("{currency} balance: {} as is proven", show(balance(report), digits)));
+    }
+    lines.push(format!("to go on: `stctrl config recover-friend -n NAME --key={key}`"));
+    lines
+}
+
+fn recoverable_json(node: &RecoverableReport) -> Value {
+    json!({
+        "public_key": node.public_key.to_string(),
+        "token": node.token.to_string(),
+        "currencies": node.currencies.iter().map(currency_json).collect::<Vec<_>>(),
+    })
 }
 
 /// What a person decides by: for each currency the balance now and as it is proven.

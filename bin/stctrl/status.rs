@@ -26,6 +26,18 @@ pub(super) fn answer(report: &NodeReport) -> Answer {
                 .to_owned(),
         );
     }
+    match report.recoverable.len() {
+        0 => {}
+        1 => lines.push(
+            "recoverable: a node that is no friend proves that it was one, see `stctrl info \
+             recoverable`"
+                .to_owned(),
+        ),
+        n => lines.push(format!(
+            "recoverable: {n} nodes that are no friends prove that they were, see `stctrl info \
+             recoverable`"
+        )),
+    }
     let online = report.friends.iter().filter(|friend| friend.online).count();
     lines.push(format!("friends: {online} of {} online", report.friends.len()));
     for friend in &report.friends {
@@ -43,6 +55,7 @@ pub(super) fn answer(report: &NodeReport) -> Answer {
         "default_currency": report.default_currency.as_str(),
         "accepts_spontaneous": report.accepts_spontaneous,
         "recovering": report.recovering,
+        "recoverable": report.recoverable.len(),
         "relays": report.relays.len(),
         "relays_connected": connected(&report.relays),
         "index_servers": report.index_servers.len(),
@@ -149,6 +162,7 @@ mod tests {
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
             recovering: false,
+            recoverable: Vec::new(),
             relays: vec![relay],
             index_servers: Vec::new(),
             friends: vec![bob],

@@ -262,17 +262,47 @@ impl Trio {
         }
     }
 
+    /// Payments between Bob and Charli, both ways and some at once, until this many have arrived.
+    pub async fn pay_many(&self, rng: &mut SeededRng, ledger: &mut Ledger, count: usize) {
+        let mut paid = 0;
+        while paid < count {
+            let mut orders = Vec::new();
+            for at in 0..20 {
+                let (from, to) = if at % 2 == 0 { (BOB, CHARLI) } else { (CHARLI, BOB) };
+                orders.push(self.order(rng, from, to).await);
+            }
+            let reports = join_all(orders.iter().map(|order| self.settle(order))).await;
+            for (order, report) in orders.into_iter().zip(reports) {
+                paid += usize::from(is_paid(&report));
+                ledger.ended(order, report);
+            }
+        }
+    }
+
+    /// Throws a node's database away, and puts an empty one in its place.
+    pub fn forget(&self, server: &Server) {
+        for file in ["db", "db-wal", "db-shm", "db.starts"] {
+            let _may_not_be_there = std::fs::remove_file(self.file(server, file));
+        }
+        offset_store::init(&self.file(server, "db"), &server.address.public_key).unwrap();
+    }
+
+    /// A node uses the relay and both index servers.
+    pub async fn add_servers(&self, i: usize) -> Result<(), Error> {
+        let (node, relay) = (&self.nodes[i], self.relay.address.clone());
+        node.config(ConfigRequest::AddRelay { name: named("relay"), relay }).await?;
+        for j in [i % 2, (i + 1) % 2] {
+            let index = &self.index_servers[j];
+            let (name, server) = (named(index.name), index.address.clone());
+            node.config(ConfigRequest::AddIndexServer { name, server }).await?;
+        }
+        Ok(())
+    }
+
     async fn set_up(&self) {
         let relay = &self.relay.address;
         let configured = self.nodes.iter().enumerate().map(|(i, node)| async move {
-            let relay_request =
-                ConfigRequest::AddRelay { name: named("relay"), relay: relay.clone() };
-            node.config(relay_request).await?;
-            for j in [i % 2, (i + 1) % 2] {
-                let index = &self.index_servers[j];
-                let (name, server) = (named(index.name), index.address.clone());
-                node.config(ConfigRequest::AddIndexServer { name, server }).await?;
-            }
+            self.add_servers(i).await?;
             let friends: &[usize] = if i == ALICE { &[BOB, CHARLI] } else { &[ALICE] };
             for friend in friends {
                 let name = named(self.nodes[*friend].server.name);

@@ -226,6 +226,7 @@ mod tests {
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
             recovering: false,
+            recoverable: Vec::new(),
             relays: Vec::new(),
             index_servers: Vec::new(),
             friends: Vec::new(),

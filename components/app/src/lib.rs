@@ -43,7 +43,7 @@
 //! #     while let Ok(AppToNode { request_id, .. }) = connection.recv().await {
 //! #         let report = NodeReport {
 //! #             public_key, default_currency: Currency::fallback(), accepts_spontaneous: true,
-//! #             recovering: false, relays: vec![], index_servers: vec![], friends: vec![],
+//! #             recovering: false, recoverable: vec![], relays: vec![], index_servers: vec![], friends: vec![],
 //! #             more_friends: false, decimals: Default::default(), last_event: 0,
 //! #         };
 //! #         let result = Ok(AppReply::Report(Box::new(report)));

@@ -256,6 +256,13 @@ pub enum Effect {
         /// Which session.
         session: SessionId,
     },
+    /// Ends a session that has served its purpose, with somebody who did nothing wrong.
+    Goodbye {
+        /// Whom.
+        friend: PublicKey,
+        /// Which session.
+        session: SessionId,
+    },
     /// Asks the index server; the answer comes back through `Funder::handle_routes`. A question may
     /// leave before its batch is durable: nobody is owed anything by it, and after a crash it is
     /// asked again.
@@ -318,6 +325,20 @@ pub enum Effect {
     Relays(Vec<ServerAddress>),
     /// The index servers to use from now on, in the order in which to try them.
     IndexServers(Vec<(Name, ServerAddress)>),
+}
+
+/// What to do with somebody who has completed the handshake and is no enabled friend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    /// The session is closed without a word.
+    Silence,
+    /// It is told that it is no friend.
+    Removed {
+        /// The highest epoch that we were in with it.
+        epoch: u64,
+    },
+    /// It may be a friend that this node has forgotten: what it says goes to the funder.
+    Hear,
 }
 
 /// How a friend is reached.

@@ -94,9 +94,10 @@ impl Funder {
             ConfigRequest::SetDecimals { currency, decimals } => {
                 self.set_decimals(currency, decimals)
             }
-            ConfigRequest::RecoverFriend { friend, token } => {
-                self.recover_friend(now, &friend, token)
-            }
+            ConfigRequest::RecoverFriend { friend, token, public_key } => match public_key {
+                None => self.recover_friend(now, &friend, token),
+                Some(key) => self.recover_stranger(now, &friend, key, token),
+            },
             ConfigRequest::EndRecovery { cancel_unknown } => self.end_recovery(now, cancel_unknown),
             ConfigRequest::SetSpontaneous { accept } => {
                 if self.state.settings.accepts_spontaneous != accept {
@@ -234,6 +235,7 @@ impl Funder {
             previous_relays: Vec::new(),
         };
         let friend = Friend::new(info, Channel::new(&Ends::new(self.local, key)));
+        self.no_stranger(key);
         self.state.friends.insert(key, friend);
         self.dirty.mark(Key::NewFriend(key));
         self.take_up_again(key);
@@ -407,7 +409,7 @@ fn check_relays(relays: &[ServerAddress]) -> Outcome {
     Ok(())
 }
 
-fn taken(what: &str, name: &Name) -> AppError {
+pub(crate) fn taken(what: &str, name: &Name) -> AppError {
     let message = format!("the name {name} is in use for another {what}; choose another name");
     app_error(ErrorCode::AlreadyExists, &message)
 }

@@ -59,6 +59,7 @@ pub(crate) struct Dirty {
     pub(crate) settings: bool,
     pub(crate) decimals: BTreeSet<Currency>,
     pub(crate) recovery: bool,
+    pub(crate) recoverable: bool,
 }
 
 impl Dirty {

@@ -14,7 +14,8 @@ use crate::{
     destination::set_key,
     dirty::Key,
     funder::{Funder, Place},
-    reset::{mirrored, proofs},
+    proof::agreed_balances,
+    reset::proofs,
     side::Side,
     state::{Agreement, BeforeSent, Line, Link, Pending},
 };
@@ -25,13 +26,9 @@ impl Funder {
     /// relays, go into the first token.
     pub(crate) fn begin_epoch(&mut self, now: Timestamp, key: PublicKey, agreement: Agreement) {
         let ends = self.ends(key);
-        let terms = &agreement.terms.body;
-        let balances = match agreement.proposer {
-            Side::Local => terms.balances.clone(),
-            Side::Remote => mirrored(&terms.balances),
-        };
-        log::warn!("the channel with friend {key:?} begins again, epoch {}", terms.epoch);
-        let epoch = terms.epoch;
+        let balances = agreed_balances(&agreement);
+        let epoch = agreement.terms.body.epoch;
+        log::warn!("the channel with friend {key:?} begins again, epoch {epoch}");
         self.end_everything(now, key);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
@@ -61,7 +58,7 @@ impl Funder {
         }
         friend.lines.retain(|_, line| line.wanted.is_some() || line.credit.is_some());
         let channel = &mut friend.channel;
-        channel.inconsistent = None;
+        channel.settle();
         channel.epoch = epoch;
         channel.highest_epoch = channel.highest_epoch.max(epoch);
         channel.counter = 0;

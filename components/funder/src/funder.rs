@@ -30,6 +30,7 @@ use crate::{
     proof::Lines,
     side::Side,
     state::{Friend, KeptCollect, Link, Pending, QueuedOp, State},
+    strangers::Strangers,
 };
 
 /// A node's decisions about money. See the crate's documentation.
@@ -72,6 +73,8 @@ pub struct Funder {
     pub(crate) observed: bool,
     /// Proofs of lost state, on their way in and out.
     pub(crate) proofs: Proofs,
+    /// Nodes that are no friends and may have been.
+    pub(crate) strangers: Strangers,
     pub(crate) number: BatchNumber,
     /// When this node started.
     pub(crate) started: Timestamp,
@@ -101,6 +104,8 @@ pub(crate) enum Timer {
     ProofPage(PublicKey),
     /// The next question of a friend about endings may be answered.
     Endings(PublicKey),
+    /// Somebody who is no friend has had its time to prove that it was one.
+    Stranger(PublicKey, SessionId),
 }
 
 /// What is known of a friend only while we run.
@@ -115,6 +120,8 @@ pub(crate) struct Live {
     pub(crate) empties: (Timestamp, u32),
     /// The friend claims that we lost state, and did not prove it.
     pub(crate) claim: Option<Text>,
+    /// The friend lost state and was shown what it signed last.
+    pub(crate) shown: bool,
     /// In quarantine: the lines as the friend proves them.
     pub(crate) proven: Lines,
     /// Its questions about endings.
@@ -204,6 +211,7 @@ impl Funder {
             reported: BTreeMap::new(),
             observed: false,
             proofs: Proofs::default(),
+            strangers: Strangers::default(),
             number: BatchNumber(0),
             started: now,
             loaded_payments: BTreeSet::new(),
@@ -222,11 +230,12 @@ impl Funder {
 
     /// A session with a friend began or ended.
     pub fn handle_liveness(&mut self, now: Timestamp, friend: PublicKey, liveness: Liveness) {
-        if self.state.friends.contains_key(&friend) {
-            match liveness {
-                Liveness::Connected(session) => self.connected(now, friend, session),
-                Liveness::Disconnected => self.disconnected(now, friend),
-            }
+        let known = self.state.friends.contains_key(&friend);
+        match liveness {
+            Liveness::Connected(session) if known => self.connected(now, friend, session),
+            Liveness::Connected(session) => self.stranger_connected(now, friend, session),
+            Liveness::Disconnected if known => self.disconnected(now, friend),
+            Liveness::Disconnected => self.stranger_gone(friend),
         }
         self.stepped();
     }
@@ -258,6 +267,8 @@ impl Funder {
                 FriendMessage::Endings(question) => self.endings_wanted(now, friend, question),
                 FriendMessage::EndingsAnswer(answer) => self.endings_told(now, friend, answer),
             }
+        } else {
+            self.stranger_says(now, friend, session, message);
         }
         self.stepped();
     }
@@ -374,6 +385,7 @@ impl Funder {
                 Timer::Proof(session) => self.proof_timer(now, session),
                 Timer::ProofPage(friend) => self.proof_page_timer(now, friend),
                 Timer::Endings(friend) => self.look_up(now, friend),
+                Timer::Stranger(key, session) => self.stranger_timer(key, session),
             }
         }
         self.start_payments(now, rng);

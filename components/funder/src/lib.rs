@@ -65,6 +65,7 @@ mod session;
 mod side;
 mod spending;
 pub mod state;
+mod strangers;
 mod tokens;
 mod tree;
 

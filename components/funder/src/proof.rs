@@ -11,29 +11,34 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use offset_crypto::HashResult;
 use offset_proto::{
     Credits, Currency, Timestamp,
-    friend::{CurrencyOps, FriendOp, MoveTokenBody, Proposal},
-    proof::{ActiveState, CurrencyState, LineState, PendingState, StateProof},
+    friend::{CurrencyOps, FriendOp, MoveToken, MoveTokenBody, Proposal},
+    proof::{ActiveState, BegunEpoch, CurrencyState, LineState, PendingState, Signed, StateProof},
+    reset::ResetBalance,
 };
 
 use crate::{
     change::apply_line,
-    channel::{is_shared, signer, state_hash},
+    channel::{genesis, is_shared, signer, state_hash},
     credit::{Ends, MutualCredit, Numbers},
+    reset::mirrored,
     side::{Side, Sided},
-    state::{BeforeSent, Friend, Line, Link, Pending, Stage},
+    state::{Agreement, BeforeSent, Channel, Friend, Line, Link, Pending, Stage},
     tokens::apply_body,
 };
 
 /// Lines by currency.
 pub(crate) type Lines = BTreeMap<Currency, Line>;
 
-/// What to show a friend that remembers less than we do: `None` when it has signed nothing in this
-/// epoch, or when what we keep does not lead back to what it signed.
+/// What to show a friend that remembers less than we do: its last token, or in an epoch in which it
+/// has signed none how that began. `None` when what we keep does not lead back to what it signed.
 pub(crate) fn shown(friend: &Friend, ends: &Ends) -> Option<StateProof> {
-    let your_token = friend.received.as_deref()?.clone();
     let channel = &friend.channel;
+    let Some(your_token) = friend.received.as_deref().cloned() else {
+        return begun(channel, ends);
+    };
     let mut lines = friend.lines.clone();
     let my_token = if signer(ends, channel.counter) == Side::Local {
         let token = channel.last_sent.as_deref()?;
@@ -48,36 +53,50 @@ pub(crate) fn shown(friend: &Friend, ends: &Ends) -> Option<StateProof> {
         debug_assert!(false, "the state before our own token cannot be told");
         return None;
     }
-    Some(StateProof { your_token, state: state_of(&lines, ends), my_token })
+    let signed = Signed::Token { token: Box::new(your_token), state: state_of(&lines, ends) };
+    Some(StateProof { signed, my_token })
 }
 
-/// Whether a friend's proof shows that we signed more than the token `(epoch, counter)`; gives the
-/// lines as they are then, after the friend's own token.
+/// How an epoch began in which the friend has signed no token.
+fn begun(channel: &Channel, ends: &Ends) -> Option<StateProof> {
+    let Agreement { proposer, terms, acceptance } = channel.reset.as_deref()?.clone();
+    let my_token = match channel.counter {
+        0 => None,
+        1 if signer(ends, 1) == Side::Local => Some(channel.last_sent.as_deref()?.clone()),
+        // What the friend signed is forgotten here.
+        _ => return None,
+    };
+    if terms.body.epoch != channel.epoch {
+        return None;
+    }
+    let by_asker = proposer == Side::Remote;
+    let signed = Signed::Reset(Box::new(BegunEpoch { by_asker, terms, acceptance }));
+    Some(StateProof { signed, my_token })
+}
+
+/// Whether a friend's proof shows that we signed more than `known`; gives the lines as they are then,
+/// after the friend's own token.
 ///
 /// # Errors
 /// Why it proves nothing.
 pub(crate) fn check(
     ends: &Ends,
-    (epoch, counter): (u64, u64),
+    known: &Channel,
     proof: &StateProof,
     now: Timestamp,
 ) -> Result<Lines, &'static str> {
-    let token = &proof.your_token;
-    if (token.body.epoch, token.body.counter) <= (epoch, counter) {
-        return Err("it shows nothing later than what this node remembers");
-    }
-    if signer(ends, token.body.counter) != Side::Local {
-        return Err("its token is not one that this node could have sent");
-    }
-    let token_id = token.verify(&ends.keys.local).ok_or("its token is not signed by this node")?;
-    let mut lines = lines_of(&proof.state, ends).ok_or("its state is not one that can be")?;
-    if state_hash(ends, token.body.epoch, token.body.counter, &lines) != token.body.state_hash {
-        return Err("its state is not the one that this node signed");
-    }
+    let (at, mut lines) = match &proof.signed {
+        Signed::Token { token, state } => {
+            check_token(ends, (known.epoch, known.counter), token, state)?
+        }
+        // Terms that we once offered and that came to nothing, accepted now, begin no epoch.
+        Signed::Reset(begun) => check_begun(ends, known.epoch.max(known.offered_epoch), begun)?,
+    };
     if let Some(theirs) = &proof.my_token {
-        let follows = theirs.body.epoch == token.body.epoch
-            && token.body.counter.checked_add(1) == Some(theirs.body.counter)
-            && theirs.body.prev_token == token_id;
+        let follows = theirs.body.epoch == at.epoch
+            && at.counter.checked_add(1) == Some(theirs.body.counter)
+            && signer(ends, theirs.body.counter) == Side::Remote
+            && theirs.body.prev_token == at.token_id;
         if !follows || theirs.verify(&ends.keys.remote).is_none() {
             return Err("the friend's own token does not follow what this node signed");
         }
@@ -85,6 +104,97 @@ pub(crate) fn check(
             .map_err(|_| "the friend's own token is not valid after what this node signed")?;
     }
     Ok(lines)
+}
+
+/// Where a channel stands after what we signed last.
+struct At {
+    epoch: u64,
+    counter: u64,
+    token_id: HashResult,
+}
+
+fn check_token(
+    ends: &Ends,
+    known: (u64, u64),
+    token: &MoveToken,
+    state: &[CurrencyState],
+) -> Result<(At, Lines), &'static str> {
+    let (epoch, counter) = (token.body.epoch, token.body.counter);
+    if (epoch, counter) <= known {
+        return Err("it shows nothing later than what this node remembers");
+    }
+    if signer(ends, counter) != Side::Local {
+        return Err("its token is not one that this node could have sent");
+    }
+    let token_id = token.verify(&ends.keys.local).ok_or("its token is not signed by this node")?;
+    let lines = lines_of(state, ends).ok_or("its state is not one that can be")?;
+    if state_hash(ends, epoch, counter, &lines) != token.body.state_hash {
+        return Err("its state is not the one that this node signed");
+    }
+    Ok((At { epoch, counter, token_id }, lines))
+}
+
+/// Both sides' word for an epoch: what we signed is the terms, or their acceptance.
+fn check_begun(ends: &Ends, known: u64, begun: &BegunEpoch) -> Result<(At, Lines), &'static str> {
+    let epoch = begun.terms.body.epoch;
+    if epoch <= known {
+        return Err("it shows nothing later than what this node remembers");
+    }
+    let agreement = agreement_of(begun);
+    let (proposer, acceptor) = (ends.keys[agreement.proposer], ends.keys[!agreement.proposer]);
+    if !begun.terms.verify(&proposer, &acceptor) {
+        return Err("the terms of the new epoch are not signed by who is said to have made them");
+    }
+    let token = begun.terms.token(&proposer, &acceptor);
+    if begun.acceptance.reset_token != token || !begun.acceptance.verify(&acceptor) {
+        return Err("the terms of the new epoch were not accepted");
+    }
+    let balances = agreed_balances(&agreement);
+    let token_id = genesis(ends, epoch, &balances);
+    let lines = balances.iter().map(|row| (row.currency.clone(), begun_line(row))).collect();
+    Ok((At { epoch, counter: 0, token_id }, lines))
+}
+
+/// What a proof says of the beginning of an epoch, as we would have kept it.
+pub(crate) fn agreement_of(begun: &BegunEpoch) -> Agreement {
+    Agreement {
+        proposer: if begun.by_asker { Side::Local } else { Side::Remote },
+        terms: begun.terms.clone(),
+        acceptance: begun.acceptance,
+    }
+}
+
+/// The balances of an agreement, as we see them.
+pub(crate) fn agreed_balances(agreement: &Agreement) -> Vec<ResetBalance> {
+    let balances = &agreement.terms.body.balances;
+    match agreement.proposer {
+        Side::Local => balances.clone(),
+        Side::Remote => mirrored(balances),
+    }
+}
+
+/// A line as an epoch begins with it, wanted as it is.
+fn begun_line(row: &ResetBalance) -> Line {
+    let numbers = Numbers { balance: row.balance, ..Numbers::default() };
+    Line {
+        wanted: Some(Proposal::default()),
+        rate: Default::default(),
+        local_proposal: None,
+        remote_proposal: None,
+        credit: Some(MutualCredit::new(numbers)),
+    }
+}
+
+/// The lines after what we signed ourselves, as a checked proof shows them.
+pub(crate) fn signed_lines(signed: &Signed, ends: &Ends) -> Option<Lines> {
+    match signed {
+        Signed::Token { state, .. } => lines_of(state, ends),
+        Signed::Reset(begun) => {
+            let balances = agreed_balances(&agreement_of(begun));
+            let lines = balances.iter().map(|row| (row.currency.clone(), begun_line(row)));
+            Some(lines.collect())
+        }
+    }
 }
 
 /// Takes our own last token back.
@@ -193,7 +303,7 @@ fn pending_of(credit: &MutualCredit, sides: [Side; 2]) -> Vec<PendingState> {
 
 /// The lines that a proof names, as we would hold them with nothing of our own beside them: what we
 /// want is what was declared. `None` when the numbers contradict each other.
-pub(crate) fn lines_of(state: &[CurrencyState], ends: &Ends) -> Option<Lines> {
+fn lines_of(state: &[CurrencyState], ends: &Ends) -> Option<Lines> {
     let mut lines = Lines::new();
     for CurrencyState { currency, line } in state {
         let line = match line {

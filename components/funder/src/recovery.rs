@@ -26,11 +26,12 @@ use offset_proto::{
     app::{AppError, ErrorCode},
     friend::CancelReason,
     history::Adjustment,
-    proof::StateProof,
+    proof::{Signed, StateProof},
 };
 
 use crate::{
     api::Effect,
+    channel::genesis,
     credit::MutualCredit,
     destination::app_error,
     dirty::Key,
@@ -133,11 +134,7 @@ impl Funder {
         if !self.state.friends.contains_key(&key) {
             return;
         }
-        let end = |proof: &StateProof| {
-            let last = proof.my_token.as_ref().unwrap_or(&proof.your_token);
-            (last.body.epoch, last.body.counter)
-        };
-        if self.quarantined(&key).is_some_and(|known| end(&proof) <= end(known)) {
+        if self.quarantined(&key).is_some_and(|known| proof.position() <= known.position()) {
             return self.stand(key, Standing::Quarantined);
         }
         log::warn!("friend {key:?} proves that this node has lost state: nothing is signed for it");
@@ -159,9 +156,9 @@ impl Funder {
     /// What was proven before this start, told again for reports.
     pub(crate) fn rebuild_proven(&mut self, now: Timestamp, key: PublicKey) {
         let ends = self.ends(key);
-        let mine = self.friend(&key).map(|friend| (friend.channel.epoch, friend.channel.counter));
-        if let (Some(proof), Some(mine)) = (self.quarantined(&key).cloned(), mine)
-            && let Ok(lines) = proof::check(&ends, mine, &proof, now)
+        let channel = self.friend(&key).map(|friend| &friend.channel);
+        if let (Some(proof), Some(channel)) = (self.quarantined(&key), channel)
+            && let Ok(lines) = proof::check(&ends, channel, proof, now)
         {
             self.live.entry(key).or_default().proven = lines;
         }
@@ -195,7 +192,7 @@ impl Funder {
         token: HashResult,
     ) -> Result<(), AppError> {
         let key = self.named(name)?;
-        match self.quarantined(&key).map(|proof| proof.your_token.id()) {
+        match self.quarantined(&key).map(|proof| proof.signed_id()) {
             Some(shown) if shown == token => {
                 self.install(now, key);
                 Ok(())
@@ -213,12 +210,12 @@ impl Funder {
 
     /// Takes a proven state for ours: the queue to that friend and what we wanted of its lines are
     /// forgotten, and so is everything that hangs on requests which are not in it.
-    fn install(&mut self, now: Timestamp, key: PublicKey) {
+    pub(crate) fn install(&mut self, now: Timestamp, key: PublicKey) {
         let ends = self.ends(key);
         let Some(proof) = self.quarantined(&key).cloned() else {
             return;
         };
-        let Some(lines) = proof::lines_of(&proof.state, &ends) else {
+        let Some(lines) = proof::signed_lines(&proof.signed, &ends) else {
             log::error!("the proof of friend {key:?} was checked and is not one");
             return;
         };
@@ -231,15 +228,31 @@ impl Funder {
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
-        let token = &proof.your_token;
         let channel = &mut friend.channel;
-        channel.inconsistent = None;
-        channel.epoch = token.body.epoch;
-        channel.highest_epoch = channel.highest_epoch.max(token.body.epoch);
-        channel.own_tokens = [Some(token.id()), None];
-        channel.counter = token.body.counter;
-        channel.token_id = token.id();
-        channel.last_sent = Some(Arc::new(token.clone()));
+        channel.settle();
+        match &proof.signed {
+            Signed::Token { token, .. } => {
+                channel.epoch = token.body.epoch;
+                channel.counter = token.body.counter;
+                channel.token_id = token.id();
+                channel.own_tokens = [Some(token.id()), None];
+                channel.last_sent = Some(Arc::new(token.as_ref().clone()));
+                // How the epoch began is known only if the copy is of this epoch.
+                let epoch = channel.epoch;
+                channel.reset =
+                    channel.reset.take().filter(|known| known.terms.body.epoch == epoch);
+            }
+            Signed::Reset(begun) => {
+                let agreement = proof::agreement_of(begun);
+                channel.epoch = agreement.terms.body.epoch;
+                channel.counter = 0;
+                channel.token_id =
+                    genesis(&ends, channel.epoch, &proof::agreed_balances(&agreement));
+                channel.last_sent = None;
+                channel.reset = Some(Box::new(agreement));
+            }
+        }
+        channel.highest_epoch = channel.highest_epoch.max(channel.epoch);
         // Told once more, so that the next token proves that we are there again.
         channel.relays_sent = None;
         channel.relays_confirmed = None;
@@ -460,6 +473,7 @@ impl Funder {
         }
         self.state.recovery = None;
         self.dirty.mark(Key::Recovery);
+        self.forget_strangers();
         for at in unknown {
             self.cancel_incoming(now, &at, CancelReason::Offline, Some(self.local));
         }

@@ -132,21 +132,12 @@ impl Funder {
         if let Some(friend) = self.state.friends.get_mut(&key) {
             friend.channel = before;
             friend.channel.removed_by_friend = false;
-            friend.channel.inconsistent = None;
+            friend.channel.settle();
         }
         if let Some(friend) = self.friend(&key) {
             let local = self.new_terms(&key, friend);
             self.set_inconsistent(key, Text::cut("the friendship was removed before"), local);
         }
-    }
-
-    /// What to tell whoever completes a handshake and is no friend: the highest epoch that we were in
-    /// with it. `None` for a friend.
-    #[must_use]
-    pub fn removed_epoch(&self, key: &PublicKey) -> Option<u64> {
-        let epoch = |archived: &ArchivedFriend| archived.channel.epoch;
-        (!self.state.friends.contains_key(key))
-            .then(|| self.state.archive.get(key).map_or(0, epoch))
     }
 
     /// The friend says that we are none of its friends. What is pending stays: only a person may end

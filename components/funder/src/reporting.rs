@@ -21,6 +21,7 @@ use crate::{
     api::{Contact, Effect},
     credit::MutualCredit,
     funder::{Funder, Place, Standing},
+    proof::Lines,
     reset::{mirrored, proofs},
     side::Side,
     state::{self, Friend, Line},
@@ -56,6 +57,7 @@ impl Funder {
         if after.is_some() {
             report.relays.clear();
             report.index_servers.clear();
+            report.recoverable.clear();
         }
         report
     }
@@ -72,6 +74,7 @@ impl Funder {
             decimals: self.state.settings.decimals.clone(),
             last_event: self.last_event(),
             recovering: self.state.recovery.is_some(),
+            recoverable: self.recoverable_reports(),
         }
     }
 
@@ -86,11 +89,6 @@ impl Funder {
     }
 
     fn friend_report(&self, key: PublicKey, friend: &Friend) -> FriendReport {
-        let currency = |(currency, line): (&Currency, &Line)| CurrencyReport {
-            currency: currency.clone(),
-            rate: line.rate,
-            status: self.line_status(&key, currency, line),
-        };
         FriendReport {
             name: friend.info.name.clone(),
             public_key: key,
@@ -98,22 +96,31 @@ impl Funder {
             enabled: friend.info.enabled,
             online: self.is_online(&key),
             last_error: self.friend_error(&key, friend),
-            currencies: friend.lines.iter().map(currency).collect(),
+            currencies: self.currency_reports(&key, &friend.lines),
             standing: self.standing(&key, friend),
             recovery: match &friend.recovery {
                 None => FriendRecovery::None,
                 Some(state::FriendRecovery::Waiting) => FriendRecovery::Waiting,
                 Some(state::FriendRecovery::Quarantined(proof)) => FriendRecovery::Proven {
-                    token: proof.your_token.id(),
+                    token: proof.signed_id(),
                     currencies: self
                         .live
                         .get(&key)
-                        .into_iter()
-                        .flat_map(|live| live.proven.iter().map(currency))
-                        .collect(),
+                        .map(|live| self.currency_reports(&key, &live.proven))
+                        .unwrap_or_default(),
                 },
             },
         }
+    }
+
+    /// Lines with a node, as they are or as it proves them.
+    pub(crate) fn currency_reports(&self, key: &PublicKey, lines: &Lines) -> Vec<CurrencyReport> {
+        let currency = |(currency, line): (&Currency, &Line)| CurrencyReport {
+            currency: currency.clone(),
+            rate: line.rate,
+            status: self.line_status(key, currency, line),
+        };
+        lines.iter().map(currency).collect()
     }
 
     /// What keeps a friend's channel from moving, though a session may stand.
@@ -210,6 +217,9 @@ impl Funder {
         }
         if std::mem::take(&mut self.dirty.recovery) {
             self.mutation(ReportMutation::SetRecovering(self.state.recovery.is_some()));
+        }
+        if std::mem::take(&mut self.dirty.recoverable) && self.observed {
+            self.mutation(ReportMutation::SetRecoverable(self.recoverable_reports()));
         }
         if std::mem::take(&mut self.dirty.settings) {
             let settings = self.state.settings.clone();

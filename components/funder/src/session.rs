@@ -141,9 +141,7 @@ impl Funder {
             return;
         };
         if let Some(FriendRecovery::Quarantined(proof)) = &friend.recovery {
-            let known = proof.my_token.as_ref().unwrap_or(&proof.your_token);
-            let known = (known.body.epoch, known.body.counter);
-            let more = known < (theirs.epoch, theirs.counter);
+            let more = proof.position() < (theirs.epoch, theirs.counter);
             current.standing = if more { Standing::Behind } else { Standing::Quarantined };
             if more {
                 self.ask_for_proof(now, key);
@@ -177,6 +175,8 @@ impl Funder {
     /// The friend is online from here on.
     fn agreed(&mut self, now: Timestamp, key: PublicKey, theirs: &Resume, send_again: bool) {
         let live = self.live.entry(key).or_default();
+        // A friend that lost state may have forgotten where we listen: told once more.
+        let lost = std::mem::take(&mut live.shown);
         if let Some(session) = live.session.as_mut() {
             session.standing = Standing::Agreed;
             session.remote_wants = theirs.wants_token.then_some(theirs.counter);
@@ -185,6 +185,9 @@ impl Funder {
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
+        if lost && friend.channel.relays_sent.take().is_some() {
+            self.dirty.mark(Key::Channel(key));
+        }
         let again = friend.channel.last_sent.clone().filter(|_| send_again);
         if friend.recovery.take().is_some() {
             self.dirty.mark(Key::FriendRecovery(key));

@@ -12,8 +12,8 @@ use offset_funder::{
 use offset_proto::{
     Credits,
     app::{AppReply, ConfigRequest, PaymentStatus},
-    friend::FriendMessage,
-    proof::{PROOF_PAGE_BYTES, ProofPage, StateProof},
+    friend::{FriendMessage, MoveToken},
+    proof::{CurrencyState, LineState, PROOF_PAGE_BYTES, ProofPage, Signed, StateProof},
     report::{self, CurrencyStatus},
 };
 use support::{Net, credit, name};
@@ -92,7 +92,8 @@ fn a_restored_node_is_quarantined_and_recovers_by_the_owners_word() {
 fn what_is_accepted_is_exactly_what_was_shown() {
     let (mut net, copy) = with_old_copy();
     net.restore(0, &copy, false);
-    let recover = |token| ConfigRequest::RecoverFriend { friend: name("n1"), token };
+    let recover =
+        |token| ConfigRequest::RecoverFriend { friend: name("n1"), token, public_key: None };
     let other = offset_crypto::hash(b"another state");
     let refused = net.ask(0, Command::Config(recover(other))).unwrap_err();
     assert!(refused.message.as_str().contains("has proven no later state"), "{refused:?}");
@@ -165,52 +166,55 @@ fn proof_under_way(net: &mut Net) -> StateProof {
     panic!("no proof was sent")
 }
 
+fn signed(proof: &mut StateProof) -> (&mut MoveToken, &mut Vec<CurrencyState>) {
+    match &mut proof.signed {
+        Signed::Token { token, state } => (token, state),
+        Signed::Reset(_) => panic!("a token"),
+    }
+}
+
 #[test]
 fn a_claim_that_is_not_proven_changes_nothing() {
     type Forge = fn(&mut StateProof, &mut Net);
     let cases: [(&str, Forge); 9] = [
         ("another balance", |proof, _| {
-            let offset_proto::proof::LineState::Active(line) = &mut proof.state[0].line else {
-                panic!("active")
-            };
+            let LineState::Active(line) = &mut signed(proof).1[0].line else { panic!("active") };
             line.balance = offset_proto::Balance::new(1).unwrap();
         }),
         ("another limit", |proof, _| {
-            let offset_proto::proof::LineState::Active(line) = &mut proof.state[0].line else {
-                panic!("active")
-            };
+            let LineState::Active(line) = &mut signed(proof).1[0].line else { panic!("active") };
             line.max_debt[0] = Credits(7);
         }),
-        ("no currency", |proof, _| proof.state.clear()),
+        ("no currency", |proof, _| signed(proof).1.clear()),
         ("the friend's own signature", |proof, net| {
-            let body = proof.your_token.body.clone();
-            proof.your_token = body.sign(&net.nodes[1].identity);
+            let token = signed(proof).0;
+            *token = token.body.clone().sign(&net.nodes[1].identity);
         }),
-        ("another counter", |proof, _| proof.your_token.body.counter += 2),
+        ("another counter", |proof, _| signed(proof).0.body.counter += 2),
         ("a counter that is the friend's", |proof, net| {
-            proof.your_token.body.counter += 1;
-            let body = proof.your_token.body.clone();
-            proof.your_token = body.sign(&net.nodes[0].identity);
+            signed(proof).0.body.counter += 1;
+            let token = signed(proof).0;
+            *token = token.body.clone().sign(&net.nodes[0].identity);
         }),
         ("a token that this node remembers", |proof, net| {
             let friend = &net.nodes[0].disk.friends[&net.key(1)];
             let counter = friend.channel.counter;
             let low = net.key(0) < net.key(1);
             let own = if (counter % 2 == 1) == low { counter } else { counter - 1 };
-            proof.your_token.body.counter = own;
-            let body = proof.your_token.body.clone();
-            proof.your_token = body.sign(&net.nodes[0].identity);
+            signed(proof).0.body.counter = own;
+            let token = signed(proof).0;
+            *token = token.body.clone().sign(&net.nodes[0].identity);
         }),
         ("a token on top that follows nothing", |proof, net| {
-            let mut body = proof.your_token.body.clone();
+            let mut body = signed(proof).0.body.clone();
             body.counter += 1;
             body.prev_token = offset_crypto::hash(b"x");
             proof.my_token = Some(body.sign(&net.nodes[1].identity));
         }),
         ("a token on top that is not valid", |proof, net| {
-            let mut body = proof.your_token.body.clone();
+            let mut body = signed(proof).0.body.clone();
             body.counter += 1;
-            body.prev_token = proof.your_token.id();
+            body.prev_token = proof.signed_id();
             body.currency_ops.clear();
             proof.my_token = Some(body.sign(&net.nodes[1].identity));
         }),

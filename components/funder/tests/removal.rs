@@ -10,7 +10,7 @@ mod support;
 
 use offset_crypto::{PlainLock, PublicKey};
 use offset_funder::{
-    api::{Command, Effect},
+    api::{Command, Effect, Greeting},
     state::Phase,
 };
 use offset_proto::{
@@ -87,8 +87,8 @@ fn a_friendship_at_zero_ends_once_the_friend_has_our_last_word() {
     let archived = &lab.funder.state().archive[&key];
     assert_eq!((archived.balances.len(), archived.name.as_str()), (0, "p0"));
     assert_eq!(archived.channel.token_id, lab.puppets[0].token_id);
-    assert_eq!(lab.funder.removed_epoch(&key), Some(0));
-    assert_eq!(lab.funder.removed_epoch(&lab.puppets[1].key()), None);
+    assert_eq!(lab.funder.greeting(&key), Greeting::Removed { epoch: 0 });
+    assert_eq!(lab.funder.greeting(&lab.puppets[1].key()), Greeting::Silence);
     lab.restart();
     assert!(is_gone(&lab, 0));
     assert_eq!(lab.funder.state().archive.len(), 1);

@@ -19,7 +19,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use offset_crypto::{InvoiceId, PaymentId, SystemRng};
 use offset_funder::{
     Funder,
-    api::{AppId, Batch, BatchNumber, Command, Effect, Ended, Liveness, Payer},
+    api::{AppId, Batch, BatchNumber, Command, Effect, Ended, Greeting, Liveness, Payer},
     state::{InvoicePhase, InvoiceRow, JournalRow, PaymentRow},
 };
 use offset_proto::{
@@ -193,12 +193,21 @@ impl Core {
                     self.funder.handle_liveness(now, friend, Liveness::Disconnected);
                 }
             }
-            Input::Stranger(key, sender) => {
-                // A friend that is disabled hears nothing.
-                if let Some(epoch) = self.funder.removed_epoch(&key) {
-                    let _gone = sender.try_send(FriendMessage::Removed { epoch });
+            Input::Stranger(key, session, sender, heard) => {
+                let greeting = self.funder.greeting(&key);
+                let is_heard = greeting == Greeting::Hear;
+                if is_heard {
+                    self.outside.close_session(&key);
+                    self.outside.open_session(key, session, sender);
+                    self.funder.handle_liveness(now, key, Liveness::Connected(session));
+                } else {
+                    if let Greeting::Removed { epoch } = greeting {
+                        let _gone = sender.try_send(FriendMessage::Removed { epoch });
+                    }
+                    sender.close("this node does not know you, or does not want to be reached");
                 }
-                sender.close("this node does not know you, or does not want to be reached by you");
+                // Its task is gone only when everything stops.
+                let _stopping = heard.send(is_heard);
             }
             Input::FriendError(friend, error) => self.outside.set_friend_error(friend, error),
             Input::Relays(statuses) => self.outside.set_relays(statuses),

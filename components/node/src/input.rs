@@ -8,7 +8,7 @@ use offset_proto::{
     app::{AppRequest, AppRequestId},
     friend::FriendMessage,
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{apps::Outlet, view::ServerStatuses};
 
@@ -27,8 +27,9 @@ pub(crate) enum Input {
     FriendMessage(PublicKey, SessionId, Box<FriendMessage>, OwnedSemaphorePermit),
     /// A session with a friend ended.
     SessionEnded(PublicKey, SessionId),
-    /// Somebody who is no enabled friend has proven its key, and is to be told so.
-    Stranger(PublicKey, Sender<FriendMessage>),
+    /// Somebody who is no enabled friend has proven its key, in this session. It is told so, or heard:
+    /// which of them goes back.
+    Stranger(PublicKey, SessionId, Sender<FriendMessage>, oneshot::Sender<bool>),
     /// What went wrong last with reaching a friend; empty: nothing since.
     FriendError(PublicKey, Text),
     /// How listening at the relays stands.

@@ -25,6 +25,9 @@ pub const FRIEND_QUEUE_MESSAGES: usize = 1_024;
 pub const FRIEND_HANDSHAKES: usize = 2;
 /// The most circuits of nobody we know whose handshake is under way; more are refused.
 pub const STRANGER_HANDSHAKES: usize = 4;
+/// The most sessions with nobody we know that are heard at once, while the node recovers; more are
+/// refused.
+pub const STRANGERS_HEARD: usize = 96;
 /// How many circuits of nobody we know are taken in a second: each costs a handshake.
 pub const STRANGERS_PER_SECOND: u32 = 4;
 /// The longest that a relay may take to open a circuit to a friend.

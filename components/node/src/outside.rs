@@ -70,6 +70,13 @@ impl Outside {
                     sender.close("you broke the protocol");
                 }
             }
+            Effect::Goodbye { friend, session } => {
+                if let Some((current, sender)) = self.sessions.get(&friend)
+                    && *current == session
+                {
+                    sender.close("this session has served its purpose");
+                }
+            }
             Effect::FindRoutes { asker, query } => self.find_routes(asker, query),
             Effect::FindCycles { payment_id, query } => self.find_cycles(payment_id, query),
             Effect::FindCollected { .. } => unreachable!("the core looks that up"),

@@ -63,7 +63,8 @@ impl View {
             | ReportMutation::SetDefaultCurrency(_)
             | ReportMutation::SetAcceptsSpontaneous(_)
             | ReportMutation::SetDecimals(..)
-            | ReportMutation::SetRecovering(_) => {}
+            | ReportMutation::SetRecovering(_)
+            | ReportMutation::SetRecoverable(_) => {}
         }
         if let Some(report) = &mut self.observed {
             report.apply(mutation.clone());
@@ -167,6 +168,7 @@ mod tests {
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
             recovering: false,
+            recoverable: Vec::new(),
             relays: vec![server(2), server(3)],
             index_servers: vec![server(4)],
             friends: vec![friend(5)],

@@ -1,11 +1,12 @@
 //! What a side that lost its latest state is shown: its own last token, and the state that it signed
 //! with it (protocol, section 8, *state proof*).
 
-use offset_crypto::PlainLock;
+use offset_crypto::{HashResult, PlainLock};
 
 use crate::{
     Balance, Credits, Currency, codec,
     friend::{MAX_PENDING, MoveToken, Proposal, Request, Response},
+    reset::{AcceptReset, ResetTerms},
     session::DecodeError,
 };
 
@@ -27,16 +28,39 @@ pub struct ProofPage {
     pub bytes: Vec<u8>,
 }
 
-/// Shows the asker what it signed last. It proves itself: the token is signed by the asker, and the
-/// state hashes to what the token names.
+/// Shows the asker what it signed last. It proves itself: the token, or what began the epoch, is
+/// signed by the asker, and the state hashes to what the token names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateProof {
-    /// The asker's own last token.
-    pub your_token: MoveToken,
-    /// The state that it commits to. Sorted by currency, each named once.
-    pub state: Vec<CurrencyState>,
-    /// The token of the side that proves, after the asker's.
+    /// What the asker signed last.
+    pub signed: Signed,
+    /// The token of the side that proves, after that.
     pub my_token: Option<MoveToken>,
+}
+
+/// What the asker of a proof signed last in the epoch that is proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signed {
+    /// A token.
+    Token {
+        /// The token.
+        token: Box<MoveToken>,
+        /// The state that it commits to. Sorted by currency, each named once.
+        state: Vec<CurrencyState>,
+    },
+    /// No token yet: the terms with which the epoch began, or their acceptance.
+    Reset(Box<BegunEpoch>),
+}
+
+/// What both sides agreed on when an epoch began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunEpoch {
+    /// Whether the terms are the asker's, and the acceptance that of the side that proves.
+    pub by_asker: bool,
+    /// The terms.
+    pub terms: ResetTerms,
+    /// The other side's acceptance of them.
+    pub acceptance: AcceptReset,
 }
 
 /// One currency of a channel's state. *Low* is the side with the lower public key.
@@ -91,6 +115,26 @@ pub struct PendingState {
 }
 
 impl StateProof {
+    /// Epoch and counter at which the channel stands with everything that this proves.
+    #[must_use]
+    pub fn position(&self) -> (u64, u64) {
+        let token = match (&self.my_token, &self.signed) {
+            (Some(token), _) => token,
+            (None, Signed::Token { token, .. }) => token.as_ref(),
+            (None, Signed::Reset(begun)) => return (begun.terms.body.epoch, 0),
+        };
+        (token.body.epoch, token.body.counter)
+    }
+
+    /// Names what the asker signed.
+    #[must_use]
+    pub fn signed_id(&self) -> HashResult {
+        match &self.signed {
+            Signed::Token { token, .. } => token.id(),
+            Signed::Reset(begun) => begun.acceptance.reset_token,
+        }
+    }
+
     /// The bytes that are sent in pages. The same proof gives the same bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

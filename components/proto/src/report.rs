@@ -20,6 +20,11 @@ pub const FRIENDS_PAGE_BYTES: usize = 128 * 1024;
 /// The most friends in a page of a report.
 pub const MAX_FRIENDS: usize = 4_096;
 
+/// The most nodes that show what this one has forgotten; others are heard when these are friends.
+pub const MAX_RECOVERABLE: usize = 64;
+/// How large all of them may be together, in bytes as [`RecoverableReport::size`] counts them.
+pub const RECOVERABLE_BYTES: usize = 32 * 1024;
+
 /// Everything an application sees of a node's configuration and lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeReport {
@@ -44,6 +49,20 @@ pub struct NodeReport {
     /// Whether the node's database was older than what its friends know, and the owner has not
     /// ended the recovery.
     pub recovering: bool,
+    /// Sorted by key, at most [`MAX_RECOVERABLE`]; none when the node does not recover.
+    pub recoverable: Vec<RecoverableReport>,
+}
+
+/// A node that is no friend, and proves with this node's own signature that it was one: this node
+/// has forgotten it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoverableReport {
+    /// The other node.
+    pub public_key: PublicKey,
+    /// Names the state that it proves.
+    pub token: HashResult,
+    /// The state, sorted by currency.
+    pub currencies: Vec<CurrencyReport>,
 }
 
 /// A relay or index server.
@@ -229,6 +248,8 @@ pub enum ReportMutation {
     RemoveFriend(PublicKey),
     /// Whether the node recovers.
     SetRecovering(bool),
+    /// The nodes that show what this one has forgotten, whole.
+    SetRecoverable(Vec<RecoverableReport>),
 }
 
 impl NodeReport {
@@ -259,7 +280,16 @@ impl NodeReport {
                 self.friends.retain(|other| other.public_key != key);
             }
             ReportMutation::SetRecovering(on) => self.recovering = on,
+            ReportMutation::SetRecoverable(nodes) => self.recoverable = nodes,
         }
+    }
+}
+
+impl RecoverableReport {
+    /// More bytes than this takes in a message.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        TERMS_BYTES + LINE_BYTES * self.currencies.len()
     }
 }
 

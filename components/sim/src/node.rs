@@ -297,7 +297,7 @@ impl World {
             Effect::Send { friend, session, message } => {
                 self.send_to_friend(node, friend, session, message);
             }
-            Effect::Disconnect { friend, session } => {
+            Effect::Disconnect { friend, session } | Effect::Goodbye { friend, session } => {
                 let standing = self.process(node).and_then(|process| process.sessions.get(&friend));
                 if standing.is_some_and(|standing| standing.id == session) {
                     self.end_session(node, friend);

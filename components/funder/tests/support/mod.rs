@@ -359,7 +359,10 @@ impl Net {
         let mut recovered = 0;
         for friend in report.friends {
             if let FriendRecovery::Proven { token, .. } = friend.recovery {
-                self.config(node, ConfigRequest::RecoverFriend { friend: friend.name, token });
+                self.config(
+                    node,
+                    ConfigRequest::RecoverFriend { friend: friend.name, token, public_key: None },
+                );
                 recovered += 1;
             }
         }
@@ -436,7 +439,7 @@ impl Net {
                     self.links.entry((node, to)).or_default().push_back(message);
                 }
             }
-            Effect::Disconnect { friend, session } => {
+            Effect::Disconnect { friend, session } | Effect::Goodbye { friend, session } => {
                 let to = self.index_of(friend);
                 if self.sessions.get(&(node.min(to), node.max(to))) == Some(&session) {
                     self.disconnect(node, to);

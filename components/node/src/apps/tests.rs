@@ -38,6 +38,7 @@ fn report() -> NodeReport {
         default_currency: Currency::fallback(),
         accepts_spontaneous: true,
         recovering: false,
+        recoverable: Vec::new(),
         relays: Vec::new(),
         index_servers: Vec::new(),
         friends: Vec::new(),

@@ -318,7 +318,7 @@ async fn within_handshake(
 }
 
 /// Hands messages to the core, as fast as the core takes them. Says why it ended.
-async fn read(
+pub(super) async fn read(
     friend: PublicKey,
     id: SessionId,
     mut receiver: Receiver<FriendMessage>,

@@ -1,22 +1,28 @@
 //! Whoever comes and is no enabled friend (protocol, section 8, *Removal*): it is told so, once a
-//! session, at a price that is the same however many come.
+//! session, at a price that is the same however many come. While the node recovers, it may be a friend
+//! that was forgotten: then the core hears what it says.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use offset_crypto::PublicKey;
+use offset_funder::api::SessionId;
 use offset_relay::Circuit;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     time::{Instant, timeout},
 };
 
-use super::{House, keeper::greet};
+use super::{
+    House,
+    keeper::{greet, read},
+};
 use crate::{apps::pace::Pace, input::Input, limits};
 
 /// How many may be told, and how fast.
 pub(crate) struct Strangers {
     pace: Mutex<Pace>,
     greeted: Arc<Semaphore>,
+    heard: Arc<Semaphore>,
 }
 
 impl Default for Strangers {
@@ -28,6 +34,7 @@ impl Default for Strangers {
                 Instant::now(),
             )),
             greeted: Arc::new(Semaphore::new(limits::STRANGER_HANDSHAKES)),
+            heard: Arc::new(Semaphore::new(limits::STRANGERS_HEARD)),
         }
     }
 }
@@ -44,23 +51,36 @@ impl Strangers {
             && pace.take(limits::STRANGERS_PER_SECOND, Instant::now())
     }
 
-    /// Greets the stranger, and lets the core say what there is to say. Nothing that it sends is
-    /// looked at.
+    /// Greets the stranger, and lets the core say what there is to say. What it sends is looked at
+    /// only if the core wants to hear it.
     pub(crate) async fn greet(
         self: Arc<Self>,
         house: Arc<House>,
         key: PublicKey,
         circuit: Circuit,
     ) {
-        let Ok(_permit) = Arc::clone(&self.greeted).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.greeted).try_acquire_owned() else {
             return;
         };
         match greet(Arc::clone(&house), key, circuit).await {
             Ok(connection) => {
-                let (sender, _receiver) = connection.split();
+                let Ok(_room) = Arc::clone(&self.heard).try_acquire_owned() else {
+                    return connection.close("too many come at once; come again later");
+                };
+                let id = SessionId(house.next_session.fetch_add(1, Ordering::Relaxed));
+                let (sender, receiver) = connection.split();
+                let (answer, is_heard) = oneshot::channel();
+                let input = Input::Stranger(key, id, sender.clone(), answer);
                 // The core is gone only when everything stops.
-                let _stopping = house.inputs.send(Input::Stranger(key, sender.clone())).await;
-                let _taken = timeout(limits::GOODBYE, sender.closed()).await;
+                let _stopping = house.inputs.send(input).await;
+                if is_heard.await != Ok(true) {
+                    let _taken = timeout(limits::GOODBYE, sender.closed()).await;
+                    return;
+                }
+                drop(permit);
+                let reason = read(key, id, receiver, house.inputs.clone()).await;
+                log::debug!("{key:?}, who is no friend, is gone: {reason}");
+                let _stopping = house.inputs.send(Input::SessionEnded(key, id)).await;
             }
             Err(error) => {
                 log::debug!("{key:?}, who is no enabled friend, came but failed: {error}")

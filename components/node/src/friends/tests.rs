@@ -126,9 +126,10 @@ impl Side {
                     self.stopped_listening |= self.listening && !listening;
                     self.listening = listening;
                 }
-                Input::Stranger(key, sender) => {
+                Input::Stranger(key, _, sender, heard) => {
                     self.strangers.push(key);
                     sender.close("you are a stranger");
+                    heard.send(false).unwrap();
                 }
                 Input::FriendError(..)
                 | Input::AppOpened(..)

@@ -155,6 +155,9 @@ pub enum ConfigRequest {
         /// The token of the state that the owner looked at, see
         /// [`crate::report::FriendRecovery::Proven`].
         token: HashResult,
+        /// Of a node that is no friend (any more), see [`crate::report::NodeReport::recoverable`]: it
+        /// becomes one of this name. `None`: it is one.
+        public_key: Option<PublicKey>,
     },
     /// Waits for nobody any more after a recovery.
     EndRecovery {

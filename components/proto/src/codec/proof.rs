@@ -2,17 +2,19 @@
 
 use super::{
     CONTROL_WORDS, Decoded, balance, build, check_sorted, count, fixed, friend, invalid, limit,
-    list, parse, read, set_balance, set_credits, set_list,
+    list, parse, read, reset, set_balance, set_credits, set_list,
 };
 use crate::{
     friend::{MAX_CURRENCIES, Proposal},
     proof::{
-        ActiveState, CurrencyState, LineState, MAX_PROOF_BYTES, MAX_PROVEN_PENDING,
-        PROOF_PAGE_BYTES, PendingState, ProofPage, StateProof,
+        ActiveState, BegunEpoch, CurrencyState, LineState, MAX_PROOF_BYTES, MAX_PROVEN_PENDING,
+        PROOF_PAGE_BYTES, PendingState, ProofPage, Signed, StateProof,
     },
     schema::{
         friend_capnp::state_proof_page,
-        proof_capnp::{active_state, currency_state, pending_state, proposal, state_proof},
+        proof_capnp::{
+            active_state, begun_epoch, currency_state, pending_state, proposal, state_proof,
+        },
     },
 };
 
@@ -36,41 +38,70 @@ pub(super) fn page_of(page: state_proof_page::Reader<'_>) -> Decoded<ProofPage> 
 
 pub(crate) fn encode(proof: &StateProof) -> Vec<u8> {
     build::<state_proof::Owned>(words(proof), |mut root| {
-        friend::set_token(&proof.your_token, root.reborrow().init_your_token());
         if let Some(token) = &proof.my_token {
             friend::set_token(token, root.reborrow().init_my_token());
         }
-        set_list(root.init_state(count(proof.state.len())), &proof.state, set_currency);
+        match &proof.signed {
+            Signed::Token { token, state } => {
+                let mut signed = root.init_signed();
+                friend::set_token(token, signed.reborrow().init_your_token());
+                set_list(signed.init_state(count(state.len())), state, set_currency);
+            }
+            Signed::Reset(begun) => set_begun(begun, root.init_reset()),
+        }
     })
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Decoded<StateProof> {
     read::<state_proof::Owned, _>(bytes, |root| {
         let my_token = root.has_my_token().then(|| friend::token_of(root.get_my_token()?));
-        let state = list("state", root.get_state()?, MAX_CURRENCIES, currency_of)?;
-        check_sorted("state", state.iter().map(|state| &state.currency))?;
-        Ok(StateProof {
-            your_token: friend::token_of(root.get_your_token()?)?,
-            state,
-            my_token: my_token.transpose()?,
-        })
+        let signed = match root.which()? {
+            state_proof::Which::Signed(signed) => {
+                let state = list("state", signed.get_state()?, MAX_CURRENCIES, currency_of)?;
+                check_sorted("state", state.iter().map(|state| &state.currency))?;
+                let token = friend::token_of(signed.get_your_token()?)?;
+                Signed::Token { token: Box::new(token), state }
+            }
+            state_proof::Which::Reset(begun) => Signed::Reset(Box::new(begun_of(begun?)?)),
+        };
+        Ok(StateProof { signed, my_token: my_token.transpose()? })
+    })
+}
+
+fn set_begun(value: &BegunEpoch, mut begun: begun_epoch::Builder<'_>) {
+    begun.set_by_asker(value.by_asker);
+    reset::set_terms(&value.terms, begun.reborrow().init_terms());
+    reset::set_accept(&value.acceptance, begun.init_acceptance());
+}
+
+fn begun_of(begun: begun_epoch::Reader<'_>) -> Decoded<BegunEpoch> {
+    Ok(BegunEpoch {
+        by_asker: begun.get_by_asker(),
+        terms: reset::terms_of(begun.get_terms()?)?,
+        acceptance: reset::accept_of(begun.get_acceptance()?)?,
     })
 }
 
 fn words(proof: &StateProof) -> usize {
     let token = |token| TOKEN_WORDS + friend::token_words(token);
-    let state = proof.state.iter().map(|state| match &state.line {
+    let signed = match &proof.signed {
+        Signed::Token { token: signed, state } => {
+            token(signed.as_ref()) + state.iter().map(state_words).sum::<usize>()
+        }
+        Signed::Reset(begun) => 60 + 8 * begun.terms.body.balances.len(),
+    };
+    CONTROL_WORDS + signed + proof.my_token.as_ref().map_or(0, token)
+}
+
+fn state_words(state: &CurrencyState) -> usize {
+    match &state.line {
         LineState::Proposed { .. } => 24,
         LineState::Active(active) => {
             let pending =
                 active.pending.iter().map(|row| PENDING_WORDS + 5 * row.request.route.len());
             24 + pending.sum::<usize>()
         }
-    });
-    CONTROL_WORDS
-        + token(&proof.your_token)
-        + proof.my_token.as_ref().map_or(0, token)
-        + state.sum::<usize>()
+    }
 }
 
 fn set_currency(value: &CurrencyState, mut state: currency_state::Builder<'_>) {

@@ -6,24 +6,29 @@ use super::{
     Decoded, balance, check_sorted, count, credits, fixed, invalid, key, limit, list, parse,
     rate_of, server, set_balance, set_credits, set_list, set_rate, set_server,
 };
+use capnp::struct_list;
+
 use crate::{
     Currency,
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
     report::{
         CurrencyReport, CurrencyStatus, FriendRecovery, FriendReport, FriendStanding,
         InconsistentReport, LineReport, MAX_DECIMALS, MAX_DECIMALS_ENTRIES, MAX_FRIENDS,
-        MAX_SERVERS, NodeReport, ProvenReport, ReportMutation, ServerReport, TermsReport,
+        MAX_RECOVERABLE, MAX_SERVERS, NodeReport, ProvenReport, RecoverableReport, ReportMutation,
+        ServerReport, TermsReport,
     },
     reset::ResetBalance,
     schema::report_capnp::{
         currency_decimals, currency_report, friend_report, inconsistent_report, line_report,
-        node_report, proposal, report_mutation, server_report, terms_report,
+        node_report, proposal, recoverable, report_mutation, server_report, terms_report,
     },
 };
 
 pub(super) fn report_words(report: &NodeReport) -> usize {
     let servers = report.relays.len() + report.index_servers.len();
-    30 + SERVER_WORDS * servers + report.friends.iter().map(friend_words).sum::<usize>()
+    30 + SERVER_WORDS * servers
+        + recoverable_words(&report.recoverable)
+        + report.friends.iter().map(friend_words).sum::<usize>()
 }
 
 pub(super) fn mutation_words(mutation: &ReportMutation) -> usize {
@@ -37,7 +42,12 @@ pub(super) fn mutation_words(mutation: &ReportMutation) -> usize {
             4 + SERVER_WORDS * servers.len()
         }
         ReportMutation::SetFriend(friend) => 2 + friend_words(friend),
+        ReportMutation::SetRecoverable(nodes) => 4 + recoverable_words(nodes),
     }
+}
+
+fn recoverable_words(nodes: &[RecoverableReport]) -> usize {
+    nodes.iter().map(|node| 20 + 30 * node.currencies.len()).sum()
 }
 
 pub(super) fn friends_words(friends: &[FriendReport]) -> usize {
@@ -62,6 +72,8 @@ pub(super) fn set_report(value: &NodeReport, mut report: node_report::Builder<'_
     report.set_default_currency(value.default_currency.as_str());
     report.set_accepts_spontaneous(value.accepts_spontaneous);
     report.set_recovering(value.recovering);
+    let recoverable = report.reborrow().init_recoverable(count(value.recoverable.len()));
+    set_list(recoverable, &value.recoverable, set_recoverable);
     let relays = report.reborrow().init_relays(count(value.relays.len()));
     set_list(relays, &value.relays, set_server_report);
     let servers = report.reborrow().init_index_servers(count(value.index_servers.len()));
@@ -113,7 +125,32 @@ pub(super) fn report(report: node_report::Reader<'_>) -> Decoded<NodeReport> {
         decimals: decimals_by_currency(report)?,
         last_event: report.get_last_event(),
         recovering: report.get_recovering(),
+        recoverable: recoverable_list(report.get_recoverable()?)?,
     })
+}
+
+fn set_recoverable(value: &RecoverableReport, mut node: recoverable::Builder<'_>) {
+    node.set_public_key(value.public_key.as_bytes());
+    let mut state = node.init_state();
+    state.set_token(value.token.as_bytes());
+    let currencies = state.init_currencies(count(value.currencies.len()));
+    set_list(currencies, &value.currencies, set_currency);
+}
+
+fn recoverable_list(
+    nodes: struct_list::Reader<'_, recoverable::Owned>,
+) -> Decoded<Vec<RecoverableReport>> {
+    let nodes = list("recoverable", nodes, MAX_RECOVERABLE, |node| {
+        let state = node.get_state()?;
+        let currencies = state.get_currencies()?;
+        Ok(RecoverableReport {
+            public_key: key("publicKey", node.get_public_key())?,
+            token: fixed("token", state.get_token())?,
+            currencies: list("currencies", currencies, MAX_CURRENCIES, currency_of)?,
+        })
+    })?;
+    check_sorted("recoverable", nodes.iter().map(|node| &node.public_key))?;
+    Ok(nodes)
 }
 
 pub(super) fn set_mutation(value: &ReportMutation, mut mutation: report_mutation::Builder<'_>) {
@@ -135,6 +172,10 @@ pub(super) fn set_mutation(value: &ReportMutation, mut mutation: report_mutation
         ReportMutation::SetFriend(friend) => set_friend(friend, mutation.init_set_friend()),
         ReportMutation::RemoveFriend(key) => mutation.set_remove_friend(key.as_bytes()),
         ReportMutation::SetRecovering(on) => mutation.set_set_recovering(*on),
+        ReportMutation::SetRecoverable(nodes) => {
+            let list = mutation.init_set_recoverable(count(nodes.len()));
+            set_list(list, nodes, set_recoverable);
+        }
     }
 }
 
@@ -161,6 +202,7 @@ pub(super) fn mutation(mutation: report_mutation::Reader<'_>) -> Decoded<ReportM
         Which::SetFriend(friend) => ReportMutation::SetFriend(friend_of(friend?)?),
         Which::RemoveFriend(friend) => ReportMutation::RemoveFriend(key("removeFriend", friend)?),
         Which::SetRecovering(on) => ReportMutation::SetRecovering(on),
+        Which::SetRecoverable(nodes) => ReportMutation::SetRecoverable(recoverable_list(nodes?)?),
     })
 }
 

@@ -18,7 +18,14 @@ pub(super) fn words(message: &Inconsistency) -> usize {
 }
 
 pub(super) fn set_inconsistency(value: &Inconsistency, mut message: inconsistency::Builder<'_>) {
-    let terms = &value.terms.body;
+    set_terms(&value.terms, message.reborrow());
+    let collected = message.init_collected(count(value.collected.len()));
+    set_list(collected, &value.collected, set_collected);
+}
+
+/// The terms alone.
+pub(super) fn set_terms(value: &ResetTerms, mut message: inconsistency::Builder<'_>) {
+    let terms = &value.body;
     message.set_epoch(terms.epoch);
     let balances = message.reborrow().init_balances(count(terms.balances.len()));
     set_list(balances, &terms.balances, set_row);
@@ -29,12 +36,16 @@ pub(super) fn set_inconsistency(value: &Inconsistency, mut message: inconsistenc
     if let Some(previous) = &terms.previous {
         message.set_previous(previous.as_bytes());
     }
-    message.set_signature(value.terms.signature.as_bytes());
-    let collected = message.init_collected(count(value.collected.len()));
-    set_list(collected, &value.collected, set_collected);
+    message.set_signature(value.signature.as_bytes());
 }
 
 pub(super) fn inconsistency_of(message: inconsistency::Reader<'_>) -> Decoded<Inconsistency> {
+    let collected = list("collected", message.get_collected()?, MAX_COLLECTED, collected_of)?;
+    Ok(Inconsistency { terms: terms_of(message)?, collected })
+}
+
+/// The terms alone.
+pub(super) fn terms_of(message: inconsistency::Reader<'_>) -> Decoded<ResetTerms> {
     let balances = list("balances", message.get_balances()?, MAX_CURRENCIES, row_of)?;
     check_sorted("balances", balances.iter().map(|row| &row.currency))?;
     let last = message.has_last().then(|| fixed("last", message.get_last()));
@@ -47,8 +58,7 @@ pub(super) fn inconsistency_of(message: inconsistency::Reader<'_>) -> Decoded<In
         previous: previous.transpose()?,
     };
     let signature = fixed("signature", message.get_signature())?;
-    let collected = list("collected", message.get_collected()?, MAX_COLLECTED, collected_of)?;
-    Ok(Inconsistency { terms: ResetTerms { body, signature }, collected })
+    Ok(ResetTerms { body, signature })
 }
 
 fn set_row(value: &ResetBalance, mut row: reset_balance::Builder<'_>) {

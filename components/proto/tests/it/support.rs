@@ -157,8 +157,17 @@ pub(crate) fn state_proof() -> impl Strategy<Value = StateProof> {
     let state = btree_map(currency(), prop_oneof![active, proposed], 0..4).prop_map(|state| {
         state.into_iter().map(|(currency, line)| CurrencyState { currency, line }).collect()
     });
-    (move_token(), state, option::of(move_token()))
-        .prop_map(|(your_token, state, my_token)| StateProof { your_token, state, my_token })
+    let token = (move_token(), state)
+        .prop_map(|(token, state)| Signed::Token { token: Box::new(token), state });
+    let reset = (any::<bool>(), inconsistency(), hash(), signature()).prop_map(
+        |(by_asker, message, reset_token, signature)| {
+            let acceptance = AcceptReset { reset_token, signature };
+            let terms = message.terms;
+            Signed::Reset(Box::new(BegunEpoch { by_asker, terms, acceptance }))
+        },
+    );
+    (prop_oneof![token, reset], option::of(move_token()))
+        .prop_map(|(signed, my_token)| StateProof { signed, my_token })
 }
 
 fn inconsistency() -> impl Strategy<Value = Inconsistency> {
@@ -544,7 +553,9 @@ fn config() -> BoxedStrategy<ConfigRequest> {
             .prop_map(|(currency, decimals)| C::SetDecimals { currency, decimals }),
         (name(), hash()).prop_map(|(friend, reset_token)| C::ResetFriend { friend, reset_token }),
         (name(), any::<bool>()).prop_map(|(friend, forfeit)| C::RemoveFriend { friend, forfeit }),
-        (name(), hash()).prop_map(|(friend, token)| C::RecoverFriend { friend, token }),
+        (name(), hash(), option::of(key())).prop_map(|(friend, token, public_key)| {
+            C::RecoverFriend { friend, token, public_key }
+        }),
         any::<bool>().prop_map(|cancel_unknown| C::EndRecovery { cancel_unknown }),
     ]
     .boxed()
@@ -788,6 +799,7 @@ fn report() -> impl Strategy<Value = NodeReport> {
                 decimals,
                 last_event,
                 recovering: more_friends,
+                recoverable: Vec::new(),
             }
         },
     )
@@ -804,6 +816,14 @@ fn mutation() -> BoxedStrategy<ReportMutation> {
         friend_report().prop_map(M::SetFriend),
         key().prop_map(M::RemoveFriend),
         any::<bool>().prop_map(M::SetRecovering),
+        btree_map(key(), (hash(), vec(currency_report(), 0..3)), 0..3).prop_map(|nodes| {
+            let node = |(public_key, (token, currencies))| RecoverableReport {
+                public_key,
+                token,
+                currencies,
+            };
+            M::SetRecoverable(nodes.into_iter().map(node).collect())
+        }),
     ]
     .boxed()
 }

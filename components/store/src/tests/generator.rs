@@ -26,7 +26,7 @@ use offset_proto::{
     history::{Adjustment, HistoryEntry, HistoryEvent},
     index::Edge,
     payment::{Invoice, Receipt},
-    proof::{ActiveState, CurrencyState, LineState, PendingState, StateProof},
+    proof::{ActiveState, BegunEpoch, CurrencyState, LineState, PendingState, Signed, StateProof},
     reset::{AcceptReset, Collected, ResetBalance, ResetTerms, ResetTermsBody},
 };
 
@@ -275,7 +275,16 @@ impl Generator {
         });
         let state = vec![CurrencyState { currency: self.currency(), line }];
         let my_token = self.maybe(Self::token);
-        let proof = StateProof { your_token: self.token(), state, my_token };
+        let signed = if self.coin() {
+            Signed::Token { token: self.token().into(), state }
+        } else {
+            Signed::Reset(Box::new(BegunEpoch {
+                by_asker: self.coin(),
+                terms: self.terms(),
+                acceptance: self.acceptance(),
+            }))
+        };
+        let proof = StateProof { signed, my_token };
         FriendRecovery::Quarantined(proof.into())
     }
 
@@ -341,6 +350,7 @@ impl Generator {
                 })
             }),
             highest_epoch: self.number(),
+            offered_epoch: self.number(),
             removed_by_friend: self.coin(),
             reset: self.maybe(|some| {
                 Box::new(Agreement {

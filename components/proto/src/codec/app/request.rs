@@ -224,10 +224,13 @@ fn set_config(value: &ConfigRequest, mut config: config_request::Builder<'_>) {
         }
         ConfigRequest::SetSpontaneous { accept } => config.set_set_spontaneous(*accept),
         ConfigRequest::SetRetention { days } => config.set_set_retention(days.unwrap_or(0)),
-        ConfigRequest::RecoverFriend { friend, token } => {
+        ConfigRequest::RecoverFriend { friend, token, public_key } => {
             let mut recover = config.init_recover_friend();
             recover.set_friend(friend.as_str());
             recover.set_token(token.as_bytes());
+            if let Some(key) = public_key {
+                recover.set_public_key(key.as_bytes());
+            }
         }
         ConfigRequest::EndRecovery { cancel_unknown } => config.set_end_recovery(*cancel_unknown),
         ConfigRequest::AddFriend { name, public_key, relays, currency, opening_balance } => {
@@ -341,6 +344,11 @@ fn config_of(config: config_request::Reader<'_>) -> Decoded<ConfigRequest> {
         Which::RecoverFriend(recover) => ConfigRequest::RecoverFriend {
             friend: parse("friend", recover.get_friend())?,
             token: fixed("token", recover.get_token())?,
+            public_key: if recover.has_public_key() {
+                Some(key("publicKey", recover.get_public_key())?)
+            } else {
+                None
+            },
         },
         Which::EndRecovery(cancel_unknown) => ConfigRequest::EndRecovery { cancel_unknown },
         Which::AddFriend(add) => ConfigRequest::AddFriend {

@@ -137,6 +137,7 @@ pub(crate) fn configs() -> Vec<(&'static str, ConfigRequest)> {
         "recoverFriend": C::RecoverFriend { .. } => C::RecoverFriend {
             friend: friend(),
             token: [0x24; 32].into(),
+            public_key: Some(key(3)),
         },
         "endRecovery": C::EndRecovery { .. } => C::EndRecovery { cancel_unknown: true },
     })

@@ -12,7 +12,8 @@ use offset_proto::{
     payment::Receipt,
     report::{
         CurrencyReport, CurrencyStatus, FriendReport, FriendStanding, InconsistentReport,
-        LineReport, NodeReport, ProvenReport, ReportMutation, ServerReport, TermsReport,
+        LineReport, NodeReport, ProvenReport, RecoverableReport, ReportMutation, ServerReport,
+        TermsReport,
     },
     reset::ResetBalance,
 };
@@ -181,6 +182,7 @@ fn mutations() -> Vec<(&'static str, ReportMutation)> {
         "setFriend": M::SetFriend(_) => M::SetFriend(friend()),
         "removeFriend": M::RemoveFriend(_) => M::RemoveFriend(key(2)),
         "setRecovering": M::SetRecovering(_) => M::SetRecovering(true),
+        "setRecoverable": M::SetRecoverable(_) => M::SetRecoverable(vec![recoverable()]),
     })
 }
 
@@ -215,7 +217,16 @@ fn report() -> NodeReport {
         more_friends: true,
         decimals: [(currency(), 2)].into(),
         last_event: 41,
-        recovering: false,
+        recovering: true,
+        recoverable: vec![recoverable()],
+    }
+}
+
+fn recoverable() -> RecoverableReport {
+    RecoverableReport {
+        public_key: key(3),
+        token: HashResult::from_bytes([0x24; 32]),
+        currencies: friend().currencies,
     }
 }
 
