@@ -72,6 +72,37 @@ fn a_node_is_backed_up_while_it_pays() {
 }
 
 #[test]
+fn a_restored_backup_starts_as_with_recover_wherever_it_is_put() {
+    let sandbox = files();
+    std::fs::create_dir(sandbox.file("trusted")).unwrap();
+    let start = |database: &str| {
+        let line = format!("stnode -i a.ident -l 127.0.0.1:0 -t trusted -d {database}");
+        let daemon = sandbox.daemon(&line, 1);
+        let said = daemon.stderr();
+        assert!(daemon.terminate().success());
+        said.contains("starts as with --recover")
+    };
+    assert!(!start("node.db"), "its own database");
+    sandbox.run("stmgr backup -d node.db -o b.backup").success();
+    assert!(!start("node.db"), "a backup changes nothing of the database");
+    sandbox.run("stmgr backup -d node.db -o c.backup").success();
+
+    // What counts the starts of the database that is gone is in the way.
+    std::fs::remove_file(sandbox.file("node.db")).unwrap();
+    sandbox
+        .run("stmgr restore -b b.backup -d node.db")
+        .failure(1, &["node.db.starts", "earlier database", "move it away"]);
+    // It does not help to put the file there by hand, nor to keep the count beside it.
+    sandbox.run("cp b.backup node.db").success();
+    assert!(start("node.db"));
+    assert!(!start("node.db"), "from then on it is the newest");
+    sandbox.run("cp c.backup node.db").success();
+    assert!(start("node.db"));
+    sandbox.run("stmgr restore -b b.backup -d other.db").success();
+    assert!(start("other.db"));
+}
+
+#[test]
 fn backups_and_databases_are_not_replaced() {
     let sandbox = files();
     let refused = ["a.backup exists already", "--force"];

@@ -147,3 +147,40 @@ fn two_copies_of_a_node_used_in_turn_go_on_where_the_other_was() {
     pair.pay(pair::BOB, 19);
     assert_eq!((pair.balance(ALICE), pair.balance(pair::BOB)), (Some(-100), Some(100)));
 }
+
+#[test]
+fn two_running_copies_of_a_node_never_give_a_friend_two_tokens_for_one_counter() {
+    const ALICE: usize = pair::ALICE;
+    let pair = Pair::befriended(100);
+    pair.stop_node(ALICE);
+    let twin = pair.start_twin(ALICE);
+    pair.start_node(ALICE);
+    let ctl = |ticket: &str, line: &str| {
+        pair.sandbox.run(&format!("stctrl -I alice/app.ident -T {ticket}.ticket {line}"))
+    };
+    let key = pair.sandbox.public_key("bob/node.ident");
+    // Whichever of the two has the session pays; the other one cannot.
+    let mut paid = 0;
+    let mut told = String::new();
+    support::eventually("both have paid, or were stopped from it", || {
+        for ticket in ["alice", "alice2"] {
+            let ran = ctl(ticket, &format!("funds send-funds -d {key} -a 1 --deadline 2"));
+            paid += i128::from(ran.stdout.contains("Payment successful!"));
+            told += &ctl(ticket, "info status").success();
+        }
+        let twice = told.contains("it runs twice; stop one of the two");
+        let friend = pair.friend(pair::BOB);
+        assert!(friend["inconsistent"].is_null(), "no token contradicts another: {friend}");
+        if twice && 0 < paid { Ok(()) } else { Err(format!("{paid} paid: {told}")) }
+    });
+    assert_eq!(pair.balance(pair::BOB), Some(100 + paid), "what was paid was paid once");
+
+    // As it is told: one is stopped, and what it has done is taken over by the other.
+    assert!(twin.terminate().success());
+    pair.stop_node(ALICE);
+    pair.start_node_with(ALICE, "--recover");
+    pair.until_online();
+    assert_eq!(pair.balance(ALICE), Some(-100 - paid));
+    pair.pay(ALICE, 5);
+    pair.pay(pair::BOB, 3);
+}

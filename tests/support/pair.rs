@@ -33,26 +33,31 @@ impl Pair {
         sandbox.run(&ticket).success();
         let ports = [Port::free(), Port::free()];
         let pair = Self { daemons: RefCell::default(), _relay: relay, sandbox, ports };
-        for (node, name) in NAMES.into_iter().enumerate() {
-            let port = pair.ports[node].number;
-            for line in [
-                "mkdir -p NAME/trusted".to_owned(),
-                "stmgr gen-ident -o NAME/node.ident".to_owned(),
-                "stmgr gen-ident -o NAME/app.ident".to_owned(),
-                "stmgr init-node-db -i NAME/node.ident -o NAME/node.db".to_owned(),
-                "stmgr app-ticket -i NAME/app.ident --pconfig --pfunds --proutes \
-                 -o NAME/trusted/app.ticket"
-                    .to_owned(),
-                format!("stmgr node-ticket -i NAME/node.ident -a 127.0.0.1:{port} -o NAME.ticket"),
-            ] {
-                pair.sandbox.run(&line.replace("NAME", name)).success();
-            }
-            pair.start_node(node);
-            pair.ctl(node, "config add-relay -n home -r relay.ticket").success();
-            let export = format!("info export-ticket -o {name}.friend");
-            pair.ctl(node, &export).success();
+        for node in [ALICE, BOB] {
+            pair.new_card(node);
         }
         pair
+    }
+
+    /// A new identity with an empty database, which runs at the place of the old one, if any.
+    pub fn new_card(&self, node: usize) {
+        let (name, port) = (NAMES[node], self.ports[node].number);
+        for line in [
+            "rm -rf NAME NAME.ticket NAME.friend".to_owned(),
+            "mkdir -p NAME/trusted".to_owned(),
+            "stmgr gen-ident -o NAME/node.ident".to_owned(),
+            "stmgr gen-ident -o NAME/app.ident".to_owned(),
+            "stmgr init-node-db -i NAME/node.ident -o NAME/node.db".to_owned(),
+            "stmgr app-ticket -i NAME/app.ident --pconfig --pfunds --proutes \
+             -o NAME/trusted/app.ticket"
+                .to_owned(),
+            format!("stmgr node-ticket -i NAME/node.ident -a 127.0.0.1:{port} -o NAME.ticket"),
+        ] {
+            self.sandbox.run(&line.replace("NAME", name)).success();
+        }
+        self.start_node(node);
+        self.ctl(node, "config add-relay -n home -r relay.ticket").success();
+        self.ctl(node, &format!("info export-ticket -o {name}.friend")).success();
     }
 
     /// They are friends: Alice owes Bob `debt`, and each lets the other owe 1,000 more.
@@ -79,11 +84,38 @@ impl Pair {
 
     /// Starts a node; done when it listens.
     pub fn start_node(&self, node: usize) {
+        self.start_node_with(node, "");
+    }
+
+    /// Starts a node with more options.
+    pub fn start_node_with(&self, node: usize, options: &str) {
         let (name, port) = (NAMES[node], self.ports[node].number);
         let line = format!(
-            "stnode -i {name}/node.ident -l 127.0.0.1:{port} -d {name}/node.db -t {name}/trusted"
+            "stnode -i {name}/node.ident -l 127.0.0.1:{port} -d {name}/node.db -t {name}/trusted \
+             {options}"
         );
         self.daemons.borrow_mut()[node] = Some(self.sandbox.daemon(&line, 1));
+    }
+
+    /// Starts one more node with the identity of one of them, on a copy of its database as it is now,
+    /// with what counts its starts; `NAME2.ticket` leads to it.
+    pub fn start_twin(&self, node: usize) -> Daemon {
+        let (name, port) = (NAMES[node], Port::free());
+        for line in [
+            "mkdir NAME2",
+            "cp NAME/node.db NAME/node.db.starts NAME2",
+            &format!(
+                "stmgr node-ticket -i NAME/node.ident -a 127.0.0.1:{} -o NAME2.ticket",
+                port.number
+            ),
+        ] {
+            self.sandbox.run(&line.replace("NAME", name)).success();
+        }
+        let line = format!(
+            "stnode -i {name}/node.ident -l 127.0.0.1:{} -d {name}2/node.db -t {name}/trusted",
+            port.number
+        );
+        self.sandbox.daemon(&line, 1)
     }
 
     /// Ends a node as a person does.

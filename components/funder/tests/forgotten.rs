@@ -254,13 +254,13 @@ fn an_epoch_without_a_token_of_ours_is_proven_by_what_began_it() {
         let copy = if empty { State::default() } else { net.nodes[loser].disk.clone() };
         let id = net.send_funds(0, 1, 1);
         net.flush(0);
-        let spoilt = net.link(0, 1).iter_mut().any(|message| match message {
-            FriendMessage::MoveToken(token) => {
+        let mut spoilt = false;
+        for message in net.link(0, 1).iter_mut() {
+            if let FriendMessage::MoveToken(token) = message {
                 token.body.state_hash = offset_crypto::hash(b"spoilt");
-                true
+                spoilt = true;
             }
-            _ => false,
-        });
+        }
         net.settle();
         net.pass(40_000);
         net.settle();

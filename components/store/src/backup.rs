@@ -89,7 +89,8 @@ pub fn check_replaceable(database: &Path, path: &Path) -> Result<(), Error> {
 /// [`Error::Exists`] names what is in the way; [`Error::Locked`].
 pub fn check_free(path: &Path) -> Result<(), Error> {
     // A log that is left would be taken for that of the new file.
-    for suffix in ["", "-wal", "-shm", "-journal"] {
+    // A count of starts that is left could make the new file pass for the one that was there.
+    for suffix in ["", "-wal", "-shm", "-journal", ".starts"] {
         let file = beside(path, suffix);
         if std::fs::symlink_metadata(&file).is_ok() {
             return Err(if suffix.is_empty() {
@@ -141,8 +142,31 @@ pub fn verify(path: &Path) -> Result<Contents, Error> {
 
 fn copy_into(db: &rusqlite::Connection, path: &Path, copy: &Path) -> Result<(), Error> {
     let written = db.execute("VACUUM INTO ?1", [uri(copy, "")]);
-    written.map(drop).map_err(|error| Error::sqlite(path, error))
+    written.map_err(|error| Error::sqlite(path, error))?;
+    set_apart(copy)
 }
+
+/// Gives a copy a count of starts that no file beside a database has: a node that is started on it,
+/// wherever it was put, knows that it is not the newest. One that was never started has signed
+/// nothing, so that there is nothing to know.
+fn set_apart(copy: &Path) -> Result<(), Error> {
+    let path = plain_file(copy)?;
+    let sqlite = |error| Error::sqlite(&path, error);
+    let db = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut starts = 0;
+    rows::starts::TABLE.each((&db, &path), "TRUE", Values::default(), |row| {
+        starts = rows::starts::read(row)?;
+        Ok(())
+    })?;
+    if 0 < starts {
+        let apart = starts.saturating_add(SET_APART).min(i64::MAX.unsigned_abs());
+        rows::starts::TABLE.put(&db, rows::starts::write(apart)).map_err(sqlite)?;
+    }
+    Ok(())
+}
+
+/// More starts than a database has in its life.
+const SET_APART: u64 = 1 << 40;
 
 fn connect_to_read(path: &Path) -> Result<rusqlite::Connection, Error> {
     let log = beside(path, "-wal");

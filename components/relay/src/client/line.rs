@@ -321,7 +321,10 @@ impl Line {
         let (now, pause) = (Instant::now(), self.config.replaced_pause);
         self.replaced = Some((now + pause, now + 3 * pause));
         self.next_try = self.next_try.max(now + pause);
-        self.last_error = Text::cut("this identity listens from elsewhere too: it runs twice");
+        self.last_error = Text::cut(
+            "this identity listens from elsewhere too: it runs twice; stop one of the two and start \
+             the other with `stnode --recover`",
+        );
     }
 
     fn plan_next_try(&mut self) {
