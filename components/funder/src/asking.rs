@@ -128,13 +128,12 @@ impl Funder {
     /// Nothing of it is believed before it is checked; a claim that is not proven changes nothing.
     fn proof_complete(&mut self, now: Timestamp, key: PublicKey, bytes: &[u8]) {
         let ends = self.ends(key);
-        let mine = self.friend(&key).map_or((0, 0), |friend| {
-            let channel = &friend.channel;
-            (channel.epoch, channel.counter)
-        });
+        let Some(channel) = self.friend(&key).map(|friend| &friend.channel) else {
+            return;
+        };
         let proof = StateProof::decode(bytes).map_err(|_| "it is not a proof");
         let checked = proof.and_then(|proof| {
-            let lines = proof::check(&ends, mine, &proof, now)?;
+            let lines = proof::check(&ends, channel, &proof, now)?;
             Ok((proof, lines))
         });
         match checked {

@@ -24,6 +24,7 @@ impl Channel {
         Self {
             inconsistent: None,
             highest_epoch: 0,
+            offered_epoch: 0,
             removed_by_friend: false,
             reset: None,
             epoch: 0,
@@ -33,6 +34,15 @@ impl Channel {
             last_sent: None,
             relays_sent: None,
             relays_confirmed: None,
+        }
+    }
+
+    /// The channel is no longer inconsistent: what we signed meanwhile for a new epoch is used up.
+    pub(crate) fn settle(&mut self) {
+        if let Some(row) = self.inconsistent.take() {
+            let accepted = row.accepted.and(row.remote.as_ref()).map_or(0, |it| it.body.epoch);
+            self.offered_epoch = self.offered_epoch.max(row.local.body.epoch).max(accepted);
+            self.highest_epoch = self.highest_epoch.max(self.offered_epoch);
         }
     }
 

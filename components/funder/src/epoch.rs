@@ -58,7 +58,7 @@ impl Funder {
         }
         friend.lines.retain(|_, line| line.wanted.is_some() || line.credit.is_some());
         let channel = &mut friend.channel;
-        channel.inconsistent = None;
+        channel.settle();
         channel.epoch = epoch;
         channel.highest_epoch = channel.highest_epoch.max(epoch);
         channel.counter = 0;

@@ -74,20 +74,23 @@ fn begun(channel: &Channel, ends: &Ends) -> Option<StateProof> {
     Some(StateProof { signed, my_token })
 }
 
-/// Whether a friend's proof shows that we signed more than the token `(epoch, counter)`; gives the
-/// lines as they are then, after the friend's own token.
+/// Whether a friend's proof shows that we signed more than `known`; gives the lines as they are then,
+/// after the friend's own token.
 ///
 /// # Errors
 /// Why it proves nothing.
 pub(crate) fn check(
     ends: &Ends,
-    (epoch, counter): (u64, u64),
+    known: &Channel,
     proof: &StateProof,
     now: Timestamp,
 ) -> Result<Lines, &'static str> {
     let (at, mut lines) = match &proof.signed {
-        Signed::Token { token, state } => check_token(ends, (epoch, counter), token, state)?,
-        Signed::Reset(begun) => check_begun(ends, epoch, begun)?,
+        Signed::Token { token, state } => {
+            check_token(ends, (known.epoch, known.counter), token, state)?
+        }
+        // Terms that we once offered and that came to nothing, accepted now, begin no epoch.
+        Signed::Reset(begun) => check_begun(ends, known.epoch.max(known.offered_epoch), begun)?,
     };
     if let Some(theirs) = &proof.my_token {
         let follows = theirs.body.epoch == at.epoch

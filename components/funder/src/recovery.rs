@@ -156,9 +156,9 @@ impl Funder {
     /// What was proven before this start, told again for reports.
     pub(crate) fn rebuild_proven(&mut self, now: Timestamp, key: PublicKey) {
         let ends = self.ends(key);
-        let mine = self.friend(&key).map(|friend| (friend.channel.epoch, friend.channel.counter));
-        if let (Some(proof), Some(mine)) = (self.quarantined(&key).cloned(), mine)
-            && let Ok(lines) = proof::check(&ends, mine, &proof, now)
+        let channel = self.friend(&key).map(|friend| &friend.channel);
+        if let (Some(proof), Some(channel)) = (self.quarantined(&key), channel)
+            && let Ok(lines) = proof::check(&ends, channel, proof, now)
         {
             self.live.entry(key).or_default().proven = lines;
         }
@@ -229,7 +229,7 @@ impl Funder {
             return;
         };
         let channel = &mut friend.channel;
-        channel.inconsistent = None;
+        channel.settle();
         match &proof.signed {
             Signed::Token { token, .. } => {
                 channel.epoch = token.body.epoch;

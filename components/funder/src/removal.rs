@@ -132,7 +132,7 @@ impl Funder {
         if let Some(friend) = self.state.friends.get_mut(&key) {
             friend.channel = before;
             friend.channel.removed_by_friend = false;
-            friend.channel.inconsistent = None;
+            friend.channel.settle();
         }
         if let Some(friend) = self.friend(&key) {
             let local = self.new_terms(&key, friend);

@@ -159,11 +159,18 @@ impl Funder {
         }
         let token = terms.token(&key, &self.local);
         let channel = self.state.friends.get_mut(&key).map(|friend| &mut friend.channel);
-        if let Some(row) = channel.and_then(|channel| channel.inconsistent.as_mut())
+        if let Some(channel) = channel
+            && let Some(row) = channel.inconsistent.as_mut()
             && row.remote.as_ref() != Some(&terms)
         {
-            row.remote = Some(terms);
-            row.accepted = row.accepted.filter(|accepted| accepted.reset_token == token);
+            let before = row.remote.replace(terms);
+            let lapsed = row.accepted.take_if(|accepted| accepted.reset_token != token);
+            if let (Some(_), Some(before)) = (lapsed, before)
+                && row.local.body.epoch < before.body.epoch
+            {
+                // A friend names no epoch above both sides' highest without a purpose.
+                channel.offered_epoch = channel.offered_epoch.max(before.body.epoch);
+            }
             self.dirty.mark(Key::Channel(key));
             self.dirty.friends.insert(key);
         }

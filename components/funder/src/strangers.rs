@@ -220,7 +220,7 @@ impl Funder {
         let known = self.archived(&key);
         let proof = StateProof::decode(bytes).map_err(|_| "it is not a proof")?;
         let ends = self.ends(key);
-        let lines = proof::check(&ends, (known.epoch, known.counter), &proof, now)?;
+        let lines = proof::check(&ends, &known, &proof, now)?;
         let proven = Proven { session: Some(session), proof, lines };
         let others = self.strangers.proven.iter().filter(|(other, _)| **other != key);
         let room = others.clone().count() < MAX_RECOVERABLE;
@@ -309,8 +309,8 @@ impl Funder {
             return refused("this node has too many friends");
         }
         let (proof, lines) = (proven.proof.clone(), proven.lines.clone());
-        let channel =
-            Channel { removed_by_friend: false, inconsistent: None, ..self.archived(&key) };
+        let mut channel = Channel { removed_by_friend: false, ..self.archived(&key) };
+        channel.settle();
         let info = FriendInfo {
             name: name.clone(),
             enabled: true,

@@ -14,11 +14,17 @@ use offset_funder::{
 use offset_proto::{
     Credits, Timestamp,
     app::{ConfigRequest, PaymentStatus},
-    friend::{EndingsAnswer, FriendMessage, FriendOp},
+    friend::{EndingsAnswer, FriendMessage, FriendOp, Resume},
     index::{MultiRoute, Route},
-    reset::{Collected, Inconsistency, ResetTermsBody},
+    proof::{BegunEpoch, ProofPage, Signed, StateProof},
+    reset::{Collected, Inconsistency, ResetTerms, ResetTermsBody},
 };
-use support::{Net, credit, lab::Lab, name, puppet::Puppet};
+use support::{
+    Net, credit,
+    lab::{Lab, friend_name},
+    name,
+    puppet::Puppet,
+};
 
 fn pay(net: &mut Net, buyer: usize, seller: usize, amount: u128) {
     let id = net.send_funds(buyer, seller, amount);
@@ -314,4 +320,70 @@ fn a_proof_is_not_made_for_every_page_that_is_asked_for() {
     assert_eq!(shown(&lab, 0), 2);
     lab.pass(1_000);
     assert_eq!(shown(&lab, 0), 3, "and none waits for ever");
+}
+
+/// A friend keeps terms that the node offered and that came to nothing, or the node's acceptance of
+/// terms that it withdrew, and shows them when it suits as the beginning of an epoch.
+#[test]
+fn what_came_to_nothing_is_no_proof_of_an_epoch() {
+    for by_asker in [true, false] {
+        let mut lab = Lab::new(1);
+        lab.balance_by_payment(0, 10);
+        let broken = Resume { token_id: offset_crypto::hash(b"another"), ..lab.resume_of(0) };
+        lab.open_session(0);
+        lab.message(0, FriendMessage::Resume(broken));
+        let claim = Resume { epoch: 6, ..lab.resume_of(0) };
+        lab.message(0, FriendMessage::Resume(claim));
+        let offered = lab.puppets[0].raw.iter().rev().find_map(|message| {
+            let FriendMessage::Inconsistency(message) = message else { return None };
+            Some(message.terms.clone())
+        });
+        let offered = offered.unwrap();
+        assert_eq!(offered.body.epoch, 7);
+
+        lab.connect(0);
+        let rows = [(credit(), -10)];
+        let withdrawn = lab.puppets[0].terms(50, &rows, true);
+        let mut accepted = None;
+        if !by_asker {
+            reset(&mut lab, &withdrawn);
+            accepted = lab.puppets[0].raw.iter().rev().find_map(|message| {
+                let FriendMessage::AcceptReset(accepted) = message else { return None };
+                Some(*accepted)
+            });
+        }
+        let terms = lab.puppets[0].terms(1, &rows, true);
+        reset(&mut lab, &terms);
+        lab.puppets[0].begin_epoch(1, &rows);
+        let resume = lab.resume_of(0);
+        lab.message(0, FriendMessage::Resume(resume));
+        assert_eq!((lab.inconsistent(0), lab.friend(0).channel.epoch), (None, 1));
+
+        let begun = if by_asker {
+            let acceptance = lab.puppets[0].acceptance(&offered);
+            BegunEpoch { by_asker, terms: offered, acceptance }
+        } else {
+            BegunEpoch { by_asker, terms: withdrawn, acceptance: accepted.unwrap() }
+        };
+        let epoch = begun.terms.body.epoch;
+        let resume = Resume { epoch, counter: 0, ..lab.resume_of(0) };
+        lab.open_session(0);
+        lab.message(0, FriendMessage::Resume(resume));
+        let asked = lab.puppets[0].raw.last();
+        assert!(matches!(asked, Some(FriendMessage::RequestStateProof { page: 0 })));
+        let proof = StateProof { signed: Signed::Reset(Box::new(begun)), my_token: None };
+        let bytes = proof.encode();
+        let total_bytes = u32::try_from(bytes.len()).unwrap();
+        lab.message(0, FriendMessage::StateProof(ProofPage { page: 0, total_bytes, bytes }));
+        assert_eq!(lab.friend(0).recovery, None, "the terms are the node's: {by_asker}");
+        assert_eq!(lab.funder.state().recovery, None);
+    }
+}
+
+/// The owner accepts terms of the friend.
+fn reset(lab: &mut Lab, terms: &ResetTerms) {
+    let message = Inconsistency { terms: terms.clone(), collected: Vec::new() };
+    lab.message(0, FriendMessage::Inconsistency(Box::new(message)));
+    let reset_token = lab.puppets[0].token_of(terms, true);
+    lab.set(ConfigRequest::ResetFriend { friend: friend_name(0), reset_token });
 }

@@ -97,6 +97,9 @@ pub struct Channel {
     pub inconsistent: Option<Box<Inconsistent>>,
     /// The highest epoch that either side has been in, as far as it is known here.
     pub highest_epoch: u64,
+    /// The highest epoch for which we signed terms, or accepted the friend's, before this channel last
+    /// became consistent. What of that came to nothing must not come back as a proof.
+    pub offered_epoch: u64,
     /// The friend said that we are none of its friends, and has not resumed since.
     pub removed_by_friend: bool,
     /// The terms with which this epoch began; `None` in epoch 0.

@@ -54,6 +54,7 @@ pub(crate) mod channel {
             "friend",
             "inconsistent",
             "highest_epoch",
+            "offered_epoch",
             "removed_by_friend",
             "reset",
             "epoch",
@@ -76,6 +77,7 @@ pub(crate) mod channel {
         let Channel {
             inconsistent,
             highest_epoch,
+            offered_epoch,
             removed_by_friend,
             reset,
             epoch,
@@ -89,6 +91,7 @@ pub(crate) mod channel {
         values
             .put(inconsistent)
             .put(highest_epoch)
+            .put(offered_epoch)
             .put(removed_by_friend)
             .put(reset)
             .put(epoch)
@@ -110,6 +113,7 @@ pub(crate) mod channel {
         Ok(Channel {
             inconsistent: row.take()?,
             highest_epoch: row.take()?,
+            offered_epoch: row.take()?,
             removed_by_friend: row.take()?,
             reset: row.take()?,
             epoch: row.take()?,
@@ -136,6 +140,7 @@ pub(crate) mod archived {
             "balances",
             "inconsistent",
             "highest_epoch",
+            "offered_epoch",
             "removed_by_friend",
             "reset",
             "epoch",

@@ -350,6 +350,7 @@ impl Generator {
                 })
             }),
             highest_epoch: self.number(),
+            offered_epoch: self.number(),
             removed_by_friend: self.coin(),
             reset: self.maybe(|some| {
                 Box::new(Agreement {
