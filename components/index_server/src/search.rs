@@ -37,8 +37,12 @@
 //! tests say how often.
 
 mod cycles;
+mod exact;
 mod flow;
 mod ground;
+mod meet;
+mod path;
+mod scratch;
 mod split;
 
 use offset_proto::{
@@ -48,7 +52,9 @@ use offset_proto::{
 
 use crate::graph::CurrencyGraph;
 pub use cycles::{Cycles, cycles};
-use ground::{Ground, Part};
+use ground::Ground;
+use path::Part;
+pub use scratch::Scratch;
 use split::{Method, Splitter};
 
 /// The most keys of a route, source and destination included (protocol, section 6.1).
@@ -87,18 +93,24 @@ pub struct Work {
 /// The cheapest route that carries the query's whole amount, looking at no more than `max_edges`
 /// edges. A route from a node to itself is not found here.
 #[must_use]
-pub fn cheapest_route(graph: &CurrencyGraph, query: &RouteQuery, max_edges: usize) -> Found {
-    cheapest_route_within(graph, query, max_edges, MAX_ROUTE_KEYS)
+pub fn cheapest_route(
+    scratch: &mut Scratch,
+    graph: &CurrencyGraph,
+    query: &RouteQuery,
+    max_edges: usize,
+) -> Found {
+    cheapest_route_within(scratch, graph, query, max_edges, MAX_ROUTE_KEYS)
 }
 
 /// As [`cheapest_route`], with another limit of keys.
 fn cheapest_route_within(
+    scratch: &mut Scratch,
     graph: &CurrencyGraph,
     query: &RouteQuery,
     max_edges: usize,
     max_keys: u32,
 ) -> Found {
-    let Some(mut ground) = Ground::for_route(graph, query, max_edges) else {
+    let Some(mut ground) = Ground::for_route(scratch, graph, query, max_edges) else {
         return Found::default();
     };
     ground.max_keys = max_keys;
@@ -110,8 +122,13 @@ fn cheapest_route_within(
 /// The ways for a query's amount: a single route where one carries it, and one that avoids its
 /// narrowest edge where that costs little work; otherwise at most `query.max_parts` routes together.
 #[must_use]
-pub fn multi_routes(graph: &CurrencyGraph, query: &RouteQuery, work: Work) -> Ways {
-    let Some(mut ground) = Ground::for_route(graph, query, work.single) else {
+pub fn multi_routes(
+    scratch: &mut Scratch,
+    graph: &CurrencyGraph,
+    query: &RouteQuery,
+    work: Work,
+) -> Ways {
+    let Some(mut ground) = Ground::for_route(scratch, graph, query, work.single) else {
         return Ways::default();
     };
     let mut ways = Vec::new();
@@ -123,7 +140,7 @@ pub fn multi_routes(graph: &CurrencyGraph, query: &RouteQuery, work: Work) -> Wa
             && spent <= work.single / CHEAP_SHARE
             && let Some((from, to)) = ground.narrowest(first)
         {
-            ground.held.hold(from, to, Credits(u128::MAX));
+            ground.hold(from, to, Credits(u128::MAX));
             let other = ground.cheapest(query.amount);
             ways.extend(other.and_then(|path| ground.part(&path, query.amount)).map(|p| vec![p]));
             // That an alternative was not looked for to the end concerns nobody.

@@ -4,7 +4,8 @@ use offset_proto::Credits;
 
 use super::{
     flow::Flow,
-    ground::{Ground, Part},
+    ground::Ground,
+    path::{Part, fees, paid},
 };
 
 /// How parts are found.
@@ -48,7 +49,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
             return None;
         }
         self.polish();
-        Some((self.fee(), self.clear()))
+        Some((fees(&self.parts), self.clear()))
     }
 
     /// What the parts do not pay yet; `None` when they pay everything.
@@ -119,7 +120,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
 
     /// Makes parts that pay everything cheaper where that is easy.
     fn polish(&mut self) {
-        if self.fee() == Credits::ZERO {
+        if fees(&self.parts) == Credits::ZERO {
             return;
         }
         self.fill_cheapest_first();
@@ -141,7 +142,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
     /// Uses the same routes again, those with the lowest rates first and as far as they carry, if
     /// that is cheaper. Routes that are not needed fall away.
     fn fill_cheapest_first(&mut self) {
-        let fee_before = self.fee();
+        let fee_before = fees(&self.parts);
         let before = self.clear();
         let mut paths: Vec<_> = before.iter().map(|part| &part.path).collect();
         paths.sort_by_key(|path| (path.ppm(), path.fee(Credits(1)), path.nodes.len()));
@@ -151,18 +152,12 @@ impl<'g, 'a> Splitter<'g, 'a> {
                 self.add(part);
             }
         }
-        let cheaper =
-            self.fee() < fee_before || self.fee() == fee_before && self.parts.len() < before.len();
+        let cheaper = fees(&self.parts) < fee_before
+            || fees(&self.parts) == fee_before && self.parts.len() < before.len();
         if self.missing().is_some() || !cheaper {
             self.clear();
             before.into_iter().for_each(|part| self.add(part));
         }
-    }
-
-    /// What all mediators of all parts take.
-    fn fee(&self) -> Credits {
-        let fees = self.parts.iter().map(|part| part.fee);
-        fees.fold(Credits::ZERO, |sum, fee| sum.checked_add(fee).unwrap_or(Credits(u128::MAX)))
     }
 }
 
@@ -170,11 +165,6 @@ impl Drop for Splitter<'_, '_> {
     fn drop(&mut self) {
         self.clear();
     }
-}
-
-fn paid(parts: &[Part]) -> Credits {
-    let amounts = parts.iter().map(|part| part.amount);
-    amounts.fold(Credits::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(Credits(u128::MAX)))
 }
 
 /// What at least one of `parts` parts pays of an amount.
