@@ -93,6 +93,44 @@ fn backups_and_databases_are_not_replaced() {
 }
 
 #[test]
+fn a_backup_never_replaces_a_database() {
+    let sandbox = Sandbox::new();
+    let _network = sandbox.network("line:2");
+    let refused = ["is the database of a node", "never overwritten", "choose another path"];
+    for output in ["net/node0/node.db", "net/node0/../node0/node.db", "net/node1/node.db"] {
+        let line = format!("stmgr backup -d net/node0/node.db -o {output} --force");
+        sandbox.run(&line).failure(1, &refused);
+    }
+    sandbox.run("stmgr backup -d net/node0/node.db -o a.backup").success();
+
+    // Nor when its node is stopped: what counts its starts is still beside it.
+    let sandbox = files();
+    sandbox.run("cp node.db other.db").success();
+    sandbox.write("other.db.starts", "7");
+    sandbox.run("stmgr backup -d node.db -o other.db --force").failure(1, &refused);
+    // Nor by its own copy before a node has run on it.
+    sandbox.run("stmgr backup -d node.db -o ./node.db --force").failure(1, &refused);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_database_with_two_names_is_not_opened() {
+    let sandbox = files();
+    std::fs::create_dir(sandbox.file("trusted")).unwrap();
+    std::fs::hard_link(sandbox.file("node.db"), sandbox.file("other.db")).unwrap();
+    let run = "stnode -i a.ident -l 127.0.0.1:0 -t trusted -d";
+    for name in ["node.db", "other.db"] {
+        let parts = ["more than one name", "-samefile"];
+        sandbox.run(&format!("{run} {name}")).failure(1, &parts);
+        sandbox.run(&format!("stmgr backup -d {name} -o x.backup")).failure(1, &parts);
+    }
+    // A copy that nobody writes may have as many as it likes.
+    std::fs::hard_link(sandbox.file("a.backup"), sandbox.file("b.backup")).unwrap();
+    sandbox.run("stmgr verify-backup b.backup").success();
+    sandbox.run("stmgr restore -b b.backup -d new.db").success();
+}
+
+#[test]
 fn damage_to_backups_is_named() {
     let sandbox = files();
     let whole = std::fs::read(sandbox.file("a.backup")).unwrap();

@@ -44,6 +44,8 @@ pub(super) struct VerifyBackup {
 
 impl Backup {
     pub(super) fn run(&self) -> anyhow::Result<Answer> {
+        // Not even with --force.
+        backup::check_replaceable(&self.database, &self.output.output)?;
         // Everything about friends and payments is in it.
         let file = OutputFile::prepare(&self.output.output, Access::Secret, self.output.force)?;
         let contents = file.fill(|copy| {
@@ -157,6 +159,8 @@ fn damage(error: &Error) -> Option<String> {
         Error::Damaged { why, .. } => Some(why.clone()),
         Error::Exists(_)
         | Error::Leftover(_)
+        | Error::InUse(_)
+        | Error::SeveralNames(_)
         | Error::NotACopy { .. }
         | Error::Path { .. }
         | Error::ReadOnly(_)

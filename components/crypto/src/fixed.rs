@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{Rng, hash};
 
-/// A text that is not the base64url form of what was expected.
+/// A text or bytes that are not what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
     /// Characters outside base64url, or padding.
@@ -15,6 +15,14 @@ pub enum InvalidText {
         /// What was expected, with its article.
         what: &'static str,
         /// How many characters it has.
+        expected: usize,
+    },
+    /// More or fewer bytes than it has.
+    #[error("not {what}: expected {expected} bytes")]
+    Length {
+        /// What was expected, with its article.
+        what: &'static str,
+        /// How many bytes it has.
         expected: usize,
     },
     /// Well-formed bytes that cannot be a public key in use (a point of small order).
@@ -36,6 +44,16 @@ macro_rules! fixed_bytes {
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = InvalidText;
+
+            /// From exactly so many bytes.
+            fn try_from(bytes: &[u8]) -> Result<Self, InvalidText> {
+                let invalid = InvalidText::Length { what: $what, expected: $len };
+                Self::checked(bytes.try_into().map_err(|_| invalid)?)
             }
         }
 

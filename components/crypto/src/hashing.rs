@@ -1,6 +1,8 @@
 //! SHA-512/256 and the labels that keep purposes apart.
 
-use ring::digest::{Context, SHA512_256};
+use std::sync::LazyLock;
+
+use ring::digest::{Context, SHA256, SHA512_256};
 
 use crate::HashResult;
 
@@ -21,49 +23,93 @@ pub fn hash_parts(parts: &[&[u8]]) -> HashResult {
     finish(context)
 }
 
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        /// Where each label stands in [`NAMES`].
+        #[allow(
+            non_camel_case_types,
+            clippy::upper_case_acronyms,
+            reason = "named as the protocol names them"
+        )]
+        enum Place { $($name,)* }
+
+        const NAMES: &[&str] = &[$(stringify!($name),)*];
+
+        impl Label {
+            $($(#[$doc])* pub const $name: Self = Self(Place::$name as usize);)*
+        }
+    };
+}
+
+/// 64 bits that tell whether bytes are still what they were, for damage and not for malice: of
+/// SHA-256, which processors have instructions for.
+#[must_use]
+pub fn checksum(parts: &[&[u8]]) -> u64 {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let digest = context.finish();
+    let (first, _) = digest.as_ref().split_first_chunk().expect("SHA-256 has 32 bytes");
+    u64::from_be_bytes(*first)
+}
+
 /// What a hash or signature is for. The label's own hash, over `offset/1/NAME`, comes first in
 /// whatever is hashed or signed (protocol, section 0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Label(&'static str);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Label(usize);
+
+labels! {
+    /// The id of a move token.
+    MOVE_TOKEN
+    /// The signature of a move token.
+    MOVE_TOKEN_SIGNATURE
+    /// The token id at counter 0 of an epoch.
+    GENESIS
+    /// The signature of the terms of a reset.
+    RESET_TERMS
+    /// What names the terms of a reset.
+    RESET_TOKEN
+    /// The signature of the acceptance of a reset.
+    ACCEPT_RESET
+    /// The state of a channel.
+    STATE
+    /// The key of a pending request in the pending tree.
+    PENDING_KEY
+    /// The contents of a pending request.
+    PENDING
+    /// A leaf of the pending tree.
+    LEAF
+    /// A branch of the pending tree.
+    BRANCH
+    /// The id of an invoice.
+    INVOICE
+    /// The invoice id of a spontaneous payment.
+    SPONTANEOUS
+    /// A node's update to its index server.
+    INDEX_UPDATE
+    /// A node's table of lines, named by an `alive` update.
+    INDEX_TABLE
+    /// An index server's word that a node left.
+    NODE_DOWN
+}
+
+/// The prefixes, computed once: there are more hashes than anything else.
+static PREFIXES: LazyLock<Vec<HashResult>> = LazyLock::new(|| {
+    NAMES.iter().map(|name| hash_parts(&[b"offset/1/", name.as_bytes()])).collect()
+});
+
+impl std::fmt::Debug for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(NAMES[self.0])
+    }
+}
 
 impl Label {
-    /// The id of a move token.
-    pub const MOVE_TOKEN: Self = Self("MOVE_TOKEN");
-    /// The signature of a move token.
-    pub const MOVE_TOKEN_SIGNATURE: Self = Self("MOVE_TOKEN_SIGNATURE");
-    /// The token id at counter 0 of an epoch.
-    pub const GENESIS: Self = Self("GENESIS");
-    /// The signature of the terms of a reset.
-    pub const RESET_TERMS: Self = Self("RESET_TERMS");
-    /// What names the terms of a reset.
-    pub const RESET_TOKEN: Self = Self("RESET_TOKEN");
-    /// The signature of the acceptance of a reset.
-    pub const ACCEPT_RESET: Self = Self("ACCEPT_RESET");
-    /// The state of a channel.
-    pub const STATE: Self = Self("STATE");
-    /// The key of a pending request in the pending tree.
-    pub const PENDING_KEY: Self = Self("PENDING_KEY");
-    /// The contents of a pending request.
-    pub const PENDING: Self = Self("PENDING");
-    /// A leaf of the pending tree.
-    pub const LEAF: Self = Self("LEAF");
-    /// A branch of the pending tree.
-    pub const BRANCH: Self = Self("BRANCH");
-    /// The id of an invoice.
-    pub const INVOICE: Self = Self("INVOICE");
-    /// The invoice id of a spontaneous payment.
-    pub const SPONTANEOUS: Self = Self("SPONTANEOUS");
-    /// A node's update to its index server.
-    pub const INDEX_UPDATE: Self = Self("INDEX_UPDATE");
-    /// A node's table of lines, named by an `alive` update.
-    pub const INDEX_TABLE: Self = Self("INDEX_TABLE");
-    /// An index server's word that a node left.
-    pub const NODE_DOWN: Self = Self("NODE_DOWN");
-
     /// The prefix of the hashed or signed bytes: `hash("offset/1/" + NAME)`.
     #[must_use]
     pub fn prefix(self) -> HashResult {
-        hash_parts(&[b"offset/1/", self.0.as_bytes()])
+        PREFIXES[self.0]
     }
 
     /// `hash(LABEL, bytes)` of the protocol.

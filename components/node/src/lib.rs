@@ -256,6 +256,7 @@ impl Shell {
                 inputs,
                 next_app: AtomicU64::new(1),
                 paces: Mutex::default(),
+                open: Mutex::default(),
                 metrics: config.metrics.clone(),
             },
             trusted: trusted_sender,

@@ -48,6 +48,8 @@ pub const APP_EVENTS: usize = 4_096;
 pub const APP_QUEUE_BYTES: usize = 1024 * 1024;
 /// The most connections of apps.
 pub const APP_CONNECTIONS: usize = 1_024;
+/// The most connections of one app: whatever it does, others find a place.
+pub const CONNECTIONS_OF_AN_APP: usize = 128;
 /// How often the directory of trusted apps is looked at.
 pub const TRUSTED_EVERY: Duration = Duration::from_millis(500);
 /// The most files in the directory of trusted apps that are looked at.

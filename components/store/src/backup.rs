@@ -21,7 +21,7 @@ use crate::{
     column::Values,
     lock::Lock,
     rows,
-    sqlite::{SCHEMA_VERSION, check_kind, check_whole, connect, owner},
+    sqlite::{SCHEMA_VERSION, check_kind, check_one_name, check_whole, connect, owner},
 };
 
 /// What a database holds, once all of it was checked.
@@ -45,6 +45,7 @@ pub struct Contents {
 /// Then `copy` is to be thrown away.
 pub fn copy(database: &Path, copy: &Path) -> Result<Contents, Error> {
     let path = plain_file(database)?;
+    check_one_name(&path)?;
     // For writing, so that a log that a crash left behind is taken up and goes away again; a reader
     // would leave its helper files behind, perhaps such as the node cannot open.
     OpenOptions::new().read(true).write(true).open(&path).map_err(|e| Error::path(&path, e))?;
@@ -66,6 +67,20 @@ pub fn restore(copy: &Path, database: &Path) -> Result<Contents, Error> {
     let db = connect_to_read(&path)?;
     copy_into(&db, &path, database)?;
     verify(database)
+}
+
+/// Whether a copy of `database` may replace what is at `path`: an earlier copy may be replaced, a
+/// database may not, be it this one or another. What a node writes beside its database shows which
+/// it is.
+///
+/// # Errors
+/// [`Error::InUse`].
+pub fn check_replaceable(database: &Path, path: &Path) -> Result<(), Error> {
+    let itself =
+        path.canonicalize().is_ok_and(|path| database.canonicalize().is_ok_and(|db| db == path));
+    let kept = ["-wal", "-shm", "-journal", ".lock", ".starts"];
+    let used = || kept.iter().any(|suffix| std::fs::symlink_metadata(beside(path, suffix)).is_ok());
+    if itself || used() { Err(Error::InUse(path.to_owned())) } else { Ok(()) }
 }
 
 /// Whether a database could be put at `path`: nothing of another one is there, and nobody has it.

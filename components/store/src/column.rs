@@ -81,7 +81,7 @@ impl Values {
     /// Appends the checksum of what there is so far as the last column.
     pub(crate) fn put_check(mut self, table: &str) -> Self {
         let check = row_check(table, self.iter());
-        self.text(|out| out.extend_from_slice(check.as_bytes()));
+        self.cells.push(Cell::Integer(check));
         self
     }
 
@@ -144,9 +144,9 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The checksum of a row: 96 bits of a hash of its table, the kinds, numbers and lengths of its
+/// The checksum of a row: 64 bits of a hash of its table, the kinds, numbers and lengths of its
 /// values, and then their bytes.
-pub(crate) fn row_check<'a>(table: &str, values: impl Iterator<Item = ValueRef<'a>>) -> String {
+pub(crate) fn row_check<'a>(table: &str, values: impl Iterator<Item = ValueRef<'a>>) -> i64 {
     let mut kinds = Vec::with_capacity(256);
     kinds.extend_from_slice(table.as_bytes());
     let mut parts: Vec<&[u8]> = Vec::with_capacity(24);
@@ -170,9 +170,7 @@ pub(crate) fn row_check<'a>(table: &str, values: impl Iterator<Item = ValueRef<'
         }
     }
     parts.insert(0, &kinds);
-    let mut check = offset_crypto::hash_parts(&parts).to_string();
-    check.truncate(16);
-    check
+    offset_crypto::checksum(&parts).cast_signed()
 }
 
 macro_rules! text_columns {
@@ -190,8 +188,40 @@ macro_rules! text_columns {
 }
 
 text_columns! {
-    HashResult HashedLock InvoiceId Nonce PaymentId PlainLock PublicKey RequestId
     Balance Credits Currency Name NetworkAddress Text
+}
+
+macro_rules! byte_columns {
+    ($($type:ty)*) => {$(
+        impl Column for $type {
+            fn write(&self, out: &mut Values) {
+                out.blob(self.as_bytes());
+            }
+
+            fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
+                let bytes = value.as_blob().map_err(|_| "expected a blob")?;
+                Self::try_from(bytes).map_err(|error| error.to_string())
+            }
+        }
+    )*};
+}
+
+byte_columns! { HashResult HashedLock InvoiceId Nonce PaymentId PlainLock PublicKey RequestId }
+
+/// The keys of a route, one behind the other.
+impl Column for Vec<PublicKey> {
+    fn write(&self, out: &mut Values) {
+        for key in self {
+            out.bytes.extend_from_slice(key.as_bytes());
+        }
+        out.blob(&[]);
+    }
+
+    fn from_column(value: ValueRef<'_>) -> Result<Self, String> {
+        let bytes = value.as_blob().map_err(|_| "expected a blob")?;
+        let keys = bytes.chunks(PublicKey::LEN).map(PublicKey::try_from);
+        keys.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
 }
 
 macro_rules! json_columns {
@@ -210,7 +240,7 @@ macro_rules! json_columns {
 }
 
 json_columns! {
-    Vec<ServerAddress> Vec<PublicKey> Vec<(PublicKey, RequestId)> Vec<Edge> Vec<(Currency, u64)>
+    Vec<ServerAddress> Vec<(PublicKey, RequestId)> Vec<Edge> Vec<(Currency, u64)>
     Vec<(Currency, Option<LineRow>)> Vec<(Currency, Pending)>
     Vec<Attempt> Box<Receipt> FriendOp Link Arc<Response> PaymentFailure Proposal
     Box<Inconsistent> Box<Agreement> Vec<ResetBalance>

@@ -18,6 +18,12 @@ pub enum Error {
     /// What an earlier database left behind would be taken for a part of the new one.
     #[error("{} is left of an earlier database: move it away, and what else begins with the name of that database", .0.display())]
     Leftover(PathBuf),
+    /// Where a copy was to be put there is a database that a node uses.
+    #[error("{} is the database of a node and no copy; a node's database is never overwritten: choose another path", .0.display())]
+    InUse(PathBuf),
+    /// The file has another name besides this one, a hard link.
+    #[error("{} has more than one name (hard link), so two nodes could write to it at once; remove the other names, which `find DIRECTORY -samefile {}` lists, and start again", .0.display(), .0.display())]
+    SeveralNames(PathBuf),
     /// A database whose log is beside it, so that the file alone is not all of it.
     #[error("{} is no copy but a database in use, or one that a crash left: {} belongs to it; make a copy with `stmgr backup`", path.display(), log.display())]
     NotACopy {

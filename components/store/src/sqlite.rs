@@ -77,6 +77,7 @@ impl SqliteStore {
         if !std::fs::metadata(&path).map_err(|error| Error::path(&path, error))?.is_file() {
             return Err(Error::NotADatabase(path));
         }
+        check_one_name(&path)?;
         let lock = Lock::take(&path)?;
         // SQLite would say only that it cannot open the file, or open it for reading.
         OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
@@ -292,6 +293,21 @@ impl SqliteStore {
     fn damaged(&self, why: String) -> Error {
         Error::Damaged { path: self.path.clone(), why }
     }
+}
+
+/// Whether the file at a resolved path has no other name. Lock, log and count of starts go by the
+/// name: under a second one the same file could be opened twice at once.
+#[cfg(unix)]
+pub(crate) fn check_one_name(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(path).map_err(|error| Error::path(path, error))?;
+    if metadata.nlink() <= 1 { Ok(()) } else { Err(Error::SeveralNames(path.to_owned())) }
+}
+
+/// Other systems do not say how many names a file has.
+#[cfg(not(unix))]
+pub(crate) fn check_one_name(_path: &Path) -> Result<(), Error> {
+    Ok(())
 }
 
 impl Store for SqliteStore {

@@ -120,7 +120,7 @@ impl Table {
     fn check(&self, row: &rusqlite::Row<'_>) -> Result<(), String> {
         let values = (0..self.columns.len()).map(|at| row.get_ref(at).unwrap_or(ValueRef::Null));
         let check = row_check(self.name, values);
-        match row.get_ref(self.columns.len()).ok().and_then(|stored| stored.as_str().ok()) {
+        match row.get_ref(self.columns.len()).ok().and_then(|stored| stored.as_i64().ok()) {
             Some(stored) if stored == check => Ok(()),
             Some(_) | None => Err("its contents do not match its checksum".to_owned()),
         }
@@ -130,7 +130,12 @@ impl Table {
         let part = |at| match row.get_ref(at) {
             Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).escape_debug().to_string(),
             Ok(ValueRef::Integer(number)) => number.to_string(),
-            Ok(ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_)) | Err(_) => "?".to_owned(),
+            // As SQLite's shell takes it.
+            Ok(ValueRef::Blob(bytes)) => {
+                let hex: String = bytes.iter().take(32).map(|byte| format!("{byte:02X}")).collect();
+                format!("x'{hex}'")
+            }
+            Ok(ValueRef::Null | ValueRef::Real(_)) | Err(_) => "?".to_owned(),
         };
         (0..self.key).map(part).collect::<Vec<_>>().join("/")
     }

@@ -41,6 +41,26 @@ pub(crate) struct House {
     pub(crate) metrics: Metrics,
     /// The turns of each application.
     pub(crate) paces: Mutex<BTreeMap<PublicKey, Pace>>,
+    /// How many connections each application has; none without any.
+    pub(crate) open: Mutex<BTreeMap<PublicKey, usize>>,
+}
+
+/// The place of one connection among those of its application; given back when it is dropped.
+struct Place<'a> {
+    house: &'a House,
+    key: PublicKey,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut open = self.house.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                open.remove(&self.key);
+            }
+        }
+    }
 }
 
 impl House {
@@ -81,6 +101,17 @@ impl House {
         paces.entry(*key).or_insert_with(new).take(rate, now)
     }
 
+    /// A place for another connection of an application, unless it has as many as it may.
+    fn place(&self, key: PublicKey) -> Option<Place<'_>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(key).or_default();
+        if limits::CONNECTIONS_OF_AN_APP <= *count {
+            return None;
+        }
+        *count += 1;
+        Some(Place { house: self, key })
+    }
+
     /// Forgets the turns of applications that are not trusted any more.
     fn forget_strangers(&self) {
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,6 +130,14 @@ pub(crate) async fn serve(house: Arc<House>, incoming: Incoming) {
     let connection: Connection<NodeToApp, AppToNode> = match incoming.open().await {
         Ok(connection) => connection,
         Err(error) => return log::debug!("application {key:?}: {error}"),
+    };
+    let Some(_place) = house.place(key) else {
+        log::warn!("application {key:?} has too many connections; another one is refused");
+        let (sender, _receiver) = connection.split();
+        let most = limits::CONNECTIONS_OF_AN_APP;
+        sender.close(&format!("this application has {most} connections already; close some"));
+        let _taken = timeout(limits::GOODBYE, sender.closed()).await;
+        return;
     };
     house.forget_strangers();
     let app = AppId(house.next_app.fetch_add(1, Ordering::Relaxed));

@@ -238,6 +238,39 @@ async fn many_requests_at_once_are_all_answered() {
 }
 
 #[tokio::test]
+async fn one_app_does_not_take_the_places_of_all() {
+    let node = Node::start().await;
+    let app = identity();
+    trust(&node.trusted(), "greedy", app.public_key(), Permissions::default());
+    let mut taken = vec![connect(&app, &node).await];
+    let refused = loop {
+        let next = AppClient::connect(&app, &node.address, &ConnectOptions::default()).await;
+        // Its place shows with the first answer.
+        let next = match next {
+            Ok(next) => next.report().await.map(|_| next),
+            Err(error) => Err(error),
+        };
+        match next {
+            Ok(next) => taken.push(next),
+            Err(error) => break error,
+        }
+        assert!(taken.len() <= 256, "there is no end of it");
+    };
+    assert!(refused.to_string().contains("connections already"), "{refused}");
+    // Others are not concerned, and a place that is given back can be taken again.
+    let other = identity();
+    trust(&node.trusted(), "other", other.public_key(), Permissions::default());
+    connect(&other, &node).await.report().await.unwrap();
+    taken.truncate(1);
+    until("a place", || async {
+        let next =
+            AppClient::connect(&app, &node.address, &ConnectOptions::default()).await.ok()?;
+        next.report().await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_number_in_use_ends_the_connection() {
     let node = Node::start().await;
     let app = identity();

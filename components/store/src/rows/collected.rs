@@ -37,8 +37,10 @@ pub(crate) static TABLE: Table = Table::new("collected", 4, COLUMNS);
 /// Those that belong to the state.
 pub(crate) static ALONE: Table = Table::new("alone", 4, COLUMNS);
 
-/// How many old rows a new one drops: more than one, so that the table shrinks to its time.
-const DROPPED: usize = 2;
+/// After how many new rows old ones are dropped, and how many: more than came, so that the table
+/// shrinks to its time.
+const EVERY: i64 = 16;
+const DROPPED: usize = 32;
 
 pub(crate) fn line(friend: &PublicKey, currency: &Currency, sender: Side) -> Values {
     Values::default().put(friend).put(currency).put(&sender)
@@ -73,10 +75,13 @@ pub(crate) fn read(row: &mut Reading<'_>) -> Read<KeptCollect> {
     Ok(KeptCollect { friend, sender, at, amount, collected })
 }
 
-/// Writes a row, and drops the oldest ones if their time is over: never more than a few at once, so
-/// that no commit waits for it.
+/// Writes a row, and now and then drops the oldest ones if their time is over: never more than a few
+/// at once, so that no commit waits for it.
 pub(crate) fn keep(db: &Connection, row: &KeptCollect) -> rusqlite::Result<()> {
     TABLE.put(db, write(row))?;
+    if db.last_insert_rowid() % EVERY != 0 {
+        return Ok(());
+    }
     let over = Timestamp(row.at.0.saturating_sub(KEPT_MS));
     TABLE.delete_oldest(db, DROPPED, "at < ?", Values::default().put(&over))
 }

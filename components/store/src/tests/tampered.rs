@@ -63,7 +63,7 @@ fn refusal(original: &Path, sql: &str) -> Error {
     SqliteStore::open(&path, &node()).and_then(|store| store.load().map(drop)).unwrap_err()
 }
 
-/// Gives rows that were marked with `row_check = ''` a right checksum, so that what they say is
+/// Gives rows that were marked with `row_check = 0` a right checksum, so that what they say is
 /// judged and not only that they changed.
 fn recheck(db: &Connection) {
     let tables: Vec<String> = db
@@ -75,7 +75,7 @@ fn recheck(db: &Connection) {
         .collect();
     for table in tables {
         let mut statement =
-            db.prepare(&format!("SELECT * FROM {table} WHERE row_check = ''")).unwrap();
+            db.prepare(&format!("SELECT * FROM {table} WHERE row_check = 0")).unwrap();
         let columns = statement.column_count() - 1;
         let names: Vec<_> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query([]).unwrap();
@@ -94,7 +94,7 @@ fn recheck(db: &Connection) {
                 clauses.push(format!("{name} IS ?"));
             }
             let sql =
-                format!("UPDATE {table} SET row_check = '{check}' WHERE {}", clauses.join(" AND "));
+                format!("UPDATE {table} SET row_check = {check} WHERE {}", clauses.join(" AND "));
             db.execute(&sql, rusqlite::params_from_iter(values)).unwrap();
         }
     }
@@ -120,8 +120,8 @@ fn every_changed_row_is_found() {
         ("journal", "number", "number + 77"),
         ("spent", "hour", "hour + 77"),
         ("history", "time", "77"),
-        ("settled", "row_check", "'AAAAAAAAAAAAAAAA'"),
-        ("node", "row_check", "'AAAAAAAAAAAAAAAA'"),
+        ("settled", "row_check", "row_check + 1"),
+        ("node", "row_check", "row_check + 1"),
     ] {
         let error = refusal(&path, &format!("UPDATE {table} SET {column} = {value}"));
         let text = error.to_string();
@@ -141,63 +141,60 @@ fn rows_that_make_no_sense_are_refused() {
     let (_directory, path) = made();
     filled(&path);
     for (sql, says) in [
-        ("UPDATE pending SET stage = 'requested', response = '{}', row_check = ''", "missing"),
-        ("UPDATE pending SET stage = 'lost', row_check = ''", "cannot be \"lost\""),
+        ("UPDATE pending SET stage = 'requested', response = '{}', row_check = 0", "missing"),
+        ("UPDATE pending SET stage = 'lost', row_check = 0", "cannot be \"lost\""),
         (
-            "UPDATE pending SET stage = 'responded', response = NULL, src_plain_lock = NULL, row_check = ''",
+            "UPDATE pending SET stage = 'responded', response = NULL, src_plain_lock = NULL, row_check = 0",
             "its stage and its response",
         ),
         (
-            "UPDATE pending SET stage = 'requested', response = NULL, src_plain_lock = src_hashed_lock, row_check = ''",
+            "UPDATE pending SET stage = 'requested', response = NULL, src_plain_lock = src_hashed_lock, row_check = 0",
             "its stage and its lock",
         ),
         (
-            "UPDATE pending SET dest_payment = '340282366920938463463374607431768211455', row_check = ''",
+            "UPDATE pending SET dest_payment = '340282366920938463463374607431768211455', row_check = 0",
             "out of range",
         ),
-        (
-            "UPDATE pending SET dest_payment = '1', left_fees = '6', row_check = ''",
-            "is not the sum",
-        ),
+        ("UPDATE pending SET dest_payment = '1', left_fees = '6', row_check = 0", "is not the sum"),
         ("DELETE FROM pending", "is not the sum"),
         (
-            "UPDATE lines SET balance = 'much', row_check = '' WHERE balance IS NOT NULL",
+            "UPDATE lines SET balance = 'much', row_check = 0 WHERE balance IS NOT NULL",
             "column balance: not a balance",
         ),
         (
-            "UPDATE lines SET local_max_debt = NULL, row_check = '' WHERE balance IS NOT NULL",
+            "UPDATE lines SET local_max_debt = NULL, row_check = 0 WHERE balance IS NOT NULL",
             "column local_max_debt",
         ),
-        ("UPDATE lines SET balance = NULL, row_check = ''", "is not active"),
-        ("UPDATE friends SET name = 'one', row_check = ''", "two friends are called"),
-        ("UPDATE index_servers SET position = 1, row_check = ''", "two index servers"),
+        ("UPDATE lines SET balance = NULL, row_check = 0", "is not active"),
+        ("UPDATE friends SET name = 'one', row_check = 0", "two friends are called"),
+        ("UPDATE index_servers SET position = 1, row_check = 0", "two index servers"),
         ("DELETE FROM channels", "has no token channel"),
         ("DELETE FROM friends", "is not there"),
-        ("UPDATE invoices SET dest_payment = '5', row_check = ''", "its terms do not give its id"),
+        ("UPDATE invoices SET dest_payment = '5', row_check = 0", "its terms do not give its id"),
         (
-            "UPDATE payments SET phase = 'committed', fee = '5', row_check = ''",
+            "UPDATE payments SET phase = 'committed', fee = '5', row_check = 0",
             "does not fit its receipt",
         ),
-        ("UPDATE friends SET relays = '[', row_check = ''", "column relays"),
+        ("UPDATE friends SET relays = '[', row_check = 0", "column relays"),
         (
-            "UPDATE friends SET relays = '[{\"public_key\": 5}]', row_check = ''",
+            "UPDATE friends SET relays = '[{\"public_key\": 5}]', row_check = 0",
             "\"public_key\": expected a text",
         ),
-        ("UPDATE queued SET op = '{\"kind\": \"gift\"}', row_check = ''", "no operation \"gift\""),
-        ("UPDATE queued SET link = '{\"kind\": \"gift\"}', row_check = ''", "no link \"gift\""),
-        ("UPDATE settings SET accepts_spontaneous = 2, row_check = ''", "expected 0 or 1"),
+        ("UPDATE queued SET op = '{\"kind\": \"gift\"}', row_check = 0", "no operation \"gift\""),
+        ("UPDATE queued SET link = '{\"kind\": \"gift\"}', row_check = 0", "no link \"gift\""),
+        ("UPDATE settings SET accepts_spontaneous = 2, row_check = 0", "expected 0 or 1"),
         ("DELETE FROM history", "have no entry"),
         ("DELETE FROM history WHERE balance <> '0'", "the books of currency"),
         (
-            "UPDATE lines SET balance = '77', row_check = '' WHERE balance IS NOT NULL",
+            "UPDATE lines SET balance = '77', row_check = 0 WHERE balance IS NOT NULL",
             "and its balance is 77",
         ),
         (
             "INSERT INTO history SELECT 1 << 40, time, friend, friend_name, 'x', '1', '1', 'opened', \
-             NULL, NULL, NULL, NULL, NULL, NULL, NULL, '' FROM history LIMIT 1",
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0 FROM history LIMIT 1",
             "the line is gone",
         ),
-        ("UPDATE history SET kind = 'paid', fee = NULL, row_check = ''", "does not fit what it"),
+        ("UPDATE history SET kind = 'paid', fee = NULL, row_check = 0", "does not fit what it"),
         ("DELETE FROM node", "not the database of an Offset node"),
     ] {
         let text = refusal(&path, sql).to_string();
