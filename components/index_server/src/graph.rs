@@ -205,13 +205,16 @@ impl CurrencyGraph {
         self.pool.inward[twin].peer
     }
 
+    /// The edge between two nodes as it lies in the arrays, where there is one.
+    pub(crate) fn link(&self, from: Number, to: Number) -> Option<Link> {
+        let (_, slot) = self.find(from, to)?;
+        let is_live = slot < self.blocks[index(to)].live_slots().end;
+        is_live.then(|| self.pool.inward[slot])
+    }
+
     /// The edge between two nodes, where there is one.
     pub(crate) fn edge(&self, from: Number, to: Number) -> Option<Edge> {
-        let (_, slot) = self.find(from, to)?;
-        if self.blocks[index(to)].live_slots().end <= slot {
-            return None;
-        }
-        let link = self.pool.inward[slot];
+        let link = self.link(from, to)?;
         let capacity = self.capacity(from, to, link.capacity);
         Some(Edge { capacity, rate: self.rate(link.rate) })
     }

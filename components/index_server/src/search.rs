@@ -40,6 +40,7 @@ mod cycles;
 mod exact;
 mod flow;
 mod ground;
+mod least_cost;
 mod meet;
 mod path;
 mod scratch;
@@ -53,6 +54,7 @@ use offset_proto::{
 use crate::graph::CurrencyGraph;
 pub use cycles::{Cycles, cycles};
 use ground::Ground;
+use least_cost::Plan;
 use path::Part;
 pub use scratch::Scratch;
 use split::{Method, Splitter};
@@ -161,17 +163,15 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
     if !ground.ends_carry(amount) {
         return Vec::new();
     }
-    let few = FEW_PARTS.into_iter().filter(|parts| *parts < max_parts);
-    let plans = few
-        .map(|parts| (Method::Thresholds, parts))
-        .chain([(Method::ThresholdsAndBack, max_parts), (Method::Width, max_parts)]);
     let mut found: Vec<(Credits, Vec<Part>)> = Vec::new();
-    for (method, parts) in plans {
-        // What is free cannot be bettered, what is dear perhaps by more parts; the widest ways are
-        // taken only where there is nothing else.
+    for (method, parts) in methods(ground, amount, max_parts) {
         let done = match (found.first(), method) {
             (None, _) => false,
-            (Some((fee, _)), Method::ThresholdsAndBack) => *fee == Credits::ZERO,
+            // What is free cannot be bettered.
+            (Some((fee, _)), Method::LeastCost(_) | Method::ThresholdsAndBack) => {
+                *fee == Credits::ZERO
+            }
+            // The widest ways are taken only where there is nothing else.
             (Some(_), Method::Thresholds | Method::Width) => true,
         };
         if !done {
@@ -181,6 +181,27 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
     found.sort_by_key(|(fee, parts)| (*fee, parts.len()));
     found.dedup();
     found.into_iter().map(|(_, parts)| parts).collect()
+}
+
+/// What is tried, with how many parts, in this order.
+fn methods(ground: &Ground<'_>, amount: Credits, max_parts: usize) -> Vec<(Method, usize)> {
+    let mut methods = Vec::new();
+    if ground.graph.dear_count() != 0
+        && let Ok(amount) = u64::try_from(amount.0)
+    {
+        let parts = max_parts as u64;
+        let plan = |share: u64, narrow: u64| Plan {
+            amount,
+            part: amount.div_ceil(share),
+            least_room: amount / (parts * narrow),
+            for_fees: 0,
+        };
+        methods.extend([plan(2, 1), plan(parts, 2)].map(Method::LeastCost).map(|m| (m, max_parts)));
+    }
+    let few = FEW_PARTS.into_iter().filter(|parts| *parts < max_parts);
+    methods.extend(few.map(|parts| (Method::Thresholds, parts)));
+    methods.extend([(Method::ThresholdsAndBack, max_parts), (Method::Width, max_parts)]);
+    methods
 }
 
 /// How few parts are tried first.

@@ -87,17 +87,14 @@ impl Backwards<'_, '_> {
             if known <= hops + 1 || (!pareto && known != u64::MAX) {
                 continue;
             }
-            let capacity = graph.capacity(link.peer, node, link.capacity);
-            if self.ground.room(from, node, capacity) < carried {
-                continue;
-            }
             let fee = if node == self.ground.destination || link.rate == FREE {
                 Some(Credits::ZERO)
             } else {
                 graph.rate(link.rate).fee(self.amount)
             };
             let Some(carried) = fee.and_then(|fee| carried.checked_add(fee)) else { continue };
-            if Credits::LIMIT < carried {
+            let capacity = graph.capacity(link.peer, node, link.capacity);
+            if Credits::LIMIT < carried || self.ground.room(from, node, capacity) < carried {
                 continue;
             }
             let new = self.push(Label { node: from, carried, hops: hops + 1, next: label });

@@ -1,7 +1,8 @@
 //! The search from both ends at once: the fast one, exact for a single route.
 //!
 //! The backward half is Dijkstra's search with the amount as it really grows. The forward half does
-//! not know the fees that come after it, so it asks of an edge no more than the bare amount. Where
+//! not know the fees that come later, so it asks of an edge no more than the amount and the fee at
+//! its end. Where
 //! both meet, the sum is never above the cost of a feasible route, so a meeting that turns out to be
 //! feasible is the cheapest route there is. Where it is not, the rest of the way after an edge that
 //! fails is itself the cheapest from there on: no route at all can use that edge for this amount. It
@@ -171,7 +172,13 @@ impl Ground<'_> {
 
     /// Looks at every edge that begins at a node. `rest` is the least that a way costs from a node
     /// that the other half has not settled.
-    fn go_forward(&mut self, (cost, node): (u64, Number), rest: u64, amount: u64, best: &mut Best) {
+    fn go_forward(
+        &mut self,
+        (before, node): (u64, Number),
+        rest: u64,
+        amount: u64,
+        best: &mut Best,
+    ) {
         let (graph, destination, real) = (self.graph, self.destination, self.real(node));
         let Scratch { labels: [forward, backward], queues: [queue, _], marks, .. } =
             &mut *self.scratch;
@@ -182,19 +189,21 @@ impl Ground<'_> {
             }
             let to = link.peer;
             let known = forward.cost(to);
-            if known <= cost {
+            if known <= before {
                 continue;
             }
-            let Some(cost) = step(graph, link.rate, amount, cost, to == destination) else {
+            let Some(cost) = step(graph, link.rate, amount, before, to == destination) else {
                 best.too_large = true;
                 continue;
             };
-            if known <= cost {
+            // At least the next one's fee goes over the edge with the amount.
+            let carried = amount + (cost - before) / HOP_COSTS;
+            if known <= cost || link.capacity < carried {
                 continue;
             }
             if held && marks.has(to, ENDS) {
                 let capacity = graph.capacity(real, to, link.capacity);
-                if self.held.room(node, to, capacity) < Credits(u128::from(amount)) {
+                if self.held.room(node, to, capacity) < Credits(u128::from(carried)) {
                     continue;
                 }
             }
@@ -225,9 +234,8 @@ impl Ground<'_> {
         let Scratch { labels: [forward, backward], queues: [_, queue], marks, .. } =
             &mut *self.scratch;
         let held = marks.has(node, ENDS);
-        let carried = amount + cost / HOP_COSTS;
         for (slot, link) in (0..).zip(graph.inward(node)) {
-            if link.capacity < carried {
+            if link.capacity < amount {
                 continue;
             }
             let from = if link.peer == seam { source } else { link.peer };
@@ -239,7 +247,9 @@ impl Ground<'_> {
                 best.too_large = true;
                 continue;
             };
-            if known <= cost {
+            // The fees of the node and of all after it go over the edge with the amount.
+            let carried = amount + cost / HOP_COSTS;
+            if known <= cost || link.capacity < carried {
                 continue;
             }
             if held && marks.has(from, BEGINS) {

@@ -12,6 +12,7 @@ pub struct Scratch {
     pub(super) labels: [Labels; 2],
     pub(super) queues: [BinaryHeap<Reverse<(u64, Number)>>; 2],
     pub(super) marks: Marks,
+    pub(super) prices: Prices,
 }
 
 impl Scratch {
@@ -86,6 +87,8 @@ pub(super) struct Marks {
 pub(super) const BEGINS: u8 = 1;
 /// Something is held of an edge that ends here.
 pub(super) const ENDS: u8 = 2;
+/// Parts flow through here.
+pub(super) const FLOWS: u8 = 4;
 
 impl Marks {
     fn begin(&mut self, bound: usize) {
@@ -107,5 +110,35 @@ impl Marks {
             self.marked.push(node);
         }
         *marks |= mark;
+    }
+}
+
+/// A price of each node, 0 at first.
+#[derive(Debug, Default)]
+pub(super) struct Prices {
+    prices: Vec<i64>,
+    changed: Vec<Number>,
+}
+
+impl Prices {
+    pub(super) fn begin(&mut self, bound: usize) {
+        for node in self.changed.drain(..) {
+            self.prices[index(node)] = 0;
+        }
+        if self.prices.len() <= bound {
+            self.prices.resize(bound + 1, 0);
+        }
+    }
+
+    pub(super) fn of(&self, node: Number) -> i64 {
+        self.prices[index(node)]
+    }
+
+    pub(super) fn raise(&mut self, node: Number, by: i64) {
+        let price = &mut self.prices[index(node)];
+        if *price == 0 {
+            self.changed.push(node);
+        }
+        *price = price.saturating_add(by);
     }
 }
