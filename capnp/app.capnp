@@ -186,7 +186,7 @@ struct PayRequest {
       currency @4 :Text;              # absent: the node's default
     }
   }
-  maxFee @5 :Common.UInt128;          # the most that mediators may take; absent: no limit
+  maxFee @5 :Common.UInt128;          # the most that mediators may take; absent: 5%, see docs
   deadline :union {
     # When to give up, as long as nothing is committed.
     standard @6 :Void;                # after 30 s

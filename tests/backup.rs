@@ -140,10 +140,10 @@ fn damage_to_backups_is_named() {
     let mut newer = whole.clone();
     // The schema version is in the header of an SQLite file, at byte 60.
     newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
-    let key = sandbox.public_key("a.ident");
-    let at = whole.windows(key.len()).position(|part| part == key.as_bytes()).unwrap();
+    let key: offset_crypto::PublicKey = sandbox.public_key("a.ident").parse().unwrap();
+    let at = whole.windows(32).position(|part| part == key.as_bytes()).unwrap();
     let mut row = whole.clone();
-    row[at] = if row[at] == b'A' { b'B' } else { b'A' };
+    row[at] ^= 1;
     for (bytes, parts) in [
         (cut, ["damaged", "take another backup"]),
         (pages, ["damaged", "take another backup"]),

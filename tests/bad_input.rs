@@ -56,7 +56,7 @@ fn wrong_usage_is_exit_code_2() {
         ("stctrl -I a -T b funds send-funds -a 5 -d x", "not a public key"),
         ("stctrl -I a -T b config set-spontaneous maybe", "on"),
         ("stctrl -I a -T b config add-currency -n bob -c 'a b'", "not a currency"),
-        ("stctrl -I a -T b config set-friend-rate -n bob --add 1.5", "whole number of credits"),
+        ("stctrl -I a -T b config set-friend-rate -n bob --add x", "--add"),
         ("stctrl -I a -T b config set-friend-rate -n bob --percent 1.23456", "decimals"),
         ("stctrl -I a -T b funds send-funds -a 5 -d x", "see --help"),
         ("stctrl -I a -T b funds pay-invoice -i a -r b --deadline abc", "expected a whole number"),
@@ -308,6 +308,12 @@ fn payments_between_friends_that_cannot_work() {
     send(&sandbox, 5, nobody).failure(1, &["no route", "nothing is owed"]);
     send(&sandbox, 1_001, &friend).failure(1, &["1000 could be sent at most", "nothing is owed"]);
     send(&sandbox, 1_000, &friend).success();
+    // One more than there can be of anything.
+    let limit = "stctrl config set-friend-max-debt -n node1 -m";
+    sandbox
+        .run(&format!("{limit} 170141183460469231731687303715884105728"))
+        .failure(1, &["at most 2^127-1", "type less"]);
+    sandbox.run(&format!("{limit} 170141183460469231731687303715884105727")).success();
 
     // Node 1 is gone: its process, not its friendship.
     network.kill("node1");
@@ -316,6 +322,15 @@ fn payments_between_friends_that_cannot_work() {
         if shown.contains("online: no") { Ok(()) } else { Err(shown) }
     });
     send(&sandbox, 5, &friend).failure(1, &["online", "nothing is owed"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_written_says_that_it_is_done() {
+    let sandbox = files();
+    sandbox
+        .run("stmgr show a.ident >/dev/full")
+        .failure(1, &["it is done, but the answer cannot be written", "No space left"]);
 }
 
 #[test]

@@ -22,18 +22,11 @@ fn until(sandbox: &Sandbox, line: &str, first: &str) {
     });
 }
 
-/// Nothing is frozen at any of the three nodes.
+/// Nothing is pending at any of the three nodes.
 fn until_thawed(sandbox: &Sandbox) {
     for node in ["node0", "node1", "node2"] {
-        let line = format!("stctrl -I net/{node}/app.ident -T net/{node}/node.ticket info friends");
-        eventually(&line, || {
-            let shown = sandbox.run(&line).success();
-            let frozen = shown.lines().any(|line| {
-                let debt = line.split_once("LPD=").or_else(|| line.split_once("RPD="));
-                debt.is_some_and(|(_, debt)| !debt.starts_with("0 "))
-            });
-            if frozen { Err(shown) } else { Ok(()) }
-        });
+        let line = format!("stctrl -I net/{node}/app.ident -T net/{node}/node.ticket info pending");
+        until(sandbox, &line, "Nothing is pending.");
     }
 }
 
@@ -107,6 +100,41 @@ fn what_nobody_hands_in_comes_back() {
     sandbox
         .run(&format!("{BUYER} buyer pay-invoice -i b.invoice -p b.payment -c b.commit"))
         .failure(1, &["without the seller's node", "funds pay-invoice"]);
+}
+
+#[test]
+fn a_payment_whose_command_was_stopped_is_asked_for_by_its_id() {
+    let sandbox = Sandbox::new();
+    let _network = sandbox.network("line:2");
+    let seller = "stctrl -I net/node1/app.ident -T net/node1/node.ticket seller";
+    sandbox.run(&format!("{seller} create-invoice -a 9 -i a.invoice")).success();
+    // The seller's node is silent while the command is stopped.
+    sandbox.run("kill -STOP $(cat net/node1/node.db.lock)").success();
+    let pay = format!(
+        "{BUYER} funds pay-invoice -i a.invoice -r a.receipt 2>error & echo $! >pid; wait; cat error"
+    );
+    let stopped = std::thread::scope(|scope| {
+        let paying = scope.spawn(|| sandbox.run(&pay));
+        eventually("what is frozen", || {
+            let shown = sandbox.run(&format!("{BUYER} info pending")).success();
+            if shown.starts_with("Nothing") { Err(shown) } else { Ok(()) }
+        });
+        sandbox.run("kill -TERM $(cat pid)").success();
+        paying.join().unwrap().stdout
+    });
+    sandbox.run("kill -CONT $(cat net/node1/node.db.lock)").success();
+    assert!(stopped.starts_with("error: stopped waiting; payment "), "{stopped}");
+    let (_, command) = stopped.split_once("`stctrl ").unwrap();
+    let (command, _) = command.split_once(" -r FILE`").unwrap();
+    until(&sandbox, &format!("{BUYER} {command}"), "Payment successful!");
+    sandbox.run(&format!("{BUYER} {command} -r a.receipt")).success();
+    sandbox.run("stregister verify-receipt -i a.invoice -r a.receipt").success();
+    let id = command.rsplit(' ').next().unwrap();
+    sandbox.run(&format!("{BUYER} buyer cancel-payment -p {id}")).failure(1, &["has arrived"]);
+    // Neither an id nor the name of a file.
+    sandbox
+        .run(&format!("{BUYER} buyer payment-status -p {}", &id[1..]))
+        .failure(1, &["cannot open", "check the name"]);
 }
 
 #[test]

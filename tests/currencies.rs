@@ -82,6 +82,7 @@ fn two_currencies_on_one_friendship_are_kept_apart() {
     pay(&sandbox, 0, 1, "-a 1.5 -c credit").failure(1, &["whole number", "set-decimals"]);
     pay(&sandbox, 0, 1, "-a 0.10").success();
     assert_eq!(ask(&sandbox, 1, "info balance -c EUR").success(), "-50\n");
+    every_amount_that_people_read_has_its_point(&sandbox);
     ask(&sandbox, 0, "config set-decimals -d 0").success();
 
     // It ends at zero, not before, and the other currency stays.
@@ -95,6 +96,45 @@ fn two_currencies_on_one_friendship_are_kept_apart() {
         });
     }
     assert_eq!(ask(&sandbox, 0, "info balance -c credit").success(), "7\n");
+}
+
+/// Node 0 has EUR with two digits behind the point, owes nobody, and node 1 owes it 0.50.
+fn every_amount_that_people_read_has_its_point(sandbox: &Sandbox) {
+    let shows = |command: &str, parts: &[&str]| {
+        let shown = ask(sandbox, 0, command).success();
+        for part in parts {
+            assert!(shown.contains(part), "no {part:?} after {command}: {shown}");
+        }
+    };
+    ask(sandbox, 0, "config set-friend-rate -n node1 --percent 0.5 --add 1.05").success();
+    shows("info friends -n node1", &["EUR rate: 0.5% + 1.05", "EUR B  =0.50"]);
+    let rate = currency(sandbox, 0, "EUR").unwrap()["rate"]["add"].clone();
+    assert_eq!(rate, "105");
+    let too_much = "config set-friend-rate -n node1 --add 184467440737095516.16";
+    ask(sandbox, 0, too_much).failure(1, &["2^64-1"]);
+    shows("history list -c EUR", &["| 1.00 ", "| -0.40 ", "| -0.10 ", "| 0.50 "]);
+    let json = ask(sandbox, 0, "--json history list -c EUR").success();
+    assert!(json.contains("\"-40\""), "{json}");
+    ask(sandbox, 0, "seller create-invoice -a 1.25 -i a.invoice --hold").success();
+    shows("seller list", &["1.25 EUR"]);
+    shows("seller invoice-status -i a.invoice", &["amount: 1.25 EUR"]);
+    let json = ask(sandbox, 0, "--json seller list").success();
+    assert!(json.contains("\"125\""), "{json}");
+    // What is held is frozen: it is shown with its point as long as it is.
+    ask(sandbox, 1, "funds pay-invoice -i a.invoice -r a.receipt").success();
+    shows("info pending", &["| 1.25 "]);
+    shows("info status", &["pending: 0.00 EUR with node1 by our requests, 1.25 by theirs"]);
+    shows("info friends", &["RPD=1.25"]);
+    ask(sandbox, 0, "seller cancel-invoice -i a.invoice").success();
+    eventually("it is given back", || match ask(sandbox, 0, "info pending").success() {
+        shown if shown == "Nothing is pending.\n" => Ok(()),
+        shown => Err(shown),
+    });
+    let remove = "config remove-friend -n node1";
+    ask(sandbox, 0, remove).failure(1, &["node1 owes 0.50 EUR", "--forfeit"]);
+    let remove = "config remove-currency -n node1 -c EUR";
+    ask(sandbox, 0, remove).failure(1, &["has balance 0.50"]);
+    pay(sandbox, 0, 1, "-a 9.99").failure(1, &["5.50 could be sent at most"]);
 }
 
 #[test]

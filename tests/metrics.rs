@@ -167,12 +167,19 @@ fn each_daemon_counts_what_it_does_and_what_it_refuses() {
         "offset_node_commit_seconds_sum",
         "offset_node_rows_total",
         "offset_node_apps_connections_accepted_total",
+        "offset_node_friend_handshakes_total{result=\"established\"}",
     ] {
         assert!(0.0 < numbers[name], "{name}: {numbers:#?}");
     }
     let numbers = scrape(index);
     assert!(2.0 <= numbers["offset_index_updates_total{result=\"applied\"}"], "{numbers:#?}");
     assert!(1.0 <= numbers["offset_index_searches_total{result=\"not_found\"}"], "{numbers:#?}");
+    for name in [
+        "offset_index_federated_updates_refused_total{reason=\"wrong_time\"}",
+        "offset_index_updates_slowed_total",
+    ] {
+        assert!(numbers.contains_key(name), "{name}: {numbers:#?}");
+    }
     let numbers = scrape(relay);
     assert!(2.0 <= numbers["offset_relay_clients"], "{numbers:#?}");
     assert!(1.0 <= numbers["offset_relay_circuits"], "{numbers:#?}");

@@ -1,10 +1,11 @@
 //! Amounts as people write them: with a point, where the node says so of a currency. Everything
 //! else counts in the smallest unit.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::str::FromStr;
 
 use anyhow::{anyhow, bail};
-use offset_proto::{Balance, Credits, Currency, InvalidValue, report::MAX_DECIMALS};
+pub use offset_proto::decimals::{decimals_of, show};
+use offset_proto::{Balance, Credits, InvalidValue, report::MAX_DECIMALS};
 
 /// An amount as it was typed: digits, perhaps with a point in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,25 +85,6 @@ fn shifted(text: &str, decimals: u8) -> anyhow::Result<String> {
         bail!("{text} has more than {decimals} digits behind its point: type fewer");
     }
     Ok(format!("{whole}{rest:0<decimals$}"))
-}
-
-/// An amount or balance in the smallest unit, as people see it.
-pub fn show(number: impl Display, decimals: u8) -> String {
-    let text = number.to_string();
-    let decimals = usize::from(decimals);
-    if decimals == 0 {
-        return text;
-    }
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("-", rest));
-    let digits = format!("{digits:0>width$}", width = decimals + 1);
-    let (whole, rest) = digits.split_at(digits.len() - decimals);
-    format!("{sign}{whole}.{rest}")
-}
-
-/// How many digits behind the point a currency has.
-#[must_use]
-pub fn decimals_of(all: &BTreeMap<Currency, u8>, currency: &Currency) -> u8 {
-    all.get(currency).copied().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, error::Error as _, ffi::OsString, fmt, path::PathBuf, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{
     Parser,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -76,7 +77,11 @@ pub fn start<A: Arguments>(
     };
     logs::start(A::DAEMON);
     let json = parsed.json();
-    match run(parsed).and_then(|answer| Ok(answer.print(json)?)) {
+    let print = |answer: Answer| {
+        // Whoever believes that it failed might pay once more.
+        answer.print(json).context("it is done, but the answer cannot be written to stdout")
+    };
+    match run(parsed).and_then(print) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<Usage>() {
             Some(usage) => {

@@ -233,7 +233,8 @@ impl OutputFile {
     /// When it cannot be written; then there is no file, or the old one.
     pub fn write(mut self, contents: &[u8]) -> anyhow::Result<()> {
         let shown = self.path.display().to_string();
-        let written = self.temporary.write_all(contents);
+        // The file itself: the errors of the other name the temporary file.
+        let written = self.temporary.as_file_mut().write_all(contents);
         written
             .and_then(|()| self.temporary.as_file().sync_all())
             .with_context(|| format!("cannot write {shown}"))?;

@@ -17,7 +17,7 @@ use offset_proto::{
 use serde_json::{Value, json};
 
 use super::{
-    Session,
+    Session, failure,
     funds::{Terms, succeeded},
 };
 use crate::manners::{Access, Answer, OutputFile, amount, daemon::signals, inputs};
@@ -67,8 +67,8 @@ pub(super) struct Status {
 
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// Payment file.
-    #[arg(short, long)]
+    /// Payment file, or the id that a payment was shown with.
+    #[arg(short, long, allow_hyphen_values = true)]
     payment: PathBuf,
 }
 
@@ -83,7 +83,7 @@ impl Buyer {
             Self::PayInvoice(arguments) => arguments.run(session).await,
             Self::PaymentStatus(arguments) => arguments.run(session).await,
             Self::CancelPayment(which) => {
-                let id = which.read()?.payment_id;
+                let id = which.id()?;
                 let client = session.connect().await?;
                 let result = client.cancel_payment(id).await;
                 client.close().await;
@@ -95,8 +95,13 @@ impl Buyer {
 }
 
 impl Which {
-    fn read(&self) -> anyhow::Result<PaymentFile> {
-        inputs::read(&self.payment)
+    /// A payment that was ordered without a file, as by `funds pay-invoice`, has its id alone.
+    fn id(&self) -> anyhow::Result<PaymentId> {
+        let typed = self.payment.to_str().and_then(|text| text.parse().ok());
+        match typed {
+            Some(id) if !self.payment.exists() => Ok(id),
+            Some(_) | None => Ok(inputs::read::<PaymentFile>(&self.payment)?.payment_id),
+        }
     }
 }
 
@@ -120,9 +125,9 @@ impl Pay {
         // Whatever becomes of this command, the payment can be asked for.
         payment_file.write(payment.to_toml().as_bytes())?;
         let (payment, commit) = (self.payment.display(), self.commit.display());
+        let ask = format!("ask for it with `stctrl buyer payment-status -p {payment} -c {commit}`");
         let goes_on = format!(
-            "the payment goes on without this command: ask for it with `stctrl buyer \
-             payment-status -p {payment} -c {commit}`, or take it back with `stctrl buyer \
+            "the payment goes on without this command: {ask}, or take it back with `stctrl buyer \
              cancel-payment -p {payment}`"
         );
         let (report, made) = match reserve(&client, request).await {
@@ -135,13 +140,17 @@ impl Pay {
             Err(Reserving::Node(error)) => bail!("{error}; {goes_on}"),
             Err(Reserving::Failed(report)) => {
                 forget(&self.payment);
-                succeeded(&report)?;
+                if let PaymentStatus::Failed(failed) = &report.status {
+                    let why = failure::explain(session, &report, failed, decimals).await;
+                    bail!("{why}; nothing was paid and nothing is owed");
+                }
+                succeeded(&report, decimals)?;
                 bail!("the node says that the payment has arrived without a commit; look at it");
             }
         };
         client.close().await;
         commit_file.write(CommitFile(made).to_toml().as_bytes()).with_context(|| {
-            format!("the payment is committed, but {commit} was not written; {goes_on}")
+            format!("the payment is committed, but {commit} was not written; {ask}")
         })?;
         Ok(Answer::new("Payment committed!", json_of(&report)))
     }
@@ -187,7 +196,7 @@ fn forget(payment: &Path) {
 
 impl Status {
     async fn run(self, session: &Session) -> anyhow::Result<Answer> {
-        let PaymentFile { payment_id: id, currency, .. } = self.which.read()?;
+        let id = self.which.id()?;
         let prepare = |path: &Option<PathBuf>, access| {
             path.as_deref().map(|path| OutputFile::prepare(path, access, self.force)).transpose()
         };
@@ -206,18 +215,24 @@ impl Status {
         {
             file.write(ReceiptFile((**receipt).clone()).to_toml().as_bytes())?;
         }
-        let decimals = session.decimals(Some(&currency)).await?;
-        Ok(Answer::new(text_of(&report, decimals), json_of(&report)))
+        let decimals = session.decimals(Some(&report.currency)).await?;
+        let mut text = text_of(&report, decimals);
+        if let PaymentStatus::Failed(failed) = &report.status {
+            let why = failure::explain(session, &report, failed, decimals).await;
+            text = format!("{text}\nreason: {why}");
+        }
+        Ok(Answer::new(text, json_of(&report)))
     }
 }
 
+/// How a payment stands, without the reason of one that failed.
 fn text_of(report: &PaymentReport, decimals: u8) -> String {
     match &report.status {
         PaymentStatus::Succeeded { fee, .. } => {
             format!("Payment successful!\nFees: {}", amount::show(fee, decimals))
         }
-        PaymentStatus::Failed(failure) => format!("state: failed\nreason: {failure}"),
-        PaymentStatus::Routing
+        PaymentStatus::Failed(_)
+        | PaymentStatus::Routing
         | PaymentStatus::Requesting
         | PaymentStatus::Complete
         | PaymentStatus::Committed

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use offset_proto::{
-    Currency, Name, Rate,
+    Credits, Currency, Name, Rate,
     app::ConfigRequest,
     file::{FriendFile, IndexTicket, RelayTicket},
 };
@@ -174,9 +175,9 @@ pub(super) struct SetFriendRate {
     /// Part of each amount, in percent with at most four decimals.
     #[arg(long, value_parser = parse_percent, default_value = "0")]
     percent: u32,
-    /// Fixed part, in credits.
-    #[arg(short, long, value_parser = parse_add, default_value = "0")]
-    add: u64,
+    /// Fixed part of each fee.
+    #[arg(short, long, default_value = "0", allow_negative_numbers = true)]
+    add: Amount,
     #[command(flatten)]
     currency: CurrencyChoice,
 }
@@ -313,10 +314,16 @@ impl Change {
             Self::SetFriendMaxDebt(SetFriendMaxDebt { name, max_debt, currency }) => {
                 let (friend, currency) = (name.friend, currency.currency);
                 let max_debt = max_debt.credits(decimals(currency.as_ref()).await?)?;
+                if Credits::LIMIT < max_debt {
+                    bail!("a limit is at most 2^127-1 of the smallest unit; type less");
+                }
                 ConfigRequest::SetMaxDebt { friend, currency, max_debt }
             }
             Self::SetFriendRate(SetFriendRate { name, percent, add, currency }) => {
                 let (friend, currency) = (name.friend, currency.currency);
+                let add = add.credits(decimals(currency.as_ref()).await?)?;
+                let too_large = |_| anyhow!("--add is larger than 2^64-1 units: type less");
+                let add = add.0.try_into().map_err(too_large)?;
                 ConfigRequest::SetRate { friend, currency, rate: Rate { ppm: percent, add } }
             }
             Self::AddCurrency(AddCurrency { name, currency, balance }) => {
@@ -373,11 +380,6 @@ impl FriendCurrency {
         let (friend, currency) = (self.name.friend, self.currency.currency);
         ConfigRequest::SetRequestsOpen { friend, currency, open }
     }
-}
-
-/// The fixed part of a fee.
-fn parse_add(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "expected a whole number of credits, 0 or more".to_owned())
 }
 
 /// Percent as people write it to parts per million, exactly.

@@ -73,14 +73,15 @@ pub fn detail(friend: &FriendReport, decimals: &Decimals) -> Answer {
     }
     for currency in &friend.currencies {
         let name = &currency.currency;
-        let _ = write!(text, "\n{name} rate: {}", rate_text(currency.rate));
+        let digits = amount::decimals_of(decimals, name);
+        let _ = write!(text, "\n{name} rate: {}", rate_text(currency.rate, digits));
         for line in currency_lines(friend, currency, decimals) {
             let _ = write!(text, "\n{name} {line}");
         }
         if let CurrencyStatus::Active(line) = &currency.status
             && line.exposure != Credits::ZERO
         {
-            let exposure = amount::show(line.exposure, amount::decimals_of(decimals, name));
+            let exposure = amount::show(line.exposure, digits);
             let _ = write!(text, "\n{name} exposure: {exposure}");
         }
     }
@@ -202,14 +203,14 @@ const fn sign(open: bool) -> char {
 }
 
 /// A rate as people write it: `0.5% + 1`.
-fn rate_text(rate: Rate) -> String {
+fn rate_text(rate: Rate, decimals: u8) -> String {
     let (whole, rest) = (rate.ppm / PPM_PER_PERCENT, rate.ppm % PPM_PER_PERCENT);
     let percent = if rest == 0 {
         whole.to_string()
     } else {
         format!("{whole}.{rest:04}").trim_end_matches('0').to_owned()
     };
-    format!("{percent}% + {}", rate.add)
+    format!("{percent}% + {}", amount::show(rate.add, decimals))
 }
 
 /// Parts per million in one percent.

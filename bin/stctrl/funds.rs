@@ -12,7 +12,7 @@ use offset_crypto::{PaymentId, PublicKey, SystemRng};
 use offset_proto::{
     Credits, Text, Timestamp,
     app::{
-        AppEvent, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
+        AppEvent, ErrorCode, JournalEntry, JournalEvent, PayRequest, PaymentReport, PaymentStatus,
         PaymentTarget,
     },
     file::{InvoiceFile, OffsetFile as _, PaymentFile, PublicFile as _, ReceiptFile},
@@ -51,7 +51,8 @@ pub(super) enum Funds {
 /// What every payment may say.
 #[derive(Debug, Args)]
 pub(super) struct Terms {
-    /// The most that mediators may take.
+    /// The most that mediators may take; if not given, 5% of the amount, or up to 100 of its smallest
+    /// units but no more than the amount.
     #[arg(long)]
     max_fee: Option<Amount>,
     /// Seconds after which to give up, as long as nothing is paid.
@@ -132,9 +133,7 @@ impl Funds {
         };
         let report = pay(session, target, terms, decimals).await?;
         if let PaymentStatus::Failed(failed) = &report.status {
-            let node = session.report().await.ok();
-            let friends = node.map(|node| node.friends).unwrap_or_default();
-            let why = failure::sentence(failed, &report.destination, &friends, decimals);
+            let why = failure::explain(session, &report, failed, decimals).await;
             bail!("{why}; nothing was paid and nothing is owed");
         }
         if let (PaymentStatus::Committed, Some(until)) = (&report.status, hold_until) {
@@ -184,19 +183,20 @@ async fn pay(
             client.pay(request).await
         }
     };
+    let goes_on = format!(
+        "payment {id} goes on without this command: ask for it, and for its receipt, with `stctrl \
+         buyer payment-status -p {id} -r FILE` before you pay again"
+    );
     let result = tokio::select! {
         result = paying => result,
-        () = stop => bail!(
-            "stopped waiting; payment {id} goes on without this command, look at the balance \
-             before you pay again"
-        ),
+        () = stop => bail!("stopped waiting; {goes_on}"),
     };
     client.close().await;
     match result {
-        Err(Error::Lost(reason)) => bail!(
-            "the connection to the node ended: {reason}; payment {id} goes on without it, look at \
-             the balance before you pay again"
-        ),
+        Err(Error::Lost(reason)) => bail!("the connection to the node ended: {reason}; {goes_on}"),
+        Err(Error::Refused(refused)) if refused.code == ErrorCode::Stopping => {
+            bail!("{refused}; {goes_on}")
+        }
         result => Ok(result?),
     }
 }
@@ -246,14 +246,18 @@ fn step(report: &PaymentReport) -> String {
     step.to_owned()
 }
 
-/// The receipt and the fees of a payment that has ended.
+/// The receipt and the fees of a payment that has ended, in a currency with so many digits behind the
+/// point.
 ///
 /// # Errors
 /// Says why nothing was paid, or that it is not known.
-pub fn succeeded(report: &PaymentReport) -> anyhow::Result<(&Receipt, Credits)> {
+pub fn succeeded(report: &PaymentReport, decimals: u8) -> anyhow::Result<(&Receipt, Credits)> {
     match &report.status {
         PaymentStatus::Succeeded { receipt, fee } => Ok((receipt, *fee)),
-        PaymentStatus::Failed(failure) => bail!("{failure}; nothing was paid and nothing is owed"),
+        PaymentStatus::Failed(failed) => {
+            let why = failure::cause(failed, decimals);
+            bail!("{why}; nothing was paid and nothing is owed")
+        }
         PaymentStatus::Cancelled => bail!(
             "the seller took the commit and gave everything back; nothing is owed, ask the seller \
              for another invoice"
@@ -292,7 +296,7 @@ fn finish(
     receipt_file: Option<OutputFile>,
     decimals: u8,
 ) -> anyhow::Result<Answer> {
-    let (receipt, fee) = succeeded(report)?;
+    let (receipt, fee) = succeeded(report, decimals)?;
     let receipt = ReceiptFile(receipt.clone());
     if let Some(file) = receipt_file {
         // The receipt must not be lost: it proves what was paid.

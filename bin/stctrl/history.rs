@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use super::Session;
 use crate::manners::{
     Answer,
+    amount::{decimals_of, show},
     moment::{Moment, rfc3339},
     names,
     table::{Header, draw},
@@ -106,6 +107,7 @@ impl List {
         if entries.is_empty() {
             self.filter.check_friend(&client.report().await?)?;
         }
+        let decimals = client.report_without_friends().await?.decimals;
         client.close().await;
         entries.reverse();
         let values: Vec<_> = entries.iter().map(entry_json).collect();
@@ -114,14 +116,15 @@ impl List {
         } else {
             let titles = ["time", "friend", "what", "change", "balance", "currency", "note"];
             let row = |entry: &HistoryEntry| {
+                let decimals = decimals_of(&decimals, &entry.currency);
                 [
                     rfc3339(entry.time),
                     entry.friend_name.to_string(),
                     kind(&entry.event).to_owned(),
-                    entry.delta.to_string(),
-                    entry.balance.to_string(),
+                    show(entry.delta, decimals),
+                    show(entry.balance, decimals),
                     entry.currency.to_string(),
-                    remark(&entry.event),
+                    remark(&entry.event, decimals),
                 ]
             };
             draw(Header::Plain, titles, entries.iter().map(row))
@@ -147,6 +150,7 @@ impl Fees {
             Ok(true)
         })
         .await?;
+        let decimals = client.report_without_friends().await?.decimals;
         client.close().await;
         let mut rows: Vec<_> = sums.into_iter().collect();
         rows.sort_by(|((_, a), (name_a, ..)), ((_, b), (name_b, ..))| {
@@ -168,7 +172,8 @@ impl Fees {
             "No fees.".to_owned()
         } else {
             let shown = rows.iter().map(|((_, currency), (name, payments, fees))| {
-                [currency.to_string(), name.to_string(), payments.to_string(), fees.to_string()]
+                let fees = show(*fees, decimals_of(&decimals, currency));
+                [currency.to_string(), name.to_string(), payments.to_string(), fees]
             });
             draw(Header::Plain, ["currency", "friend", "payments", "fees"], shown)
         };
@@ -245,16 +250,17 @@ const fn kind(event: &HistoryEvent) -> &'static str {
 }
 
 /// What there is to say of an entry in a table.
-fn remark(event: &HistoryEvent) -> String {
+fn remark(event: &HistoryEvent, decimals: u8) -> String {
+    let shown = |fee: &Credits| show(fee, decimals);
     match event {
         HistoryEvent::Paid { fee, note, .. } => match (fee.0, note.as_str()) {
             (0, note) => note.to_owned(),
-            (fee, "") => format!("fees {fee}"),
-            (fee, note) => format!("{note} (fees {fee})"),
+            (_, "") => format!("fees {}", shown(fee)),
+            (_, note) => format!("{note} (fees {})", shown(fee)),
         },
         HistoryEvent::Received { description, .. } => description.to_string(),
-        HistoryEvent::ForwardedIn { fee, .. } if fee.0 != 0 => format!("earned {fee}"),
-        HistoryEvent::Cleared { fee, .. } if fee.0 != 0 => format!("fees {fee}"),
+        HistoryEvent::ForwardedIn { fee, .. } if fee.0 != 0 => format!("earned {}", shown(fee)),
+        HistoryEvent::Cleared { fee, .. } if fee.0 != 0 => format!("fees {}", shown(fee)),
         HistoryEvent::Opened
         | HistoryEvent::ForwardedOut { .. }
         | HistoryEvent::ForwardedIn { .. }

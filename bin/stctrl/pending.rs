@@ -6,9 +6,10 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::Session;
+use super::{Session, friends::Decimals};
 use crate::manners::{
     Answer,
+    amount::{decimals_of, show},
     moment::{age, rfc3339},
     table::{Header, draw},
 };
@@ -28,11 +29,12 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<Answer> {
             break page.now;
         }
     };
+    let decimals = client.report_without_friends().await?.decimals;
     client.close().await;
-    Ok(answer(&entries, now))
+    Ok(answer(&entries, &decimals, now))
 }
 
-fn answer(entries: &[PendingEntry], now: Timestamp) -> Answer {
+fn answer(entries: &[PendingEntry], decimals: &Decimals, now: Timestamp) -> Answer {
     let values: Vec<_> = entries
         .iter()
         .map(|entry| {
@@ -66,7 +68,7 @@ fn answer(entries: &[PendingEntry], now: Timestamp) -> Answer {
             [
                 entry.friend_name.to_string(),
                 entry.key.currency.to_string(),
-                entry.amount.to_string(),
+                show(entry.amount, decimals_of(decimals, &entry.key.currency)),
                 by.to_owned(),
                 direction(entry.direction).to_owned(),
                 age(now.ms_since(entry.since)),

@@ -40,7 +40,7 @@ pub(super) struct QuoteArguments {
     invoice: Option<PathBuf>,
     #[command(flatten)]
     currency: CurrencyChoice,
-    /// The most that mediators may take.
+    /// The most that mediators may take; if not given, as for a payment.
     #[arg(long)]
     max_fee: Option<Amount>,
     /// Over how many routes at once, at most 16; 8 if not given.

@@ -14,7 +14,7 @@ use offset_proto::{
 };
 use serde_json::json;
 
-use super::{CurrencyChoice, Session, config::parse_percent};
+use super::{CurrencyChoice, Session, config::parse_percent, failure};
 use crate::manners::{
     Answer,
     amount::{Amount, show},
@@ -111,7 +111,7 @@ impl Rebalance {
                      {} in {} cycles", show(done.total(), decimals), done.cleared.len()
                 ),
             };
-            match cleared(result)? {
+            match cleared(result, decimals)? {
                 Outcome::Cleared(report, fee) => {
                     failures = 0;
                     done.cleared.push((*report, fee));
@@ -210,7 +210,7 @@ enum Outcome {
     Nothing(String),
 }
 
-fn cleared(result: Result<PaymentReport, Error>) -> anyhow::Result<Outcome> {
+fn cleared(result: Result<PaymentReport, Error>, decimals: u8) -> anyhow::Result<Outcome> {
     let report = match result {
         Ok(report) => report,
         Err(Error::Refused(error)) if error.code == ErrorCode::NothingToClear => {
@@ -224,7 +224,7 @@ fn cleared(result: Result<PaymentReport, Error>) -> anyhow::Result<Outcome> {
             let fee = *fee;
             Ok(Outcome::Cleared(Box::new(report), fee))
         }
-        PaymentStatus::Failed(failure) => Ok(Outcome::Failed(failure.to_string())),
+        PaymentStatus::Failed(failed) => Ok(Outcome::Failed(failure::cause(failed, decimals))),
         PaymentStatus::Cancelled => Ok(Outcome::Failed("it was taken back".to_owned())),
         PaymentStatus::Routing
         | PaymentStatus::Requesting

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{CurrencyChoice, Session};
 use crate::manners::{
     Access, Answer, OutputFile,
-    amount::Amount,
+    amount::{Amount, decimals_of, show},
     inputs,
     table::{Header, draw},
     time::{Length, moment},
@@ -136,9 +136,10 @@ impl Seller {
             Self::InvoiceStatus(which) => {
                 let id = which.read()?.id();
                 let client = session.connect().await?;
-                let report = client.invoice_status(id).await;
+                let report = client.invoice_status(id).await?;
+                let decimals = client.report_without_friends().await?.decimals;
                 client.close().await;
-                Ok(detail(&report?))
+                Ok(detail(&report, decimals_of(&decimals, &report.invoice.currency)))
             }
             Self::List(arguments) => arguments.run(session).await,
         }
@@ -228,6 +229,7 @@ impl List {
                 break;
             }
         }
+        let decimals = client.report_without_friends().await?.decimals;
         client.close().await;
         let json = json!({ "invoices": invoices.iter().map(json_of).collect::<Vec<_>>() });
         if invoices.is_empty() {
@@ -239,7 +241,7 @@ impl List {
             [
                 report.invoice.id().to_string(),
                 state(report).to_owned(),
-                format!("{dest_payment} {currency}"),
+                format!("{} {currency}", show(dest_payment, decimals_of(&decimals, currency))),
                 moment(*created_at).to_string(),
                 description.brief().into_owned(),
             ]
@@ -277,12 +279,12 @@ fn state(report: &InvoiceReport) -> &'static str {
     if report.held { "committed, held" } else { word(report.status) }
 }
 
-fn detail(report: &InvoiceReport) -> Answer {
+fn detail(report: &InvoiceReport, decimals: u8) -> Answer {
     let invoice = &report.invoice;
     let mut lines = vec![
         format!("state: {}", state(report)),
         format!("invoice id: {}", invoice.id()),
-        format!("amount: {} {}", invoice.dest_payment, invoice.currency),
+        format!("amount: {} {}", show(invoice.dest_payment, decimals), invoice.currency),
         format!("description: {}", invoice.description),
         format!("made: {}", moment(invoice.created_at)),
         format!("expires: {}", moment(invoice.expires_at)),

@@ -8,7 +8,11 @@ use offset_proto::{
 };
 use serde_json::{Value, json};
 
-use crate::manners::Answer;
+use super::friends::Decimals;
+use crate::manners::{
+    Answer,
+    amount::{decimals_of, show},
+};
 
 /// The status as lines and as JSON.
 pub(super) fn answer(report: &NodeReport) -> Answer {
@@ -34,8 +38,11 @@ pub(super) fn answer(report: &NodeReport) -> Answer {
             lines.push(format!("  {}: {trouble}", friend.name));
         }
     }
-    let pending: Vec<Value> =
-        report.friends.iter().flat_map(|friend| frozen(friend, &mut lines)).collect();
+    let pending: Vec<Value> = report
+        .friends
+        .iter()
+        .flat_map(|friend| frozen(friend, &report.decimals, &mut lines))
+        .collect();
 
     let connected = |servers: &[ServerReport]| servers.iter().filter(|s| s.connected).count();
     let json = json!({
@@ -86,7 +93,7 @@ fn trouble(friend: &FriendReport) -> String {
 }
 
 /// The lines on which something is frozen.
-fn frozen(friend: &FriendReport, lines: &mut Vec<String>) -> Vec<Value> {
+fn frozen(friend: &FriendReport, decimals: &Decimals, lines: &mut Vec<String>) -> Vec<Value> {
     let mut values = Vec::new();
     for currency in &friend.currencies {
         let CurrencyStatus::Active(line) = &currency.status else { continue };
@@ -95,9 +102,12 @@ fn frozen(friend: &FriendReport, lines: &mut Vec<String>) -> Vec<Value> {
             continue;
         }
         let name = &currency.currency;
+        let shown = |credits: Credits| show(credits, decimals_of(decimals, name));
         lines.push(format!(
             "pending: {} {name} with {} by our requests, {} by theirs",
-            ours, friend.name, theirs
+            shown(ours),
+            friend.name,
+            shown(theirs)
         ));
         values.push(json!({
             "friend": friend.name.as_str(),
@@ -144,7 +154,7 @@ mod tests {
                 status: CurrencyStatus::Active(line),
             }],
         };
-        let report = NodeReport {
+        let mut report = NodeReport {
             public_key,
             default_currency: Currency::fallback(),
             accepts_spontaneous: true,
@@ -156,6 +166,14 @@ mod tests {
             decimals: Default::default(),
             last_event: 0,
         };
+        let shown = |report: &NodeReport| answer(report).text().lines().last().map(str::to_owned);
+        let pending = shown(&report).unwrap();
+        report.decimals.insert(Currency::fallback(), 2);
+        assert_eq!(
+            shown(&report),
+            Some(pending.replace("5", "0.05").replace(", 0 by", ", 0.00 by"))
+        );
+        report.decimals.clear();
         let answer = answer(&report);
         let lines: Vec<&str> = answer.text().lines().skip(1).collect();
         assert_eq!(

@@ -171,6 +171,7 @@ fn damage(error: &Error) -> Option<String> {
         | Error::Locked { .. }
         | Error::Busy(_)
         | Error::DiskFull(_)
+        | Error::Disk { .. }
         | Error::NotDurable { .. }
         | Error::Stopped(_)
         | Error::Sqlite { .. } => None,

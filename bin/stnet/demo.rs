@@ -61,7 +61,7 @@ async fn tell(network: &Network) -> anyhow::Result<Answer> {
             max_parts: None,
         })
         .await?;
-    let (receipt, fee) = succeeded(&payment)?;
+    let (receipt, fee) = succeeded(&payment, 0)?;
     receipt.verify(&invoice).context("the receipt does not fit")?;
     let after = settled(network).await?;
     let json = json!({

@@ -93,6 +93,12 @@ impl Daemon {
         for (flag, value) in arguments {
             command.arg(flag).arg(value);
         }
+        // What is set for daemons outside of this network would be for all of its own.
+        for (name, _) in std::env::vars_os() {
+            if PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(said).kill_on_drop(true);
         // Ctrl-C is for this process; it stops the daemons in order.
         #[cfg(unix)]
@@ -145,5 +151,7 @@ async fn listening(child: &mut Child, ports: usize) -> anyhow::Result<Vec<Socket
 }
 
 const HIDDEN_COMMAND: &str = "daemon";
+/// With what the names of the daemons' variables begin.
+const PREFIXES: [&[u8]; 3] = [b"STNODE_", b"STRELAY_", b"STINDEX_"];
 const LONGEST_START: Duration = Duration::from_secs(20);
 const LONGEST_STOP: Duration = Duration::from_secs(10);

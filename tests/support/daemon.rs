@@ -70,6 +70,21 @@ impl Daemon {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Waits until it has ended by itself; gives its exit code, and what it said on stderr.
+    #[track_caller]
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let status = eventually("the daemon ends by itself", || {
+            let ended = self.child.try_wait().unwrap();
+            ended.ok_or_else(|| format!("it runs and says: {}", self.stderr()))
+        });
+        // The rest of what it said may still be on its way.
+        let said = eventually("it says why", || {
+            let said = self.stderr();
+            if said.contains("error: ") { Ok(said) } else { Err(said) }
+        });
+        (status.code(), said)
+    }
+
     /// Ends it as a crash would (SIGKILL).
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -92,6 +92,12 @@ impl Pair {
         assert!(daemon.terminate().success());
     }
 
+    /// Waits until a node has ended by itself; gives its exit code, and what it said on stderr.
+    #[track_caller]
+    pub fn ended(&self, node: usize) -> (Option<i32>, String) {
+        self.daemons.borrow_mut()[node].take().unwrap().ended()
+    }
+
     /// Runs `stctrl` for one of them.
     pub fn ctl(&self, node: usize, line: &str) -> Ran {
         let name = NAMES[node];

@@ -153,9 +153,21 @@ pub(super) fn ledger(entry: &HistoryEntry, friend: &Name) -> String {
         | HistoryEvent::CarriedForward => "",
     };
     if !words.is_empty() {
-        let _ = writeln!(out, "    ; note: {words}");
+        let _ = writeln!(out, "    ; note: {}", comment(words));
     }
     out + "\n"
+}
+
+/// Words of somebody else as part of a comment: signs by which programs find tags and dates in
+/// comments are others, so that no text makes an export unreadable or moves a posting to another day.
+fn comment(words: &str) -> String {
+    let plain = |c| match c {
+        '[' => '(',
+        ']' => ')',
+        ':' => ';',
+        c => c,
+    };
+    words.chars().map(plain).collect()
 }
 
 /// A name as part of an account: signs that mean something there are underscores.
@@ -263,6 +275,12 @@ mod tests {
             assert_eq!(sum, 0, "{text}");
             assert!(text.starts_with("2026-03-01 * "), "{text}");
         }
+        let hostile = entry(-305, "credit", paid("soup, date:2024-13-45 [2024-13-45] :tag: a:: b"));
+        let text = ledger(&hostile, &hostile.friend_name);
+        assert!(
+            text.contains("; note: soup, date;2024-13-45 (2024-13-45) ;tag; a;; b\n"),
+            "{text}"
+        );
         let nothing = entry(0, "credit", HistoryEvent::Closed);
         assert!(ledger(&nothing, &nothing.friend_name).starts_with("; 2026-03-01 closed"));
         assert_eq!(commodity("credit"), "credit");

@@ -7,14 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use offset_crypto::{Identity, PaymentId, PublicKey, SeededRng};
 use offset_funder::{
-    Config, Funder,
+    Change, Config, Funder,
     api::{AppId, Command, Effect, Liveness, SessionId},
     state::State,
 };
@@ -36,6 +36,33 @@ struct Chain {
     tokens: usize,
     succeeded: usize,
     changes: usize,
+    rows: BTreeMap<&'static str, usize>,
+}
+
+/// What a row is for: what moves payments, and what is kept of them beside.
+const fn purpose(change: &Change) -> &'static str {
+    match change {
+        Change::Entry(_) => "books",
+        Change::Collected(_) => "kept locks",
+        Change::Journal(..) | Change::ForgetJournal(_) => "journal",
+        Change::Received(..) | Change::BeforeSent(..) => "for state proofs",
+        Change::Pending(..) | Change::Queued(..) => "requests",
+        Change::Channel(..) | Change::Line(..) => "channels and lines",
+        Change::Payment(..) | Change::Invoice(..) | Change::Set(..) | Change::Settled(_) => {
+            "payments and sets"
+        }
+        Change::Settings(_)
+        | Change::Relay(..)
+        | Change::IndexServer(..)
+        | Change::NewFriend(..)
+        | Change::RemovedFriend(_)
+        | Change::Archived(..)
+        | Change::Friend(..)
+        | Change::FriendRecovery(..)
+        | Change::Recovery(_)
+        | Change::Spent(..)
+        | Change::Alone(..) => "other",
+    }
 }
 
 fn main() {
@@ -52,6 +79,9 @@ fn main() {
             chain.round();
         }
         let each = began.elapsed() / u32::try_from(PAYMENTS).unwrap();
+        let kinds = chain.rows.iter();
+        let kinds: Vec<_> =
+            kinds.map(|(what, rows)| format!("{what} {}", rows * 100 / PAYMENTS)).collect();
         let per = |count: usize| count * 100 / PAYMENTS;
         println!(
             "{in_flight:>4} in flight: {each:>9.1?} a payment, {:.1} times its signatures; \
@@ -60,6 +90,7 @@ fn main() {
             per(chain.tokens),
             per(chain.changes),
         );
+        println!("               rows/100 payments at all three nodes: {}", kinds.join(", "));
     }
 }
 
@@ -96,6 +127,7 @@ impl Chain {
             tokens: 0,
             succeeded: 0,
             changes: 0,
+            rows: BTreeMap::new(),
         };
         for (a, b) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
             chain.befriend(a, b);
@@ -103,6 +135,7 @@ impl Chain {
         for _ in 0..20 {
             chain.round();
         }
+        chain.rows.clear();
         chain
     }
 
@@ -155,6 +188,9 @@ impl Chain {
         for node in 0..3 {
             let batch = self.funders[node].take_batch(NOW, &mut self.rng);
             self.changes += batch.changes.len();
+            for change in &batch.changes {
+                *self.rows.entry(purpose(change)).or_default() += 1;
+            }
             self.funders[node].handle_durable(batch.number);
             for effect in batch.effects {
                 self.perform(node, effect);

@@ -27,7 +27,8 @@ pub(crate) struct Proofs {
     asking: Option<Asking>,
     /// Friends that are to be asked next.
     waiting: VecDeque<PublicKey>,
-    /// The one that was shown last, to whom, so that its next page need not be made again.
+    /// The one that was shown last, to whom, so that its next page need not be made again. Two friends
+    /// that ask by turns make it anew each time, but not faster than [`PROOF_PACE_MS`].
     showing: Option<(PublicKey, Vec<u8>)>,
 }
 
@@ -73,9 +74,7 @@ impl Funder {
             self.proofs.asking = None;
             self.ask_next(now);
         }
-        if self.proofs.showing.as_ref().is_some_and(|(friend, _)| *friend == key) {
-            self.proofs.showing = None;
-        }
+        self.forget_shown(key);
     }
 
     /// A friend that had its turn and has not finished makes way for others.
@@ -151,40 +150,63 @@ impl Funder {
     }
 
     /// A friend that lost state asks for a page of what it signed.
-    pub(crate) fn proof_wanted(&mut self, key: PublicKey, page: u32) {
-        let session = self.live.get(&key).and_then(|live| live.session.as_ref());
-        if session.is_none_or(|session| session.standing != Standing::Ahead) {
+    pub(crate) fn proof_wanted(&mut self, now: Timestamp, key: PublicKey, page: u32) {
+        let session = self.live.get_mut(&key).and_then(|live| live.session.as_mut());
+        let Some(session) = session.filter(|session| session.standing == Standing::Ahead) else {
+            return;
+        };
+        let shows = self.proofs.showing.as_ref().is_some_and(|(friend, _)| *friend == key);
+        // A clock that was set back makes nobody wait longer.
+        let not_before = session.proof_not_before.min(now.plus_ms(PROOF_PACE_MS));
+        if !shows && now < not_before {
+            session.proof_page = Some(page);
+            self.timers.insert((not_before, Timer::ProofPage(key)));
             return;
         }
-        let known = self.proofs.showing.take().filter(|(friend, _)| *friend == key);
-        let bytes = match known {
-            Some((_, bytes)) => bytes,
-            None => {
-                let ends = self.ends(key);
-                let shown = self.friend(&key).and_then(|friend| proof::shown(friend, &ends));
-                let Some(shown) = shown else {
-                    log::warn!("friend {key:?} lost state, and this node has nothing to show it");
-                    return;
-                };
-                shown.encode()
-            }
-        };
+        if !shows {
+            session.proof_not_before = now.plus_ms(PROOF_PACE_MS);
+            let ends = self.ends(key);
+            let shown = self.friend(&key).and_then(|friend| proof::shown(friend, &ends));
+            let Some(shown) = shown else {
+                log::warn!("friend {key:?} lost state, and this node has nothing to show it");
+                return;
+            };
+            self.proofs.showing = Some((key, shown.encode()));
+        }
+        if let Some(content) = self.shown_page(page) {
+            self.send(key, FriendMessage::StateProof(content));
+        }
+    }
+
+    /// A friend asked for a page sooner than the proof was to be made again.
+    pub(crate) fn proof_page_timer(&mut self, now: Timestamp, key: PublicKey) {
+        let session = self.live.get_mut(&key).and_then(|live| live.session.as_mut());
+        if let Some(page) = session.and_then(|session| session.proof_page.take()) {
+            self.proof_wanted(now, key, page);
+        }
+    }
+
+    /// What is shown may be another state by now.
+    pub(crate) fn forget_shown(&mut self, key: PublicKey) {
+        if self.proofs.showing.as_ref().is_some_and(|(friend, _)| *friend == key) {
+            self.proofs.showing = None;
+        }
+    }
+
+    /// A page of the proof that is shown; `None` when it has no such page, or is too large.
+    fn shown_page(&self, page: u32) -> Option<ProofPage> {
+        let (key, bytes) = self.proofs.showing.as_ref()?;
         let total = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= MAX_PROOF_BYTES);
         let Some(total_bytes) = total else {
             log::warn!("what friend {key:?} lost is more than a proof can show: reset the channel");
-            return;
+            return None;
         };
-        let mut pages = bytes.chunks(PROOF_PAGE_BYTES);
-        let Some(content) = usize::try_from(page).ok().and_then(|page| pages.nth(page)) else {
-            return;
-        };
-        let content = ProofPage { page, total_bytes, bytes: content.to_vec() };
-        if PROOF_PAGE_BYTES < bytes.len() {
-            self.proofs.showing = Some((key, bytes));
-        }
-        self.send(key, FriendMessage::StateProof(content));
+        let content = bytes.chunks(PROOF_PAGE_BYTES).nth(usize::try_from(page).ok()?)?;
+        Some(ProofPage { page, total_bytes, bytes: content.to_vec() })
     }
 }
 
+/// How often a friend's proof is made at most in a session: each time takes as long as all that is pending with it.
+const PROOF_PACE_MS: u64 = 1_000;
 /// How long one friend may take to show its proof while others wait to be asked.
 const PROOF_TURN_MS: u64 = 60_000;

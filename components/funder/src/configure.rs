@@ -1,10 +1,13 @@
 //! Configuration by the node's owner. Everything goes by the user's names; asking for what is
 //! already so succeeds and changes nothing.
 
+use std::fmt::Display;
+
 use offset_crypto::PublicKey;
 use offset_proto::{
     Balance, Credits, Currency, Name, Rate, ServerAddress, Timestamp,
     app::{AppError, ConfigRequest, ErrorCode},
+    decimals::{decimals_of, show},
     friend::{MAX_CURRENCIES, MAX_RELAYS, Proposal},
     report::{MAX_DECIMALS, MAX_DECIMALS_ENTRIES},
 };
@@ -113,6 +116,11 @@ impl Funder {
                 Ok(())
             }
         }
+    }
+
+    /// An amount or balance in an error text, with the point that the currency has here.
+    pub(crate) fn shown(&self, number: impl Display, currency: &Currency) -> String {
+        show(number, decimals_of(&self.state.settings.decimals, currency))
     }
 
     fn set_decimals(&mut self, currency: Option<Currency>, decimals: u8) -> Result<(), AppError> {
@@ -341,6 +349,7 @@ impl Funder {
 
     fn remove_currency(&mut self, name: &Name, currency: &Currency) -> Outcome {
         let key = self.named(name)?;
+        let decimals = decimals_of(&self.state.settings.decimals, currency);
         let friend = self.state.friends.get_mut(&key);
         let Some(line) = friend.and_then(|friend| friend.lines.get_mut(currency)) else {
             return Err(no_currency(name, currency));
@@ -351,7 +360,7 @@ impl Funder {
             let message = format!(
                 "currency {currency} with {name} has balance {}; it can be removed at balance 0 \
                  with nothing pending",
-                credit.numbers().balance
+                show(credit.numbers().balance, decimals)
             );
             return Err(app_error(ErrorCode::Refused, &message));
         }

@@ -42,6 +42,8 @@ pub(crate) struct Asking {
     due: BTreeSet<Place>,
     /// Those that are being asked about, by the id that they have at the friend.
     asked: Option<(Currency, BTreeMap<RequestId, Place>)>,
+    /// Whether the friend was asked about them, and not only our own store.
+    told: bool,
     /// Those of which the friend knew nothing.
     unknown: BTreeSet<Place>,
 }
@@ -103,6 +105,7 @@ impl Funder {
         let request_ids = asked.keys().copied().collect();
         if let Some(asking) = self.asking(&key) {
             asking.asked = Some((currency.clone(), asked));
+            asking.told = false;
         }
         let Some(session) = self.session_of(&key) else {
             return;
@@ -154,13 +157,16 @@ impl Funder {
         let request_ids = asked.keys().copied().collect();
         if let Some(asking) = self.asking(&key) {
             asking.asked = Some((currency.clone(), asked));
+            asking.told = true;
         }
         self.send(key, FriendMessage::Endings(Endings { currency, request_ids }));
     }
 
-    /// A friend says how requests of ours ended.
+    /// A friend says how requests of ours ended. Before it is asked it has nothing to say: our own
+    /// store may know better.
     pub(crate) fn endings_told(&mut self, now: Timestamp, key: PublicKey, answer: EndingsAnswer) {
-        let Some((currency, mut asked)) = self.asking(&key).and_then(|it| it.asked.take()) else {
+        let asking = self.asking(&key).filter(|asking| asking.told);
+        let Some((currency, mut asked)) = asking.and_then(|it| it.asked.take()) else {
             return;
         };
         if currency == answer.currency {

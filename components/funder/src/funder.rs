@@ -75,6 +75,8 @@ pub struct Funder {
     pub(crate) number: BatchNumber,
     /// When this node started.
     pub(crate) started: Timestamp,
+    /// Payments that were under way then. Not told by times: the clock may have been set back.
+    pub(crate) loaded_payments: BTreeSet<PaymentId>,
     steps: u64,
 }
 
@@ -95,6 +97,8 @@ pub(crate) enum Timer {
     Touch(PublicKey),
     /// A friend's turn to show its proof.
     Proof(SessionId),
+    /// A friend may be shown a page of its proof that it asked for.
+    ProofPage(PublicKey),
     /// The next question of a friend about endings may be answered.
     Endings(PublicKey),
 }
@@ -139,6 +143,9 @@ pub(crate) struct Session {
     pub(crate) asked: Option<u64>,
     /// What was proven to the friend as collected.
     pub(crate) proven: BTreeSet<(Currency, RequestId)>,
+    /// Not before this the friend's proof is made anew, and the page that it waits for.
+    pub(crate) proof_not_before: Timestamp,
+    pub(crate) proof_page: Option<u32>,
     /// Our questions about endings.
     pub(crate) asking: Asking,
 }
@@ -199,6 +206,7 @@ impl Funder {
             proofs: Proofs::default(),
             number: BatchNumber(0),
             started: now,
+            loaded_payments: BTreeSet::new(),
             steps: 0,
         };
         funder.check_loaded()?;
@@ -245,7 +253,7 @@ impl Funder {
                     self.acceptance_received(now, friend, accept);
                 }
                 FriendMessage::Removed { epoch } => self.removed_received(now, friend, epoch),
-                FriendMessage::RequestStateProof { page } => self.proof_wanted(friend, page),
+                FriendMessage::RequestStateProof { page } => self.proof_wanted(now, friend, page),
                 FriendMessage::StateProof(page) => self.proof_page(now, friend, page),
                 FriendMessage::Endings(question) => self.endings_wanted(now, friend, question),
                 FriendMessage::EndingsAnswer(answer) => self.endings_told(now, friend, answer),
@@ -364,6 +372,7 @@ impl Funder {
                 Timer::Invoice(id) => self.invoice_timer(now, id),
                 Timer::Touch(friend) => self.dirty.touch(friend),
                 Timer::Proof(session) => self.proof_timer(now, session),
+                Timer::ProofPage(friend) => self.proof_page_timer(now, friend),
                 Timer::Endings(friend) => self.look_up(now, friend),
             }
         }

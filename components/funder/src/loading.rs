@@ -51,6 +51,7 @@ impl Funder {
         }
         self.rebuild_invoices();
         for (id, row) in &self.state.payments {
+            self.loaded_payments.insert(*id);
             self.timers.insert((row.deadline, Timer::Payment(*id)));
             // Each is looked at: what is missing is to be found, what hangs to be given up in time.
             let patience = patience_ms(row, self.config.part_patience_ms);

@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{HashResult, PublicKey};
+use offset_crypto::{HashResult, PaymentId, PublicKey};
 use offset_proto::{
     Credits, Currency, Name, Timestamp,
     app::{AppError, ErrorCode},
@@ -36,8 +36,9 @@ use crate::{
     dirty::Key,
     funder::{Funder, Place, Standing, Timer},
     proof::{self, Lines},
+    reset::proofs,
     side::Side,
-    state::{BeforeSent, FriendRecovery, Link, Pending, Phase, Recovery},
+    state::{BeforeSent, FriendRecovery, KeptCollect, Link, Pending, Phase, Recovery},
 };
 
 impl Funder {
@@ -45,8 +46,6 @@ impl Funder {
     /// everything that friends prove is installed at once.
     pub fn begin_recovery(&mut self, now: Timestamp) {
         self.recovery_begins(now, true);
-        // All of them are of the copy: nothing was ordered since the start.
-        self.payments_lost(now, Timestamp(u64::MAX));
         let friends: Vec<_> = self.state.friends.keys().copied().collect();
         for key in friends {
             if self.quarantined(&key).is_some() {
@@ -58,38 +57,57 @@ impl Funder {
     /// Friends with whom nothing was agreed are waited for, and what was unfinished is unknown.
     fn recovery_begins(&mut self, now: Timestamp, at_once: bool) {
         let known = self.state.recovery;
-        let since = known.map_or(now, |known| known.since);
-        let at_once = at_once || known.is_some_and(|known| known.at_once);
-        if known != Some(Recovery { since, at_once }) {
-            log::warn!("this node's database is older than what its friends know: it recovers");
-            self.state.recovery = Some(Recovery { since, at_once });
-            self.dirty.mark(Key::Recovery);
-        }
         // Once more each time: the copy may have been made in an earlier recovery.
         let agreed = |key: &PublicKey| self.live.get(key).is_some_and(|l| l.agreed_since_start);
-        let waiting: Vec<_> =
-            self.state.friends.keys().copied().filter(|key| !agreed(key)).collect();
+        let friends = self.state.friends.iter();
+        let waiting: Vec<_> = friends
+            .filter(|(key, friend)| friend.recovery.is_none() && !agreed(key))
+            .map(|(key, _)| *key)
+            .collect();
+        // Those that agreed in that one may say otherwise now, and nobody has told us at this start to
+        // take that over.
+        let goes_on = known.is_some_and(|known| known.at_once) && waiting.is_empty();
+        self.set_recovery(known.map_or(now, |known| known.since), at_once || goes_on);
         for key in waiting {
-            if let Some(friend) = self.state.friends.get_mut(&key)
-                && friend.recovery.is_none()
-            {
+            if let Some(friend) = self.state.friends.get_mut(&key) {
                 friend.recovery = Some(FriendRecovery::Waiting);
                 self.dirty.mark(Key::FriendRecovery(key));
             }
         }
-        self.payments_lost(now, self.started);
+        self.payments_lost(now);
+    }
+
+    fn set_recovery(&mut self, since: Timestamp, at_once: bool) {
+        if self.state.recovery != Some(Recovery { since, at_once }) {
+            log::warn!("this node's database is older than what its friends know: it recovers");
+            self.state.recovery = Some(Recovery { since, at_once });
+            self.dirty.mark(Key::Recovery);
+        }
+    }
+
+    /// Whether what a friend proves is to be installed without asking. A friend that has agreed since
+    /// the restore has shown its state: if it shows a later one now, it has shown an older one before
+    /// and may do so again and again, each time after it has used up its limit. From then on the owner
+    /// decides.
+    fn installs_at_once(&mut self, key: &PublicKey) -> bool {
+        let Some(Recovery { since, at_once: true }) = self.state.recovery else {
+            return false;
+        };
+        let first = self.friend(key).is_some_and(|friend| friend.recovery.is_some());
+        if !first {
+            log::warn!("friend {key:?} shows a later state than before: the owner has to decide");
+            self.set_recovery(since, false);
+        }
+        first
     }
 
     /// Payments that were under way in the old copy may have been paid since: they are never tried
-    /// again. Those that were ordered after `until` go on.
-    fn payments_lost(&mut self, now: Timestamp, until: Timestamp) {
-        let lost: Vec<_> = self
-            .state
-            .payments
-            .iter()
-            .filter(|(_, row)| !row.phase.is_final() && row.created_at <= until)
-            .map(|(id, _)| *id)
-            .collect();
+    /// again. Those that were ordered since the start go on.
+    fn payments_lost(&mut self, now: Timestamp) {
+        let under_way =
+            |id: &PaymentId| self.state.payments.get(id).is_some_and(|row| !row.phase.is_final());
+        let lost = std::mem::take(&mut self.loaded_payments).into_iter().filter(under_way);
+        let lost: Vec<_> = lost.collect();
         for id in lost {
             self.release_current(now, id);
             self.end_payment(id, Phase::Unknown);
@@ -123,6 +141,7 @@ impl Funder {
             return self.stand(key, Standing::Quarantined);
         }
         log::warn!("friend {key:?} proves that this node has lost state: nothing is signed for it");
+        let at_once = self.installs_at_once(&key);
         self.recovery_begins(now, false);
         if let Some(friend) = self.state.friends.get_mut(&key) {
             friend.recovery = Some(FriendRecovery::Quarantined(Arc::new(proof)));
@@ -132,7 +151,7 @@ impl Funder {
         live.claim = None;
         live.proven = proven;
         self.stand(key, Standing::Quarantined);
-        if self.state.recovery.is_some_and(|recovery| recovery.at_once) {
+        if at_once {
             self.install(now, key);
         }
     }
@@ -205,8 +224,10 @@ impl Funder {
         };
         log::info!("the state that friend {key:?} proves is installed");
         self.recovery_begins(now, false);
+        let collected = self.not_passed_on(key);
         self.forget_queue(now, key);
         self.replace_lines(now, key, lines);
+        self.pass_on_later(now, collected);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
@@ -241,6 +262,38 @@ impl Funder {
         } else if session.is_some_and(|session| session.theirs.is_some()) {
             self.send_resume(key);
             self.compare_resumes(now, key);
+        }
+    }
+
+    /// What was collected of us for requests of a friend, as far as that waits in its queue: the
+    /// request, and what to keep until it can be passed on all the same.
+    fn not_passed_on(&self, key: PublicKey) -> Vec<(Place, KeptCollect)> {
+        let proofs = self.friend(&key).map(proofs).unwrap_or_default();
+        let found = proofs.into_iter().filter_map(|mut collected| {
+            let currency = collected.currency.clone();
+            let at = Place { friend: key, currency, id: collected.request_id };
+            let row = self.pending(&at, Side::Remote)?;
+            let Link::Downstream(friend, id) = row.link else {
+                return None;
+            };
+            collected.request_id = id;
+            let amount = row.passed_on.or_else(|| row.request.frozen())?;
+            let kept =
+                KeptCollect { friend, sender: Side::Local, at: row.since, amount, collected };
+            Some((at, kept))
+        });
+        found.collect()
+    }
+
+    /// Keeps what was collected for requests that the proven state holds: the friend that collected
+    /// may be away or hostile, and need not be asked.
+    fn pass_on_later(&mut self, now: Timestamp, collected: Vec<(Place, KeptCollect)>) {
+        for (at, kept) in collected {
+            if self.pending(&at, Side::Remote).is_some_and(|row| !row.closing) {
+                let key = (kept.friend, at.currency, kept.collected.request_id);
+                self.state.alone.insert(key.clone(), KeptCollect { at: now, ..kept });
+                self.dirty.mark(Key::Alone(key));
+            }
         }
     }
 
@@ -359,7 +412,8 @@ impl Funder {
             Link::Downstream(friend, id) => {
                 let out = Place { friend, currency, id };
                 let waits = self.queued_request(friend, id).is_some();
-                !row.closing && !waits && self.pending(&out, Side::Local).is_none()
+                let gone = self.pending(&out, Side::Local).is_none_or(|sent| sent.closing);
+                !row.closing && !waits && gone
             }
             Link::Upstream(friend, id) => {
                 self.pending(&Place { friend, currency, id }, Side::Remote).is_none()
@@ -447,7 +501,10 @@ impl Funder {
         if sums.is_empty() {
             return Ok(());
         }
-        let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+        let sums: Vec<_> = sums
+            .iter()
+            .map(|(currency, sum)| format!("{} {currency}", self.shown(*sum, currency)))
+            .collect();
         let message = format!(
             "{} requests of {} in all may have been paid already, and nobody says how they ended; \
              wait for the other friends, or lose what was paid with --cancel-unknown",

@@ -40,7 +40,7 @@ impl Funder {
         let refused = |message: &str| Err(app_error(ErrorCode::Refused, message));
         let owed = owed(friend);
         if !owed.is_empty() {
-            let sums: Vec<_> = owed.iter().map(|row| described(name, row)).collect();
+            let sums: Vec<_> = owed.iter().map(|row| self.owed_text(name, row)).collect();
             return refused(&format!(
                 "{}; settle it first, or give it up with --forfeit",
                 sums.join(", ")
@@ -94,6 +94,7 @@ impl Funder {
         if let Some(epoch) = self.friend(&key).map(|friend| friend.channel.epoch) {
             self.send(key, FriendMessage::Removed { epoch });
         }
+        self.proof_over(now, key);
         self.availability_changed(key);
         self.book_end_of_friend(now, key, Adjustment::WrittenOff);
         let Some(friend) = self.state.friends.remove(&key) else {
@@ -188,6 +189,17 @@ fn is_clear(friend: &Friend) -> bool {
             .all(|pending| pending.is_empty())
 }
 
+impl Funder {
+    fn owed_text(&self, name: &Name, row: &ResetBalance) -> String {
+        let (balance, currency) = (row.balance, &row.currency);
+        if Balance::ZERO < balance {
+            format!("{name} owes {} {currency}", self.shown(balance, currency))
+        } else {
+            format!("you owe {name} {} {currency}", self.shown(balance.mirrored(), currency))
+        }
+    }
+}
+
 /// The balances that are not 0.
 fn owed(friend: &Friend) -> Vec<ResetBalance> {
     let rows = friend.lines.iter().filter_map(|(currency, line)| {
@@ -195,13 +207,4 @@ fn owed(friend: &Friend) -> Vec<ResetBalance> {
         Some(ResetBalance { currency: currency.clone(), balance })
     });
     rows.filter(|row| row.balance != Balance::ZERO).collect()
-}
-
-fn described(name: &Name, row: &ResetBalance) -> String {
-    let (balance, currency) = (row.balance, &row.currency);
-    if Balance::ZERO < balance {
-        format!("{name} owes {balance} {currency}")
-    } else {
-        format!("you owe {name} {} {currency}", balance.mirrored())
-    }
 }

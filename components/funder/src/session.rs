@@ -47,6 +47,8 @@ impl Funder {
             remote_wants: None,
             asked: None,
             proven: Default::default(),
+            proof_not_before: Timestamp(0),
+            proof_page: None,
             asking: Default::default(),
         };
         let live = self.live.entry(key).or_default();
@@ -59,6 +61,7 @@ impl Funder {
     /// Says where we are: first on every session, and again when an epoch has begun in it. The
     /// session agrees when the friend has done the same.
     pub(crate) fn send_resume(&mut self, key: PublicKey) {
+        self.forget_shown(key);
         let ends = self.ends(key);
         let Some(friend) = self.friend(&key) else {
             return;

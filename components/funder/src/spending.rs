@@ -27,14 +27,15 @@ const HOURS: u64 = 24;
 
 impl Funder {
     /// Notes who pays, and checks that each of the limits allows what the payment may cost. Where
-    /// the order names no highest fee, the limits do: as much as the payment itself, where they
-    /// leave that much.
+    /// the order names no highest fee, it is the usual one, where they leave that much.
     pub(crate) fn allow_spending(
         &self,
         now: Timestamp,
         row: &mut PaymentRow,
         payer: Option<&Payer>,
     ) -> Result<(), AppError> {
+        let named = row.max_fee.is_some();
+        row.max_fee.get_or_insert(usual_max_fee(row.amount));
         let Some(payer) = payer else {
             return Ok(());
         };
@@ -49,10 +50,10 @@ impl Funder {
             let budget = budget.map(|most| most.checked_sub(used).unwrap_or_default());
             limits.max_payment.get(&row.currency).copied().into_iter().chain(budget).min()
         };
-        if row.max_fee.is_none() {
+        if !named {
             let left = limits.iter().filter_map(|limits| left(limits)).min().unwrap_or_default();
             let fee = left.checked_sub(row.amount).unwrap_or_default();
-            row.max_fee = Some(fee.min(row.amount));
+            row.max_fee = row.max_fee.min(Some(fee));
         }
         let cost = most(row);
         for limits in limits {
@@ -66,7 +67,7 @@ impl Funder {
             if let Some(most) = limits.max_payment.get(&row.currency)
                 && *most < cost
             {
-                return Err(too_dear(row, cost, *most));
+                return Err(self.too_dear(row, cost, *most));
             }
             if let Some(budget) = limits.budget.get(&row.currency)
                 && budget.checked_sub(used).is_none_or(|left| left < cost)
@@ -137,6 +138,21 @@ impl Funder {
         rows.map(|(key, amount)| (key.hour, *amount))
     }
 
+    fn too_dear(&self, row: &PaymentRow, cost: Credits, most: Credits) -> AppError {
+        let currency = &row.currency;
+        let next = if row.amount < most {
+            "allow a lower fee, pay less, or raise the limit in its ticket"
+        } else {
+            "pay less, or raise the limit in its ticket"
+        };
+        refused(&format!(
+            "this application may spend at most {} {currency} on one payment, and this one may \
+             cost {} with its fees: {next}",
+            self.shown(most, currency),
+            self.shown(cost, currency)
+        ))
+    }
+
     fn over_budget(
         &self,
         now: Timestamp,
@@ -147,8 +163,11 @@ impl Funder {
         let currency = &row.currency;
         let left = budget.checked_sub(used).unwrap_or_default();
         let what = format!(
-            "this application may spend {budget} {currency} a day, {left} are left, and this \
-             payment may cost {cost} with its fees"
+            "this application may spend {} {currency} a day, {} are left, and this payment may \
+             cost {} with its fees",
+            self.shown(budget, currency),
+            self.shown(left, currency),
+            self.shown(cost, currency)
         );
         let next = if budget < cost {
             "pay less, or raise the budget in its ticket".to_owned()
@@ -174,6 +193,12 @@ impl Funder {
         };
         refused(&format!("{what}: {next}"))
     }
+}
+
+/// The highest fee of a payment that names none: a twentieth of its amount, or up to 100 for a small
+/// one, but no more than the amount. Who finds the routes and who takes the fees may be in league.
+pub(crate) fn usual_max_fee(amount: Credits) -> Credits {
+    Credits(amount.0.div_ceil(20)).max(amount.min(Credits(100)))
 }
 
 /// What of a payment is gone apart from fees: a clearing comes back to us.
@@ -203,19 +228,6 @@ pub(crate) fn cost(row: &PaymentRow) -> Credits {
         | Phase::Cancelled => Credits::ZERO,
         Phase::Unknown => most(row),
     }
-}
-
-fn too_dear(row: &PaymentRow, cost: Credits, most: Credits) -> AppError {
-    let currency = &row.currency;
-    let next = if row.amount < most {
-        "allow a lower fee, pay less, or raise the limit in its ticket"
-    } else {
-        "pay less, or raise the limit in its ticket"
-    };
-    refused(&format!(
-        "this application may spend at most {most} {currency} on one payment, and this one may \
-         cost {cost} with its fees: {next}"
-    ))
 }
 
 /// When an hour no longer counts.

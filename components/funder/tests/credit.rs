@@ -156,7 +156,7 @@ fn every_invalid_operation_makes_the_token_invalid() {
         // A good one before it, which must leave no trace.
         vec![FriendOp::Request(good), FriendOp::Request(bad)]
     }
-    let cases: [Case; 18] = [
+    let cases: [Case; 19] = [
         ("8,193 pending", InvalidOp::TooManyPending, |lab| {
             (0..8_193).map(|_| FriendOp::Request(lab.request(&[]).0)).collect()
         }),
@@ -184,6 +184,12 @@ fn every_invalid_operation_makes_the_token_invalid() {
         }),
         ("route through its receiver", InvalidOp::BadRoute, |lab| {
             request(lab, |r, node| r.route = vec![node])
+        }),
+        ("route back to its receiver", InvalidOp::BadRoute, |lab| {
+            request(lab, |r, node| {
+                let key = Identity::random(&mut SeededRng::new(1)).public_key();
+                r.route = vec![key, node];
+            })
         }),
         ("route with a key twice", InvalidOp::BadRoute, |lab| {
             request(lab, |r, _| {
@@ -467,6 +473,13 @@ fn a_request_that_waits_too_long_for_the_token_is_busy() {
 
 #[test]
 fn the_guard_keeps_half_of_a_line_from_one_slow_friend() {
+    // After a start it knows what passed before.
+    for restarts in [false, true] {
+        guard_keeps_half(restarts);
+    }
+}
+
+fn guard_keeps_half(restarts: bool) {
     let mut lab = Lab::new(3);
     let seller = lab.puppets[2].key();
     let part = |lab: &mut Lab, amount| {
@@ -478,6 +491,12 @@ fn the_guard_keeps_half_of_a_line_from_one_slow_friend() {
     lab.send(0, &[first]);
     lab.pass(61_000);
     lab.got(2);
+    if restarts {
+        lab.restart();
+        for friend in 0..3 {
+            lab.connect(friend);
+        }
+    }
     for (from, amount, reason) in
         [(0, 101, Some(CancelReason::Busy)), (0, 100, None), (1, 500, None)]
     {

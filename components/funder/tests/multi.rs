@@ -19,6 +19,7 @@ use offset_proto::{
     Credits,
     app::{AppReply, PayRequest, PaymentFailure, PaymentStatus, PaymentTarget, QuoteReport},
     friend::{CancelReason, FriendOp, Request},
+    history::{HistoryEntry, HistoryEvent},
     index::{Edge, MultiRoute, Route, RouteQuery},
 };
 use support::{
@@ -58,7 +59,7 @@ impl Shop {
             },
             max_fee: max_fee.map(Credits),
             deadline_ms: None,
-            note: "".parse().unwrap(),
+            note: "for the bicycle".parse().unwrap(),
             max_parts: None,
         }
     }
@@ -221,7 +222,21 @@ fn three_parts_one_commit_one_receipt() {
         let balances = [0, 1, 2].map(|friend| shop.lab.balance(friend));
         assert_eq!(balances, [-51, -32, -23]);
         assert_eq!([0, 1, 2].map(|friend| shop.lab.frozen(friend)), [(0, 0); 3]);
+        // Every part is in the books with its share, those that came after the end too.
+        let entries = shop.lab.books.of(|event| matches!(event, HistoryEvent::Paid { .. }));
+        let parts: Vec<_> = entries.iter().map(|entry| part_of(&shop, entry)).collect();
+        assert_eq!(parts, [(-23, 20, 3), (-51, 50, 1), (-32, 30, 2)]);
     }
+}
+
+/// Change, amount and fee of a part that was paid.
+fn part_of(shop: &Shop, entry: &HistoryEntry) -> (i128, u128, u128) {
+    let HistoryEvent::Paid { payment_id, destination, amount, fee, note, .. } = &entry.event else {
+        panic!("{entry:?}")
+    };
+    assert_eq!((*payment_id, *destination), (shop.id, shop.receiver.public_key()));
+    assert_eq!(note.as_str(), "for the bicycle", "whenever it was collected");
+    (entry.delta.get(), amount.0, fee.0)
 }
 
 /// Which part is answered, whether as complete, and the byte of the lock it is answered under.

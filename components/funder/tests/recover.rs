@@ -13,6 +13,7 @@ use offset_proto::{
     Credits,
     app::{AppReply, ConfigRequest, PaymentStatus},
     friend::FriendMessage,
+    history::{Adjustment, HistoryEvent},
     proof::{PROOF_PAGE_BYTES, ProofPage, StateProof},
     report::{self, CurrencyStatus},
 };
@@ -79,6 +80,11 @@ fn a_restored_node_is_quarantined_and_recovers_by_the_owners_word() {
     assert_eq!(net.recover_all(0), 1);
     net.settle();
     assert_eq!((net.balance(0, 1), net.balance(1, 0)), (-100, 100));
+    // What the proof says is booked as a difference, and what came behind it as ever.
+    let books = &net.nodes[0].books;
+    let recovered = books.of(|event| *event == HistoryEvent::Adjusted(Adjustment::Recovered));
+    assert_eq!(recovered.len(), 1);
+    assert_eq!(books.entries.last().unwrap().balance.get(), -100);
     net.check_at_rest(false);
     assert_eq!(report(&mut net, 0).friends[0].recovery, report::FriendRecovery::None);
     net.config(0, ConfigRequest::EndRecovery { cancel_unknown: false });

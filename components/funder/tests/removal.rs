@@ -17,6 +17,7 @@ use offset_proto::{
     Balance,
     app::{AppReply, ConfigRequest, ErrorCode},
     friend::{CancelReason, FriendMessage, FriendOp, Request, Resume},
+    history::{Adjustment, HistoryEvent},
     report::FriendStanding,
 };
 use support::{
@@ -114,6 +115,14 @@ fn nobody_is_removed_while_credits_stand() {
         assert!(is_gone(&lab, at));
         let archived = &lab.funder.state().archive[&lab.puppets[at].key()];
         assert_eq!(archived.balances[0].balance.get(), amount, "what was given up is kept");
+        // The books begin with what was agreed on, and end at nothing.
+        let entries = lab.books.entries.iter();
+        let entries: Vec<_> =
+            entries.map(|entry| (entry.event.clone(), entry.delta.get())).collect();
+        let given_up = HistoryEvent::Adjusted(Adjustment::WrittenOff);
+        let expected =
+            [(HistoryEvent::Opened, amount), (given_up, -amount), (HistoryEvent::Closed, 0)];
+        assert_eq!(entries, expected);
     }
 }
 

@@ -18,6 +18,7 @@ use offset_proto::{
     Credits,
     app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, Hold, InvoiceStatus},
     friend::{CancelReason, FriendMessage, FriendOp, Request, Response, Resume},
+    history::{Adjustment, HistoryEvent},
     payment::{Invoice, ResponseTerms},
     report::{CurrencyStatus, FriendStanding, InconsistentReport},
     reset::{AcceptReset, Collected, Inconsistency, ResetTerms},
@@ -296,6 +297,10 @@ fn a_new_epoch_begins_with_the_agreed_balances_and_nothing_else() {
         assert_eq!((numbers.balance.get(), lab.frozen(0)), (200, (0, 0)));
         assert_eq!((numbers.max_debt.local.0, numbers.max_debt.remote.0), (0, 0));
         assert!(!numbers.requests_open.local && !numbers.requests_open.remote);
+        // The books say by how much the terms are off what was there before.
+        let booked = lab.books.entries.last().unwrap();
+        assert_eq!(booked.event, HistoryEvent::Adjusted(Adjustment::Reset));
+        assert_eq!((booked.delta.get(), booked.balance.get()), (100, 200));
 
         // Now both are there: the node declares what is wanted and its relays, and all works.
         lab.message(0, FriendMessage::Resume(resume));

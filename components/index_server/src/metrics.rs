@@ -20,6 +20,10 @@ pub(crate) struct Counts {
     pub(crate) servers: Gauge,
     pub(crate) waiting: Gauge,
     updates: [Counter; UPDATES.len()],
+    /// Of federated servers, and not taken.
+    not_taken: [Counter; NOT_TAKEN.len()],
+    /// Updates of connected nodes that had to wait.
+    pub(crate) slowed: Counter,
     found: Counter,
     not_found: Counter,
     cut_short: Counter,
@@ -52,6 +56,19 @@ impl Metrics {
             "Updates of connected nodes, by what became of them.",
             "result",
             updates.map(|(result, count)| (*result, count.count())),
+        );
+        let not_taken = NOT_TAKEN.iter().zip(&counts.not_taken);
+        page.counters(
+            "offset_index_federated_updates_refused_total",
+            "Updates from federated index servers that were not taken, by reason.",
+            "reason",
+            not_taken.map(|(reason, count)| (*reason, count.count())),
+        );
+        page.counter(
+            "offset_index_updates_slowed_total",
+            "Updates of connected nodes that had to wait, as the node sent them faster than they \
+             are taken.",
+            counts.slowed.count(),
         );
         page.counters(
             "offset_index_searches_total",
@@ -94,6 +111,17 @@ impl Counts {
         }
     }
 
+    /// An update from a federated server is not taken.
+    pub(crate) fn not_taken(&self, refusal: Refusal) {
+        let place = match refusal {
+            Refusal::Time | Refusal::Epoch => 0,
+            Refusal::TooManyLines => 1,
+            Refusal::OwnLine => 2,
+            Refusal::Full => 3,
+        };
+        self.not_taken[place].raise();
+    }
+
     pub(crate) fn updated(&self, verdict: &Verdict) {
         let place = match verdict {
             Verdict::Applied { .. } => 0,
@@ -110,6 +138,8 @@ impl Counts {
 
 const UPDATES: [&str; 7] =
     ["applied", "not_newer", "gap", "wrong_time", "too_many_lines", "own_line", "full"];
+
+const NOT_TAKEN: [&str; 4] = ["wrong_time", "too_many_lines", "own_line", "full"];
 
 /// Why a request is refused: more than the key or its address may ask, more than may wait, or after
 /// having waited too long.

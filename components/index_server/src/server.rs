@@ -453,6 +453,7 @@ impl Owner {
     fn handle_peer_said(&mut self, key: &PublicKey, input: PeerInput) {
         let result = self.federation.handle_message(now(), &mut self.directory, key, input);
         if let Err(refusal) = result {
+            self.metrics.counts().not_taken(refusal);
             log::debug!("an update from index server {key:?} is not taken: {refusal}");
         }
     }

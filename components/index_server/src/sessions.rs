@@ -117,8 +117,13 @@ pub(crate) async fn serve_client(desk: Arc<Desk>, incoming: Incoming) {
         let event = match receiver.recv().await {
             Ok(ClientToIndex::Update(update)) => {
                 let cost = update_cost(&update);
-                while let Err(wait) = pace.take(desk.update_pace, cost, now()) {
+                let mut taken = pace.take(desk.update_pace, cost, now());
+                if taken.is_err() {
+                    desk.metrics.counts().slowed.raise();
+                }
+                while let Err(wait) = taken {
                     sleep(Duration::from_millis(wait)).await;
+                    taken = pace.take(desk.update_pace, cost, now());
                 }
                 match check_first_hand(&desk, &key, *update) {
                     Ok(update) => Event::ClientUpdate { key, session, update },

@@ -23,10 +23,10 @@ use offset_funder::{
     state::{InvoicePhase, InvoiceRow, JournalRow, PaymentRow},
 };
 use offset_proto::{
-    Timestamp,
+    Text, Timestamp,
     app::{
-        AppReply, AppRequest, AppRequestId, InvoiceCursor, InvoicePage, InvoiceReport,
-        InvoiceStatus, MAX_INVOICE_PAGE,
+        AppError, AppLimits, AppReply, AppRequest, AppRequestId, ErrorCode, InvoiceCursor,
+        InvoicePage, InvoiceReport, InvoiceStatus, MAX_INVOICE_PAGE,
     },
     friend::FriendMessage,
 };
@@ -262,10 +262,20 @@ impl Core {
                 Command::PayByCommit { request: Box::new(request), ended, payer: Some(payer) }
             }
             AppRequest::PaymentCommit { payment_id } => {
-                Command::PaymentCommit { payment_id, ended: self.ended_payment(&payment_id)? }
+                let ended = self.ended_payment(&payment_id)?;
+                if let Err(refused) = self.check_own(&payer, &payment_id, ended.as_deref()) {
+                    self.outside.apps.reply(app, id, Err(refused));
+                    return Ok(());
+                }
+                Command::PaymentCommit { payment_id, ended }
             }
             AppRequest::CancelPayment { payment_id } => {
-                Command::CancelPayment { payment_id, ended: self.ended_payment(&payment_id)? }
+                let ended = self.ended_payment(&payment_id)?;
+                if let Err(refused) = self.check_own(&payer, &payment_id, ended.as_deref()) {
+                    self.outside.apps.reply(app, id, Err(refused));
+                    return Ok(());
+                }
+                Command::CancelPayment { payment_id, ended }
             }
             AppRequest::PaymentStatus { payment_id } => {
                 Command::PaymentStatus { payment_id, ended: self.ended_payment(&payment_id)? }
@@ -296,6 +306,27 @@ impl Core {
             }
         };
         self.funder.handle_command(self.clock.now(), &mut SystemRng, app, id, command);
+        Ok(())
+    }
+
+    /// An application whose tickets limit what it may spend has no part in what others ordered: with
+    /// the commit of a payment it would be taken for the buyer, whatever that cost.
+    fn check_own(
+        &self,
+        payer: &Payer,
+        id: &PaymentId,
+        ended: Option<&PaymentRow>,
+    ) -> Result<(), AppError> {
+        let row = self.funder.state().payments.get(id).or(ended);
+        let limited = payer.limits.iter().any(AppLimits::limits_money);
+        if limited && row.is_some_and(|row| row.app != Some(payer.app)) {
+            let message = "another application ordered this payment, and this one's ticket limits \
+                           what it may spend: ask with the application that ordered it";
+            return Err(AppError {
+                code: ErrorCode::PermissionDenied,
+                message: Text::cut(message),
+            });
+        }
         Ok(())
     }
 

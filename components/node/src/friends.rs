@@ -29,7 +29,7 @@ use tokio::{
 };
 
 pub(crate) use self::strangers::Strangers;
-use crate::{friends::keeper::Keeper, input::Input, limits};
+use crate::{Metrics, friends::keeper::Keeper, input::Input, limits};
 
 /// How every enabled friend is reached.
 pub(crate) type Contacts = BTreeMap<PublicKey, Contact>;
@@ -44,6 +44,7 @@ pub(crate) struct House {
     /// Changes whenever a relay of ours is reached again, as then friends may be, too.
     pub(crate) reached: watch::Receiver<u64>,
     pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) metrics: Metrics,
     /// Numbers sessions of all friends.
     pub(crate) next_session: AtomicU64,
 }
@@ -122,6 +123,7 @@ impl Friends {
             return;
         };
         if keeper.circuits.try_send(circuit).is_err() {
+            self.house.metrics.counts().greeting_refused.raise();
             log::debug!("friend {source:?} opens circuits faster than they can be greeted");
         }
     }

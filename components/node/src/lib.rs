@@ -221,6 +221,7 @@ impl Shell {
             relays: client.clone(),
             reached,
             inputs: inputs.clone(),
+            metrics: config.metrics.clone(),
             next_session: AtomicU64::new(1),
         };
         let outside = Outside {

@@ -29,6 +29,11 @@ pub(crate) struct Counts {
     pub(crate) slow_apps: Counter,
     pub(crate) slow_friends: Counter,
     pub(crate) broken_friends: Counter,
+    /// Handshakes with friends that stood at the end, that failed, and that were not begun as too
+    /// many were under way.
+    pub(crate) greeted: Counter,
+    pub(crate) greeting_failed: Counter,
+    pub(crate) greeting_refused: Counter,
     looks: Looks,
 }
 
@@ -167,11 +172,27 @@ impl Metrics {
                 ("friend_broke_protocol", self.0.broken_friends.count()),
             ],
         );
+        page.counters(
+            "offset_node_friend_handshakes_total",
+            "Handshakes with friends over circuits; refused are those that a friend asked for while \
+             too many of its own were under way.",
+            "result",
+            [
+                ("established", self.0.greeted.count()),
+                ("failed", self.0.greeting_failed.count()),
+                ("refused", self.0.greeting_refused.count()),
+            ],
+        );
         page.into_text()
     }
 }
 
 impl Counts {
+    /// A handshake with a friend ended, well or not.
+    pub(crate) fn friend_greeted(&self, well: bool) {
+        if well { &self.greeted } else { &self.greeting_failed }.raise();
+    }
+
     /// Counts what a batch ends.
     pub(crate) fn batch(&self, changes: &[Change]) {
         self.changes.add(u64::try_from(changes.len()).unwrap_or(u64::MAX));

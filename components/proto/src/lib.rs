@@ -15,6 +15,7 @@
 pub mod app;
 pub mod canonical;
 mod codec;
+pub mod decimals;
 pub mod file;
 pub mod friend;
 pub mod history;

@@ -83,6 +83,14 @@ pub enum Error {
     /// No space.
     #[error("no space is left for {}: nothing was lost; free some and start again", .0.display())]
     DiskFull(PathBuf),
+    /// What the disk did not do.
+    #[error("{} could not be read or written: check its disk, then start the node again; what was not durable was not sent ({error})", path.display())]
+    Disk {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite said.
+        error: rusqlite::Error,
+    },
     /// A row that is not as it was written.
     #[error("{} is damaged: in table {table}, row {row}: {why}. {ADVICE}", path.display())]
     DamagedRow {
@@ -156,6 +164,8 @@ impl Error {
             Self::ReadOnly(path)
         } else if is(ErrorCode::DatabaseBusy) || is(ErrorCode::DatabaseLocked) {
             Self::Busy(path)
+        } else if is(ErrorCode::SystemIoFailure) {
+            Self::Disk { path, error }
         } else {
             Self::Sqlite { path, error }
         }

@@ -30,6 +30,11 @@ pub const QUEUED_BATCHES: usize = 4;
 
 /// How long nothing waits to be written before old entries of the books are dropped.
 const IDLE: Duration = Duration::from_millis(20);
+/// After how many new entries of the books some old ones are dropped although more waits to be
+/// written. One round drops more than these, so that books which are limited do not grow.
+const DUE_AFTER_ENTRIES: usize = 100;
+/// After how many batches in a row some old entries are dropped although more waits to be written.
+const DUE_AFTER_BATCHES: usize = 256;
 /// How often an idle thread looks whether there is something to drop.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -93,6 +98,8 @@ impl<T: Send + 'static> Writer<T> {
             durable: durable.clone(),
             forget_before: forget_before.clone(),
             forgotten: 0,
+            entries: 0,
+            batches: 0,
         };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if let Err(error) = worker.run(&jobs) {
@@ -149,8 +156,8 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// Lets the thread drop entries of the books from before this moment, a few at a time, whenever
-    /// nothing waits to be written.
+    /// Lets the thread drop entries of the books from before this moment, a few at a time: whenever
+    /// nothing waits to be written, and now and then while there always is something.
     pub fn forget_history(&self, before: Timestamp) {
         self.forget_before.store(before.0, Ordering::Relaxed);
     }
@@ -287,6 +294,9 @@ struct Worker<S, F> {
     forget_before: Arc<AtomicU64>,
     /// Everything from before this moment was dropped.
     forgotten: u64,
+    /// How many entries of the books were written since some were dropped, and in how many batches.
+    entries: usize,
+    batches: usize,
 }
 
 impl<S: Store, F> Worker<S, F> {
@@ -298,14 +308,26 @@ impl<S: Store, F> Worker<S, F> {
             match jobs.recv_timeout(if some { IDLE } else { LOOK_AGAIN }) {
                 Ok(job) => return Ok(Some(job)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) if some => {
-                    if !self.store.forget_history(Timestamp(before))? {
-                        self.forgotten = before;
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) if some => self.forget_some(before)?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// Drops a few of the entries from before this moment.
+    fn forget_some(&mut self, before: u64) -> Result<(), Error> {
+        (self.entries, self.batches) = (0, 0);
+        if !self.store.forget_history(Timestamp(before))? {
+            self.forgotten = before;
+        }
+        Ok(())
+    }
+
+    /// On a node that is never idle: drops some of what is too old once enough was written.
+    fn forget_if_due(&mut self) -> Result<(), Error> {
+        let before = self.forget_before.load(Ordering::Relaxed);
+        let due = DUE_AFTER_ENTRIES <= self.entries || DUE_AFTER_BATCHES <= self.batches;
+        if due && self.forgotten < before { self.forget_some(before) } else { Ok(()) }
     }
 
     /// Until the queue is closed and empty, or something fails.
@@ -338,10 +360,15 @@ impl<S: Store, F> Worker<S, F> {
                         }
                     }
                     self.store.commit(&changes)?;
+                    let entries =
+                        changes.iter().filter(|change| matches!(change, Change::Entry(_)));
+                    self.entries = self.entries.saturating_add(entries.count());
+                    self.batches = self.batches.saturating_add(tickets.len());
                     for ticket in tickets {
                         self.durable.fetch_add(1, Ordering::Release);
                         (self.done)(Ok(ticket));
                     }
+                    self.forget_if_due()?;
                 }
             }
             if next.is_none() {

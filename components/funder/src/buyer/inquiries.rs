@@ -20,6 +20,7 @@ use crate::{
     destination::app_error,
     funder::Funder,
     side::Side,
+    spending::usual_max_fee,
     state::{PaymentRow, Phase, sum},
 };
 
@@ -87,8 +88,9 @@ impl Funder {
         from: (AppId, AppRequestId),
         request: PayRequest,
     ) -> Result<(), AppError> {
-        let row = self.new_payment(now, Order { request, by_commit: false })?;
+        let mut row = self.new_payment(now, Order { request, by_commit: false })?;
         self.check_new_payment(now, &row)?;
+        row.max_fee.get_or_insert(usual_max_fee(row.amount));
         let goal = Goal::Quote(from, row.amount);
         self.inquire(now, rng, Inquiry::new(goal, row, None));
         Ok(())
@@ -270,7 +272,9 @@ impl Funder {
             Goal::Quote(..) => self.tell_quote(inquiry, Err(failure())),
             Goal::Send((app, id)) | Goal::Receive((app, id)) => {
                 let no_index = |failure: PaymentFailure| {
-                    app_error(ErrorCode::NoConnection, &failure.to_string())
+                    let next = "look at `stctrl info index`, or add one with `stctrl config \
+                                add-index`";
+                    app_error(ErrorCode::NoConnection, &format!("{failure}; {next}"))
                 };
                 self.reply(app, id, most.map(AppReply::Capacity).map_err(no_index));
             }

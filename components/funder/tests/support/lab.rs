@@ -22,7 +22,7 @@ use offset_proto::{
     },
 };
 
-use crate::support::{Kept, books::Books, credit, name, puppet::Puppet, rows};
+use super::{Kept, books::Books, credit, name, puppet::Puppet, rows};
 
 pub struct Lab {
     pub identity: Arc<Identity>,

@@ -10,8 +10,10 @@
 
 pub mod books;
 mod cycles;
+pub mod faults;
 pub mod lab;
 pub mod puppet;
+mod routes;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,7 +26,7 @@ use offset_crypto::{
 };
 use offset_funder::{
     Change, Config, Funder, Side,
-    api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
+    api::{AppId, Batch, Command, Effect, Liveness, Payer, SessionId},
     state::{KeptCollect, State},
 };
 use offset_proto::{
@@ -35,7 +37,7 @@ use offset_proto::{
         PaymentTarget,
     },
     friend::{Endings, FriendMessage, FriendOp},
-    index::{IndexLine, MultiRoute, Route, RouteQuery},
+    index::IndexLine,
     payment::Invoice,
     report::FriendRecovery,
 };
@@ -56,6 +58,12 @@ pub struct Node {
     pub books: books::Books,
     /// Collected requests as the disk keeps them.
     pub kept: Kept,
+    /// Ended invoices as the disk keeps them.
+    pub invoice_archive: BTreeMap<InvoiceId, offset_funder::state::InvoiceRow>,
+    /// Everything that was ever written, in order.
+    pub log: Vec<Change>,
+    /// Batches that were taken and are not durable yet, see [`Net::lag`].
+    writing: VecDeque<Batch>,
     pub lines: BTreeMap<(PublicKey, Currency), IndexLine>,
 }
 
@@ -78,8 +86,21 @@ pub struct Net {
     pub index_up: bool,
     /// What finds routes instead of the simple search here.
     pub router: Option<fn(&Self, &RouteQuery) -> Vec<MultiRoute>>,
+    /// Ways that the index server answers with instead of what it finds, each for an equal part.
+    pub ways: Vec<Vec<usize>>,
+    /// What the nodes write to, if it may fail.
+    pub disks: Option<Box<dyn faults::Disks>>,
+    /// Nodes whose process has ended, each with the batch that may have become durable or not.
+    pub down: BTreeMap<usize, Vec<Change>>,
+    /// Whether the disk is compared with the state after each batch, not only where a test asks.
+    pub compares: bool,
+    /// How many batches of a node may be taken while an earlier one is being made durable.
+    pub lag: usize,
     /// The token that was applied for each counter, by signer, receiver, epoch and counter (T3).
     applied: BTreeMap<(usize, usize, u64, u64), HashResult>,
+    /// Nodes that go back to what they were without saying so: their tokens and books prove
+    /// nothing.
+    pub liars: BTreeSet<usize>,
 }
 
 pub fn name(text: &str) -> Name {
@@ -111,6 +132,9 @@ impl Net {
                 archive: BTreeMap::new(),
                 books: books::Books::default(),
                 kept: Kept::default(),
+                invoice_archive: BTreeMap::new(),
+                log: Vec::new(),
+                writing: VecDeque::new(),
                 lines: BTreeMap::new(),
             }
         });
@@ -127,7 +151,13 @@ impl Net {
             trace: Vec::new(),
             index_up: true,
             router: None,
+            ways: Vec::new(),
+            disks: None,
+            down: BTreeMap::new(),
+            compares: true,
+            lag: 0,
             applied: BTreeMap::new(),
+            liars: BTreeSet::new(),
         }
     }
 
@@ -204,6 +234,9 @@ impl Net {
     pub fn command(&mut self, node: usize, command: Command) -> u64 {
         let id = self.next_request;
         self.next_request += 1;
+        if self.down.contains_key(&node) {
+            return id;
+        }
         let (now, rng) = (self.now, &mut self.rng);
         self.nodes[node].funder.handle_command(now, rng, APP, AppRequestId(id), command);
         id
@@ -295,6 +328,9 @@ impl Net {
     pub fn connect(&mut self, a: usize, b: usize) {
         let pair = (a.min(b), a.max(b));
         self.disconnect(a, b);
+        if self.down.contains_key(&a) || self.down.contains_key(&b) {
+            return;
+        }
         let session = SessionId(self.next_session);
         self.next_session += 1;
         self.sessions.insert(pair, session);
@@ -326,6 +362,11 @@ impl Net {
             let batch = self.take(node);
             self.write(node, &batch.changes);
         }
+        self.restart(node);
+    }
+
+    /// Starts a node from its disk.
+    fn restart(&mut self, node: usize) {
         for other in 0..self.nodes.len() {
             if other != node {
                 self.disconnect(node, other);
@@ -369,6 +410,9 @@ impl Net {
     pub fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
         for node in 0..self.nodes.len() {
+            if self.down.contains_key(&node) {
+                continue;
+            }
             let (now, rng) = (self.now, &mut self.rng);
             let funder = &mut self.nodes[node].funder;
             if funder.next_timeout().is_some_and(|at| at <= now) {
@@ -377,20 +421,54 @@ impl Net {
         }
     }
 
-    /// Takes a batch, makes it durable, and performs its effects.
+    /// Takes a batch, makes it durable, and performs its effects; with a lag, those of an earlier one.
     pub fn flush(&mut self, node: usize) -> bool {
+        if self.down.contains_key(&node) {
+            return false;
+        }
         let batch = self.take(node);
         let again = self.take(node);
         let rest = (again.changes.is_empty(), again.effects.is_empty());
         assert_eq!(rest, (true, true), "one batch holds all: {again:?}");
         let busy = !batch.changes.is_empty() || !batch.effects.is_empty();
+        if self.lag == 0 {
+            self.complete(node, batch);
+            return busy;
+        }
+        let writing = &mut self.nodes[node].writing;
+        if busy {
+            writing.push_back(batch);
+        }
+        if busy && writing.len() <= self.lag {
+            return true;
+        }
+        let Some(first) = writing.pop_front() else { return false };
+        self.complete(node, first);
+        true
+    }
+
+    /// Makes a batch durable and performs its effects, or loses it with the process.
+    fn complete(&mut self, node: usize, batch: Batch) {
+        if !batch.changes.is_empty()
+            && let Some(disks) = &mut self.disks
+        {
+            match disks.write(node, &batch.changes) {
+                faults::Fate::Durable => {}
+                faults::Fate::Lost => return self.stop(node, batch.changes),
+                faults::Fate::Ended => {
+                    self.write(node, &batch.changes);
+                    return self.stop(node, Vec::new());
+                }
+            }
+        }
         self.write(node, &batch.changes);
         self.nodes[node].funder.handle_durable(batch.number);
-        self.compare_disk(node);
+        if self.compares && self.nodes[node].writing.is_empty() {
+            self.compare_disk(node);
+        }
         for effect in batch.effects {
             self.perform(node, effect);
         }
-        busy
     }
 
     fn take(&mut self, node: usize) -> Batch {
@@ -403,6 +481,9 @@ impl Net {
             if let Change::Received(from, Some(token)) = change {
                 let (epoch, counter) = (token.body.epoch, token.body.counter);
                 let from = self.index_of(*from);
+                if [from, node].iter().any(|node| self.liars.contains(node)) {
+                    continue;
+                }
                 let known = self.applied.entry((from, node, epoch, counter)).or_insert(token.id());
                 assert_eq!(*known, token.id(), "{from} sent {node} two tokens for one counter");
             }
@@ -410,6 +491,9 @@ impl Net {
         let it = &mut self.nodes[node];
         for change in changes {
             it.disk.apply(key, change).unwrap();
+            if self.compares {
+                it.log.push(change.clone());
+            }
             it.books.write(change);
             it.kept.write(change, &it.disk);
             if let Change::Payment(id, row) = change
@@ -417,8 +501,15 @@ impl Net {
             {
                 it.archive.insert(*id, row.clone());
             }
+            if let Change::Invoice(id, row) = change
+                && row.is_final()
+            {
+                it.invoice_archive.insert(*id, row.clone());
+            }
         }
-        it.books.check(&it.disk);
+        if !self.liars.contains(&node) {
+            it.books.check(&it.disk);
+        }
     }
 
     fn perform(&mut self, node: usize, effect: Effect) {
@@ -604,11 +695,16 @@ impl Net {
 
     /// What a node has in all, over its friends, in the default currency.
     pub fn total(&self, node: usize) -> i128 {
+        self.debts(node).iter().sum()
+    }
+
+    /// What each friend owes a node, or is owed if negative, in the default currency.
+    pub fn debts(&self, node: usize) -> Vec<i128> {
         let friends = self.nodes[node].funder.state().friends.values();
         friends
             .filter_map(|friend| friend.lines.get(&credit())?.credit.as_ref())
             .map(|credit| credit.numbers().balance.get())
-            .sum()
+            .collect()
     }
 
     /// M1 and M2 for every pair, in a network at rest; and with `clear`, that nothing is pending.
@@ -650,7 +746,7 @@ impl Net {
     }
 
     /// The disk holds exactly the state.
-    fn compare_disk(&self, node: usize) {
+    pub fn compare_disk(&self, node: usize) {
         let it = &self.nodes[node];
         assert_eq!(rows(it.funder.state()), rows(&it.disk), "disk of node {node}");
     }
@@ -682,6 +778,10 @@ impl Kept {
 
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    pub fn ids(&self) -> Vec<RequestId> {
+        self.0.keys().map(|(.., id)| *id).collect()
     }
 }
 

@@ -260,7 +260,34 @@ impl Puppet {
     }
 
     fn state_hash(&self, counter: u64, lines: &BTreeMap<Currency, Line>) -> HashResult {
-        let sides = if self.is_low() { [MINE, THEIRS] } else { [THEIRS, MINE] };
+        Label::STATE.hash(&self.state_bytes(counter, lines))
+    }
+
+    /// Everything that is hashed for the state as it is, innermost first.
+    pub fn state_vectors(&self) -> Vec<Hashed> {
+        let mut vectors = Vec::new();
+        for (currency, line) in &self.lines {
+            if let Some(credit) = &line.active {
+                let root = pending_root(credit, self.sides(), &mut vectors);
+                vectors.push(Hashed {
+                    name: format!("pending root of {currency}, of the hashes above"),
+                    ..vectors.last().cloned().unwrap()
+                });
+                assert_eq!(vectors.last().unwrap().hash, root);
+            }
+        }
+        let bytes = self.state_bytes(self.counter, &self.lines);
+        let hash = Label::STATE.hash(&bytes);
+        vectors.push(Hashed { name: "state".to_owned(), label: "STATE", bytes, hash });
+        vectors
+    }
+
+    fn sides(&self) -> [usize; 2] {
+        if self.is_low() { [MINE, THEIRS] } else { [THEIRS, MINE] }
+    }
+
+    fn state_bytes(&self, counter: u64, lines: &BTreeMap<Currency, Line>) -> Vec<u8> {
+        let sides = self.sides();
         let (low, high) =
             if self.is_low() { (self.key(), self.node) } else { (self.node, self.key()) };
         let shared: Vec<_> = lines
@@ -284,7 +311,7 @@ impl Puppet {
                 for side in sides {
                     out.bool(credit.open[side]);
                 }
-                out.fixed(&pending_root(credit, sides));
+                out.fixed(&pending_root(credit, sides, &mut Vec::new()));
             } else {
                 for side in sides {
                     out.option(line.proposals[side], |out, proposal| {
@@ -294,8 +321,17 @@ impl Puppet {
                 }
             }
         }
-        Label::STATE.hash(&out.into_bytes())
+        out.into_bytes()
     }
+}
+
+/// Bytes, and what they hash to under a label.
+#[derive(Debug, Clone)]
+pub struct Hashed {
+    pub name: String,
+    pub label: &'static str,
+    pub bytes: Vec<u8>,
+    pub hash: HashResult,
 }
 
 /// The keys of proposer and receiver, then the fields.
@@ -406,12 +442,16 @@ fn apply(lines: &mut BTreeMap<Currency, Line>, by: usize, currency: &Currency, o
     }
 }
 
-/// Section 5, *pending root*, by its definition.
-fn pending_root(credit: &Credit, sides: [usize; 2]) -> HashResult {
+/// Section 5, *pending root*, by its definition; all that was hashed for it is noted.
+fn pending_root(credit: &Credit, sides: [usize; 2], noted: &mut Vec<Hashed>) -> HashResult {
     let mut leaves = Vec::new();
     for (number, side) in (0u8..).zip(sides) {
         for (id, row) in &credit.pending[side] {
-            let key = LabelHasher::new(Label::PENDING_KEY).chain([number]).chain(id).finish();
+            let id_text =
+                format!("the request {} of the {} side", id, ["low", "high"][usize::from(number)]);
+            let bytes = [&[number][..], id.as_ref()].concat();
+            let key =
+                note(noted, format!("key of {id_text}"), "PENDING_KEY", Label::PENDING_KEY, bytes);
             let mut out = Writer::default();
             row.request.write(&mut out);
             out.u8(row.stage).bool(row.released);
@@ -419,23 +459,43 @@ fn pending_root(credit: &Credit, sides: [usize; 2]) -> HashResult {
             out.option(row.src_plain_lock, |out, lock| {
                 out.fixed(&lock);
             });
-            leaves.push((key, Label::PENDING.hash(&out.into_bytes())));
+            let name = format!("contents of {id_text}");
+            let content = note(noted, name, "PENDING", Label::PENDING, out.into_bytes());
+            leaves.push((key, content));
         }
     }
     leaves.sort();
-    subtree(&leaves)
+    subtree(&leaves, noted)
 }
 
-fn subtree(leaves: &[(HashResult, HashResult)]) -> HashResult {
+/// Hashes and notes.
+fn note(
+    noted: &mut Vec<Hashed>,
+    name: String,
+    text: &'static str,
+    label: Label,
+    bytes: Vec<u8>,
+) -> HashResult {
+    let hash = label.hash(&bytes);
+    noted.push(Hashed { name, label: text, bytes, hash });
+    hash
+}
+
+fn subtree(leaves: &[(HashResult, HashResult)], noted: &mut Vec<Hashed>) -> HashResult {
     match leaves {
         [] => HashResult::from_bytes([0; 32]),
-        [(key, content)] => LabelHasher::new(Label::LEAF).chain(key).chain(content).finish(),
+        [(key, content)] => {
+            let bytes = [&key.as_bytes()[..], content.as_bytes()].concat();
+            note(noted, "leaf of key and contents".to_owned(), "LEAF", Label::LEAF, bytes)
+        }
         [(first, _), .., (last, _)] => {
             let bit = |key: &HashResult, at: usize| key.as_bytes()[at / 8] >> (7 - at % 8) & 1;
             let at = (0..256).find(|at| bit(first, *at) != bit(last, *at)).unwrap();
             let middle = leaves.partition_point(|(key, _)| bit(key, at) == 0);
-            let (zero, one) = (subtree(&leaves[..middle]), subtree(&leaves[middle..]));
-            LabelHasher::new(Label::BRANCH).chain(zero).chain(one).finish()
+            let zero = subtree(&leaves[..middle], noted);
+            let one = subtree(&leaves[middle..], noted);
+            let bytes = [&zero.as_bytes()[..], one.as_bytes()].concat();
+            note(noted, format!("branch at bit {at}"), "BRANCH", Label::BRANCH, bytes)
         }
     }
 }

@@ -124,8 +124,12 @@ impl Keeper {
                     let handshake = greet(Arc::clone(&self.house), self.friend, circuit);
                     self.greeting.push(Box::pin(handshake));
                 }
-                Event::Greeted(Ok(connection)) => self.handle_session(connection, false).await,
+                Event::Greeted(Ok(connection)) => {
+                    self.house.metrics.counts().friend_greeted(true);
+                    self.handle_session(connection, false).await;
+                }
                 Event::Greeted(Err(error)) => {
+                    self.house.metrics.counts().friend_greeted(false);
                     log::debug!("friend {:?} came but failed: {error}", self.friend);
                 }
                 Event::Dial => self.dial(&contact.borrow_and_update()),
@@ -289,7 +293,9 @@ async fn dial_relays(
         }
         let net = friend_net(&house.net);
         let handshake = connect_over(circuit, &house.identity, friend, &net);
-        match within_handshake(handshake).await {
+        let result = within_handshake(handshake).await;
+        house.metrics.counts().friend_greeted(result.is_ok());
+        match result {
             Ok(connection) => return Dialled::Connected(Box::new(connection)),
             Err(error) => failure = error,
         }

@@ -68,6 +68,7 @@ impl Side {
             relays: client.clone(),
             reached,
             inputs: inputs_sender.clone(),
+            metrics: crate::Metrics::default(),
             next_session: AtomicU64::new(1),
         };
         let strangers = Arc::new(Strangers::default());

@@ -6,7 +6,7 @@ use offset_app::{AppClient, ConnectOptions, Error};
 use offset_crypto::{Identity, PaymentId, SystemRng};
 use offset_net::NetConfig;
 use offset_proto::{
-    Credits, Text,
+    Credits, Currency, Text,
     app::{
         AppLimits, AppReply, AppRequest, AppRequestId, AppToNode, ConfigRequest, ErrorCode,
         NodeToApp, PayRequest, PaymentTarget, Permission, Permissions,
@@ -171,6 +171,41 @@ async fn an_app_that_asks_too_fast_is_told_so() {
         futures::future::try_join_all(asks).await.ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_limited_app_has_no_part_in_what_others_ordered() {
+    let (_relay, _index, nodes) = chain(2).await;
+    let (buyer, seller) = (&nodes[0], &nodes[1]);
+    let limited = identity();
+    let most = [(Currency::fallback(), Credits(5))].into();
+    let limits = AppLimits { max_payment: most, ..AppLimits::default() };
+    let ticket = AppTicket { limits, ..AppTicket::new(limited.public_key(), ALL) };
+    trust_with(&buyer.trusted(), "limited", &ticket);
+    let limited = connect(&limited, buyer).await;
+    let unlimited = identity();
+    trust(&buyer.trusted(), "unlimited", unlimited.public_key(), ALL);
+    let unlimited = connect(&unlimited, buyer).await;
+
+    let denied = |result: Result<(), Error>| match result {
+        Err(Error::Refused(error)) => error.code == ErrorCode::PermissionDenied,
+        Ok(()) | Err(_) => false,
+    };
+    // A commit of more than it may spend, by which a seller would take it for the buyer.
+    let big = order(&seller.invoice(50).await);
+    let id = big.payment_id;
+    buyer.app.pay_by_commit(big).await.unwrap();
+    assert!(denied(limited.payment_commit(id).await.map(drop)));
+    assert!(denied(limited.cancel_payment(id).await));
+    unlimited.payment_commit(id).await.unwrap();
+    // Its own it gets, and so do those without limits.
+    let small = order(&seller.invoice(5).await);
+    let id = small.payment_id;
+    limited.pay_by_commit(small).await.unwrap();
+    limited.payment_commit(id).await.unwrap();
+    unlimited.payment_commit(id).await.unwrap();
+    let unknown = limited.payment_commit(PaymentId::random(&mut SystemRng)).await;
+    assert!(matches!(unknown, Err(Error::Refused(error)) if error.code == ErrorCode::NotFound));
 }
 
 /// An order that is refused at once for what it is.

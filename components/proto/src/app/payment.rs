@@ -17,7 +17,8 @@ pub struct PayRequest {
     pub payment_id: PaymentId,
     /// What to pay.
     pub target: PaymentTarget,
-    /// The most that mediators may take; `None`: no limit of the app's.
+    /// The most that mediators may take; `None`: a twentieth of the amount, or up to 100 for a small
+    /// one but no more than the amount.
     pub max_fee: Option<Credits>,
     /// After how many milliseconds to give up, as long as nothing is committed; `None`: 30,000.
     pub deadline_ms: Option<u64>,

@@ -3,6 +3,7 @@
 
 mod codec;
 mod file;
+mod objects;
 mod proof;
 mod published;
 mod samples;

@@ -4,74 +4,22 @@
 //! After a change of the protocol: `OFFSET_REGENERATE=1 cargo test -p offset-proto --test it`, and
 //! look at the difference.
 
-use std::{fmt::Write as _, fs, path::Path};
-
 use offset_crypto::{Label, LabelHasher, Seed};
 use offset_proto::{
-    Text,
+    Credits, Rate, Text,
     app::{AppLimits, AppReply, AppRequest, AppRequestId, AppToNode, NodeToApp, Permissions},
     canonical::{Canonical as _, index_table_hash},
     file::{
         AppTicket, CommitFile, FriendFile, IdentityFile, IndexTicket, InvoiceFile, Kind, NodeEntry,
         NodeTicket, OffsetFile, PaymentFile, PublicFile, ReceiptFile, RelayTicket,
     },
-    index::IndexTable,
+    index::{IndexLine, IndexTable},
     payment::ResponseTerms,
     session::{Bye, Control, Hello, Packet, Purpose, Wire},
 };
 
+use crate::objects::{Objects, hex, publish};
 use crate::samples::{app, currency, friend, identity, index, key, relay, reply, server};
-
-/// A list of objects whose values are texts.
-#[derive(Default)]
-struct Objects(Vec<Vec<(&'static str, String)>>);
-
-impl Objects {
-    fn push(&mut self, fields: impl IntoIterator<Item = (&'static str, String)>) {
-        self.0.push(fields.into_iter().collect());
-    }
-
-    fn json(&self) -> String {
-        let object = |fields: &Vec<(&'static str, String)>| {
-            let field =
-                |(name, value): &(&str, String)| format!("    \"{name}\": {}", quoted(value));
-            format!("  {{\n{}\n  }}", fields.iter().map(field).collect::<Vec<_>>().join(",\n"))
-        };
-        format!("[\n{}\n]\n", self.0.iter().map(object).collect::<Vec<_>>().join(",\n"))
-    }
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out + "\""
-}
-
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The file is as it would be written now, or is written.
-fn publish(name: &str, objects: &Objects) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors").join(name);
-    let json = objects.json();
-    if std::env::var_os("OFFSET_REGENERATE").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, &json).unwrap();
-    }
-    let published = fs::read_to_string(&path).unwrap_or_default();
-    for (new, old) in json.lines().zip(published.lines()) {
-        assert_eq!(new, old, "{name} is stale: see the top of this file");
-    }
-    assert_eq!(json.lines().count(), published.lines().count(), "{name} is stale");
-}
 
 fn messages<M: Wire + Clone + std::fmt::Debug + PartialEq>(
     objects: &mut Objects,
@@ -171,6 +119,19 @@ fn everything_hashed_and_signed() {
     let id = LabelHasher::new(Label::GENESIS).chain(&genesis).finish();
     hashed(&mut all, "genesis of epoch 0 of keys 1 and 2", "GENESIS", &genesis, id.as_ref());
 
+    let later = [
+        &low.as_bytes()[..],
+        high.as_bytes(),
+        &1_u64.to_be_bytes(),
+        &[0, 0, 0, 1, 0, 0, 0, 6],
+        b"credit",
+        &(-70_i128).to_be_bytes(),
+    ]
+    .concat();
+    let id = LabelHasher::new(Label::GENESIS).chain(&later).finish();
+    let name = "genesis of epoch 1 of keys 1 and 2, the lower of whom owes 70 credit";
+    hashed(&mut all, name, "GENESIS", &later, id.as_ref());
+
     let (terms, keys) =
         (friend::reset_terms(), [key(1), key(2)].map(|key| *key.as_bytes()).concat());
     let bytes = [keys, terms.body.canonical_bytes()].concat();
@@ -209,6 +170,28 @@ fn everything_hashed_and_signed() {
     signed(&mut all, "node down", "NODE_DOWN", 6, &bytes, down.signature.as_ref());
     let empty = index_table_hash(&IndexTable::new());
     hashed(&mut all, "empty index table", "INDEX_TABLE", &0_u32.to_be_bytes(), empty.as_ref());
+    let line = |send, recv, ppm, add| IndexLine {
+        send_capacity: Credits(send),
+        recv_capacity: Credits(recv),
+        rate: Rate { ppm, add },
+    };
+    let table = IndexTable::from([
+        ((key(3), "usd".parse().unwrap()), line(8, 9, 10, 11)),
+        ((key(3), "eur".parse().unwrap()), line(1, 2, 3, 4)),
+    ]);
+    let mut bytes = 2_u32.to_be_bytes().to_vec();
+    for ((friend, currency), line) in &table {
+        bytes.extend(friend.as_bytes());
+        bytes.extend([0, 0, 0, 3]);
+        bytes.extend(currency.as_str().as_bytes());
+        bytes.extend(line.send_capacity.0.to_be_bytes());
+        bytes.extend(line.recv_capacity.0.to_be_bytes());
+        bytes.extend(line.rate.ppm.to_be_bytes());
+        bytes.extend(line.rate.add.to_be_bytes());
+    }
+    let hash = index_table_hash(&table);
+    assert_eq!(LabelHasher::new(Label::INDEX_TABLE).chain(&bytes).finish(), hash);
+    hashed(&mut all, "index table of two lines", "INDEX_TABLE", &bytes, hash.as_ref());
     publish("signatures.json", &all);
 }
 
@@ -232,8 +215,8 @@ fn file(kind: Kind) -> (String, Line) {
     let secret = || Seed::from_bytes([1; 32]);
     let permissions = Permissions { routes: true, buyer: true, seller: false, config: false };
     let limits = AppLimits {
-        max_payment: [(currency(), offset_proto::Credits(50))].into(),
-        budget: [(currency(), offset_proto::Credits(500))].into(),
+        max_payment: [(currency(), Credits(50))].into(),
+        budget: [(currency(), Credits(500))].into(),
         commands_per_second: Some(20),
     };
     match kind {

@@ -14,7 +14,7 @@ use offset_proto::{
 };
 
 use super::{key, made, node, open};
-use crate::{SqliteStore, Store as _, Writer};
+use crate::{Rejected, SqliteStore, Store as _, Writer};
 
 const COUNT: u64 = 2_500;
 
@@ -188,5 +188,38 @@ fn the_thread_forgets_when_it_is_idle() {
         std::thread::sleep(Duration::from_millis(5));
     }
     writer.close();
+    open(&path).check_books().unwrap();
+}
+
+/// A node on which something always waits to be written: what is too old goes nevertheless, faster
+/// than new entries come.
+#[test]
+fn a_thread_that_is_never_idle_forgets_too() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let old = filled(&mut store);
+    let reader = store.reader().unwrap();
+    let (done_out, done) = std::sync::mpsc::channel();
+    let mut writer =
+        Writer::spawn(store, reader, move |result| drop(done_out.send(result))).unwrap();
+    writer.forget_history(Timestamp(COUNT + 1));
+    // As many wait as may, so that the thread is never without work.
+    for (sequence, last) in (COUNT + 1..=2 * COUNT).zip(old[old.len() - 4..].iter().cycle()) {
+        let (time, delta) = (Timestamp(sequence + 1), Balance::ZERO);
+        let entry = HistoryEntry { sequence, time, delta, ..last.clone() };
+        let mut changes = vec![Change::Entry(Box::new(entry))];
+        loop {
+            match writer.submit((), changes) {
+                Ok(()) => break,
+                Err(Rejected::Full(((), again))) => changes = again,
+                Err(Rejected::Stopped(_)) => panic!("the thread stopped"),
+            }
+            done.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+        }
+    }
+    let page = writer.history(&HistoryQuery::default(), None).unwrap();
+    let oldest = page.entries[0].sequence;
+    writer.close();
+    assert!(COUNT - 4 < oldest, "{oldest}: all that was too old is gone but the last of each line");
     open(&path).check_books().unwrap();
 }

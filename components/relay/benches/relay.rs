@@ -1,0 +1,253 @@
+//! What a relay costs, in a process of its own, beside a plain copy of the same bytes.
+//!
+//! `cargo bench -p offset-relay --bench relay -- --help`
+//!
+//! It prints and asserts nothing. Processor time is that of the relay's process alone.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream};
+use offset_crypto::{Identity, PublicKey, SeededRng};
+use offset_net::{Connection, NetConfig, Rate, dial};
+use offset_proto::{
+    ServerAddress,
+    relay::{ClientToRelay, RelayToClient},
+};
+use offset_relay::{Allowance, ClientConfig, Limits, RelayClient, RelayConfig, run};
+use offset_secure_channel::ChannelIdentity;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
+
+const USAGE: &str = "cargo bench -p offset-relay --bench relay -- [MEGABYTES] [HANDSHAKES] [IDLE]
+
+MEGABYTES   through one circuit, and through a plain copy [default: 512]
+HANDSHAKES  connections opened and closed [default: 2000]
+IDLE        connections held, two descriptors in all for each [default: 4000]";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match arguments.first().map(String::as_str) {
+        Some("--help") => println!("{USAGE}"),
+        Some("relay") => runtime.block_on(relay()),
+        Some("copy") => runtime.block_on(copy()),
+        Some(_) | None => {
+            let number =
+                |at: usize, or| arguments.get(at).map_or(or, |it| it.parse().expect(USAGE));
+            runtime.block_on(measure(number(0, 512), number(1, 2_000), number(2, 4_000)));
+        }
+    }
+}
+
+async fn measure(megabytes: usize, handshakes: usize, idle: usize) {
+    let through = one_stream(megabytes).await;
+    let plain = plain_stream(megabytes).await;
+    println!("one stream of {megabytes} MB:");
+    for (name, (rate, cpu)) in [("relay", through), ("plain copy", plain)] {
+        println!("  {name:<11} {rate:>6.0} MB/s, {cpu:>6.0} us of its processor a MB");
+    }
+    println!(
+        "  the relay passes {:.2} of the plain copy's rate, with {:.1} times its processor time",
+        through.0 / plain.0,
+        through.1 / plain.1
+    );
+    many_handshakes(handshakes).await;
+    many_idle(idle).await;
+}
+
+/// Megabytes a second, and microseconds of the process between a megabyte.
+type Rates = (f64, f64);
+
+async fn one_stream(megabytes: usize) -> Rates {
+    let server = Server::start("relay");
+    let clients = [client(1), client(2)];
+    let mut listener = clients[1].listen(&server.address(), |_| true).unwrap();
+    listener.status().wait_for(|status| status.listening).await.unwrap();
+    let address = server.address();
+    let (sender, receiver) =
+        tokio::join!(clients[0].connect(&address, identity(2).1), listener.accept());
+    stream_through(&server, sender.unwrap(), receiver.unwrap().1, megabytes).await
+}
+
+async fn plain_stream(megabytes: usize) -> Rates {
+    let server = Server::start("copy");
+    let sender = TcpStream::connect(server.at).await.unwrap();
+    let receiver = TcpStream::connect(server.at).await.unwrap();
+    stream_through(&server, sender, receiver, megabytes).await
+}
+
+async fn stream_through(
+    server: &Server,
+    mut sender: impl AsyncWrite + Unpin + Send + 'static,
+    mut receiver: impl AsyncRead + Unpin,
+    megabytes: usize,
+) -> Rates {
+    let (began, before) = (Instant::now(), server.cpu());
+    let total = megabytes << 20;
+    // Both ends on this one thread, as both are for the plain copy.
+    let sending = async {
+        let piece = vec![7; 64 << 10];
+        for _ in 0..total / piece.len() {
+            sender.write_all(&piece).await.unwrap();
+        }
+        sender.flush().await.unwrap();
+    };
+    let receiving = async {
+        let mut piece = vec![0; 64 << 10];
+        let mut received = 0;
+        while received < total {
+            let len = receiver.read(&mut piece).await.unwrap();
+            assert!(0 < len, "the stream ended early");
+            received += len;
+        }
+    };
+    tokio::join!(sending, receiving);
+    let took = began.elapsed().as_secs_f64();
+    let cpu = (server.cpu() - before).as_secs_f64();
+    let megabytes = f64::from(u32::try_from(megabytes).unwrap());
+    (megabytes / took, cpu * 1e6 / megabytes)
+}
+
+async fn many_handshakes(count: usize) {
+    let server = Server::start("relay");
+    let (address, before, began) = (server.address(), server.cpu(), Instant::now());
+    let opened = stream::iter(0..count).map(|n| connect(&address, n)).buffer_unordered(32);
+    opened.for_each(|connection| async { drop(connection) }).await;
+    let cpu = (server.cpu() - before).as_secs_f64();
+    let count = f64::from(u32::try_from(count).unwrap());
+    println!(
+        "\nhandshakes: {:.0} us of the relay's processor each, {:.0} a second and core; {:.0} a \
+         second with both sides here",
+        cpu * 1e6 / count,
+        count / cpu,
+        count / began.elapsed().as_secs_f64()
+    );
+}
+
+async fn many_idle(count: usize) {
+    let server = Server::start("relay");
+    let address = server.address();
+    let _first = connect(&address, 0).await;
+    let (resident, kernel) = (server.resident(), kernel_bytes());
+    let opened = stream::iter(1..=count).map(|n| connect(&address, n)).buffer_unordered(32);
+    let open: Vec<_> = opened.collect().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let count = u64::try_from(open.len()).unwrap();
+    let each = server.resident().saturating_sub(resident) / count;
+    // Both ends of a connection are this machine's.
+    let kernel = kernel_bytes().saturating_sub(kernel) / count / 2;
+    println!(
+        "\nidle: {count} connections, {each} bytes of the relay and {kernel} of the kernel's \
+         sockets and caches each: {} in a GB",
+        (1 << 30) / (each + kernel).max(1)
+    );
+}
+
+async fn connect(relay: &ServerAddress, n: usize) -> Connection<ClientToRelay, RelayToClient> {
+    let (identity, _) = identity(u64::try_from(n).unwrap() + 10);
+    dial(&identity, relay, &NetConfig::default()).await.unwrap()
+}
+
+fn client(seed: u64) -> RelayClient {
+    RelayClient::new(ClientConfig::default(), identity(seed).0)
+}
+
+fn identity(seed: u64) -> (Arc<ChannelIdentity>, PublicKey) {
+    let identity = Identity::random(&mut SeededRng::new(seed));
+    (Arc::new(ChannelIdentity::new(&identity)), identity.public_key())
+}
+
+/// A process of its own: a relay, or the plain copy.
+struct Server {
+    child: Child,
+    at: SocketAddr,
+}
+
+impl Server {
+    fn start(role: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut child = command.arg(role).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, at: line.trim().parse().unwrap() }
+    }
+
+    fn address(&self) -> ServerAddress {
+        let address = self.at.to_string().parse().unwrap();
+        ServerAddress { public_key: identity(RELAY).1, address }
+    }
+
+    /// In ticks of 10 ms.
+    fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|it| it.parse::<u64>().unwrap());
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+
+    fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        kilobytes(&fs::read_to_string(path).unwrap(), "VmRSS:")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// What the kernel holds for objects such as sockets, and for what waits in them.
+fn kernel_bytes() -> u64 {
+    let sockets = fs::read_to_string("/proc/net/sockstat").unwrap();
+    let waiting = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap();
+    let pages: u64 = waiting.split_whitespace().last().unwrap().parse().unwrap();
+    pages * 4096 + kilobytes(&fs::read_to_string("/proc/meminfo").unwrap(), "SUnreclaim:")
+}
+
+fn kilobytes(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+async fn bound() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    listener
+}
+
+/// A relay without limits on bytes and rates, which are not what is measured.
+async fn relay() {
+    let any = Allowance { per_second: u32::MAX, burst: u32::MAX };
+    let limits = Limits {
+        max_connections: 1_000_000,
+        bytes_per_key: any,
+        bytes_total: any,
+        ..Limits::default()
+    };
+    let often = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let addresses = offset_net::Limits { rate: often, ..offset_net::Limits::default() };
+    let config = RelayConfig { limits, addresses, ..RelayConfig::default() };
+    let listener = bound().await;
+    run(config, identity(RELAY).0, vec![listener], std::future::pending()).await.unwrap();
+}
+
+async fn copy() {
+    let listener = bound().await;
+    let (mut first, _) = listener.accept().await.unwrap();
+    let (mut second, _) = listener.accept().await.unwrap();
+    copy_bidirectional(&mut first, &mut second).await.unwrap();
+}
+
+const RELAY: u64 = 1 << 40;
