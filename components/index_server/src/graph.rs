@@ -5,8 +5,8 @@
 //! that B set for A, the fee that B takes for forwarding what A sends (protocol, section 9).
 //!
 //! Nodes of a currency have dense numbers. What is known of a node's lines lies in one piece of a
-//! few large arrays ([`pool`]): 44 bytes a line and end, and 16 bytes a node besides its key, so
-//! that a search from either side runs over memory in order. Rates have numbers too ([`rates`]):
+//! few large arrays (`pool`): 44 bytes a line and end, and 16 bytes a node besides its key, so
+//! that a search from either side runs over memory in order. Rates have numbers too (`rates`):
 //! most edges share one with many others. Capacities have 64 bits there; the few reports that need
 //! more are kept whole beside the arrays, and the arrays say "at least so much".
 //!

@@ -2,20 +2,21 @@
 //!
 //! # One route
 //!
-//! The search is Dijkstra's, backwards from the destination. For a given amount the fee of each
-//! mediator is a constant (it is reckoned on what arrives, not on what passes), so fees only add up
-//! towards the source. An edge must carry the amount and the fees of every mediator from its end
-//! on; the cheaper the rest of the way, the less it must carry, so the cheapest label of a node is
-//! also the one that asks least of the edges before it, and the search is exact:
+//! For a given amount the fee of each mediator is a constant (it is reckoned on what arrives, not on
+//! what passes), so fees only add up towards the source. An edge must carry the amount and the fees
+//! of every mediator from its end on:
 //!
 //! ```text
 //!   source --- edge ---> u --- edge ---> v ---- ... ---> destination
 //!              amount + fee(u) + fee(v)..  amount + fee(v)..       amount
 //! ```
 //!
-//! Among equally cheap routes the shortest wins. A route has at most [`MAX_ROUTE_KEYS`] keys. Where
-//! the cheapest one is longer, a second search keeps for each node every label that no other beats
-//! in both fee and length, which is exact again. Work is bounded by the number of edges looked at.
+//! So the cheapest way from a node is also the one that asks least of the edges before it, and
+//! Dijkstra's search backwards from the destination is exact (`exact`). The search that is used
+//! (`meet`) goes on from both ends, is as exact, and looks at a small part of the edges; where it
+//! cannot decide, the backward one does. Among equally cheap routes the shortest wins. A route has at
+//! most [`MAX_ROUTE_KEYS`] keys; where the cheapest one is longer, every label of a node is kept that
+//! no other beats in both fee and length. Work is bounded by the number of edges looked at.
 //!
 //! # Several routes
 //!
@@ -23,13 +24,15 @@
 //! of fees and a bound on the number of parts the best split is a hard problem, so this is a method
 //! that finds good ones, in this order:
 //!
-//! 1. *Thresholds.* If `k` parts pay an amount, one of them pays at least a `k`-th. So the cheapest
+//! 1. *Flows of least cost* (`least_cost`), where anybody takes fees: successive shortest paths,
+//!    divided into as few and wide routes as possible.
+//! 2. *Thresholds.* If `k` parts pay an amount, one of them pays at least a `k`-th. So the cheapest
 //!    route for a `k`-th is found, exactly, and filled up; then the same for the rest with `k - 1`.
 //!    First with few parts, then with as many as allowed.
-//! 2. *Pushing back.* Where that is stuck, the widest way is found on which what earlier parts take
+//! 3. *Pushing back.* Where that is stuck, the widest way is found on which what earlier parts take
 //!    may be pushed back, as in any method for maximum flows, and the flow is divided anew into as
 //!    few and wide routes as possible.
-//! 3. *Polishing.* Cheap routes are filled before dear ones, and each part is searched again while
+//! 4. *Polishing.* Cheap routes are filled before dear ones, and each part is searched again while
 //!    the others stay.
 //!
 //! Every part and every edge is checked with the fees that the mediators will really take, so what

@@ -85,7 +85,7 @@ pub struct Net {
     /// Whether the index server answers.
     pub index_up: bool,
     /// What finds routes instead of the simple search here.
-    pub router: Option<fn(&Self, &RouteQuery) -> Vec<MultiRoute>>,
+    pub router: Option<routes::Router>,
     /// Ways that the index server answers with instead of what it finds, each for an equal part.
     pub ways: Vec<Vec<usize>>,
     /// What the nodes write to, if it may fail.
@@ -573,53 +573,6 @@ impl Net {
             | Effect::Relays(_)
             | Effect::IndexServers(_) => {}
         }
-    }
-
-    /// The index server: the fewest hops over lines that both ends report, by breadth-first search
-    /// from the destination, with capacities checked including fees.
-    fn find(&self, query: &RouteQuery) -> Result<Vec<MultiRoute>, RoutesError> {
-        if !self.index_up {
-            return Err(RoutesError::NotConnected);
-        }
-        if let Some(router) = self.router {
-            return Ok(router(self, query));
-        }
-        let line = |from: usize, to: usize| {
-            let (a, b) = (self.key(from), self.key(to));
-            let sends = self.nodes[from].lines.get(&(b, query.currency.clone()))?;
-            let takes = self.nodes[to].lines.get(&(a, query.currency.clone()))?;
-            let excluded = query.exclude.iter().any(|edge| edge.from == a && edge.to == b);
-            (!excluded).then_some((sends.send_capacity.min(takes.recv_capacity), takes.rate))
-        };
-        let (source, destination) = (self.index_of(query.source), self.index_of(query.destination));
-        let mut best: BTreeMap<usize, (u128, Vec<usize>)> =
-            BTreeMap::from([(destination, (query.amount.0, vec![destination]))]);
-        let mut wave = VecDeque::from([destination]);
-        while let Some(to) = wave.pop_front() {
-            let (amount, path) = best[&to].clone();
-            for from in 0..self.nodes.len() {
-                let Some((capacity, rate)) = line(from, to).filter(|_| !best.contains_key(&from))
-                else {
-                    continue;
-                };
-                // What goes over this edge: what `to` passes on, and its fee if it is a mediator.
-                let fee = if to == destination { 0 } else { rate.fee(query.amount).unwrap().0 };
-                if capacity.0 < amount + fee {
-                    continue;
-                }
-                let mut path = path.clone();
-                path.insert(0, from);
-                best.insert(from, (amount + fee, path));
-                wave.push_back(from);
-            }
-        }
-        let Some((sent, path)) = best.get(&source).filter(|(_, path)| path.len() > 1) else {
-            return Ok(Vec::new());
-        };
-        let fee = sent - query.amount.0;
-        let keys = path.iter().map(|node| self.key(*node)).collect();
-        let route = Route { keys, amount: query.amount, fee: Credits(fee) };
-        Ok(vec![MultiRoute { routes: vec![route], total_fee: Credits(fee), age_ms: 0 }])
     }
 
     /// Delivers the first message of a link, if there is one.

@@ -1,5 +1,5 @@
 //! The search backwards from the destination: Dijkstra's, over amounts of any size, with as many
-//! labels of a node as are needed where routes grow too long. Slow beside [`super::meet`], which
+//! labels of a node as are needed where routes grow too long. Slow beside `meet`, which
 //! leaves to it only what it cannot decide.
 
 use std::{cmp::Reverse, collections::BinaryHeap};

@@ -3,7 +3,7 @@
 //!
 //! Every path is the cheapest on which flow may still be sent, or sent back where an earlier path
 //! sent it. With prices of nodes no edge of what is left costs less than nothing, so each path is a
-//! search as [`super::meet`] makes it. After it, prices move only where the search has been: by the
+//! search as `meet` makes it. After it, prices move only where the search has been: by the
 //! distance from each end, up to radii that add up to the length of the path. Of the methods for
 //! such flows this is the one that does no work for the part of the graph that the flow has nothing
 //! to do with; cost scaling and network simplex look at all of it (Király and Kovács, *Efficient

@@ -139,6 +139,23 @@ fn excluded_edges_and_hopeless_queries() {
     assert_eq!(route(&query(5, 1, 9, &[])), None);
 }
 
+/// A way that is too long is free, and on another only the fee at the end of an edge is too much.
+#[test]
+fn an_edge_carries_the_fee_of_the_node_at_its_end() {
+    let edges = Edges::from([
+        ((0, 2), (22, Rate { ppm: 125_001, add: 3 })),
+        ((0, 5), (16, add(0))),
+        ((0, 6), (16, Rate { ppm: 1, add: 0 })),
+        ((2, 1), (16, add(0))),
+        ((5, 2), (16, add(0))),
+        ((6, 1), (16, add(0))),
+    ]);
+    let (graph, query) = (build(&edges), query(16, 0, 1, &[]));
+    let graph = graph.currency(&query.currency).unwrap();
+    let found = cheapest_route_within(&mut Scratch::default(), graph, &query, WORK, 3);
+    assert_eq!(found.route.map(|route| (route.fee.0, numbers(&route))), Some((6, vec![0, 2, 1])));
+}
+
 #[test]
 fn equal_fees_go_the_shorter_way() {
     let free = |from, to| ((from, to), (100, add(0)));
