@@ -167,7 +167,7 @@ pub(crate) async fn searches(port: Port, times: usize) {
                     exclude: Vec::new(),
                     max_parts: 8,
                 };
-                let request_id = RouteRequestId(i.into());
+                let request_id = RouteRequestId(i);
                 let message = ClientToIndex::RequestRoutes { request_id, query };
                 if sender.send(&ClientToIndex::encode(&Packet::Message(message))).await.is_err() {
                     return;

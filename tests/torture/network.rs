@@ -325,7 +325,7 @@ impl Five {
         self.nodes[of]
             .until("a line", |report| {
                 let line = lines(report).find(|(friend, line)| friend == name && is_quiet(line));
-                line.map(|(_, line)| line.clone()).ok_or_else(|| format!("{report:?}"))
+                line.map(|(_, line)| *line).ok_or_else(|| format!("{report:?}"))
             })
             .await
     }
