@@ -105,11 +105,10 @@ fn what_nobody_hands_in_comes_back() {
 #[test]
 fn a_payment_whose_command_was_stopped_is_asked_for_by_its_id() {
     let sandbox = Sandbox::new();
-    let _network = sandbox.network("line:2");
-    let seller = "stctrl -I net/node1/app.ident -T net/node1/node.ticket seller";
-    sandbox.run(&format!("{seller} create-invoice -a 9 -i a.invoice")).success();
-    // The seller's node is silent while the command is stopped.
-    sandbox.run("kill -STOP $(cat net/node1/node.db.lock)").success();
+    let _network = sandbox.network("line:3");
+    sandbox.run(&format!("{SELLER} seller create-invoice -a 9 -i a.invoice")).success();
+    // The seller's node is silent while the command is stopped; the one between passes it on.
+    sandbox.run("kill -STOP $(cat net/node2/node.db.lock)").success();
     let pay = format!(
         "{BUYER} funds pay-invoice -i a.invoice -r a.receipt 2>error & echo $! >pid; wait; cat error"
     );
@@ -122,7 +121,7 @@ fn a_payment_whose_command_was_stopped_is_asked_for_by_its_id() {
         sandbox.run("kill -TERM $(cat pid)").success();
         paying.join().unwrap().stdout
     });
-    sandbox.run("kill -CONT $(cat net/node1/node.db.lock)").success();
+    sandbox.run("kill -CONT $(cat net/node2/node.db.lock)").success();
     assert!(stopped.starts_with("error: stopped waiting; payment "), "{stopped}");
     let (_, command) = stopped.split_once("`stctrl ").unwrap();
     let (command, _) = command.split_once(" -r FILE`").unwrap();

@@ -248,7 +248,8 @@ impl Run {
         for (a, b) in PAIRS {
             for (node, other) in [(a, b), (b, a)] {
                 let friend = name(&format!("n{other}"));
-                let (currency, max_debt) = (Some(credit()), Credits(10_000));
+                // More than all payments of a run together.
+                let (currency, max_debt) = (Some(credit()), Credits(1_000_000));
                 for request in [
                     ConfigRequest::SetFriendEnabled { friend: friend.clone(), enabled: true },
                     ConfigRequest::SetMaxDebt { friend: friend.clone(), currency, max_debt },
