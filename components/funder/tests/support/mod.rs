@@ -84,6 +84,8 @@ pub struct Net {
     pub trace: Vec<(usize, usize, &'static str)>,
     /// Whether the index server answers.
     pub index_up: bool,
+    /// What finds routes instead of the simple search here.
+    pub router: Option<routes::Router>,
     /// Ways that the index server answers with instead of what it finds, each for an equal part.
     pub ways: Vec<Vec<usize>>,
     /// What the nodes write to, if it may fail.
@@ -148,6 +150,7 @@ impl Net {
             tokens: 0,
             trace: Vec::new(),
             index_up: true,
+            router: None,
             ways: Vec::new(),
             disks: None,
             down: BTreeMap::new(),

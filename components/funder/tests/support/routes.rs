@@ -17,10 +17,16 @@ type Used = BTreeMap<(usize, usize), u128>;
 /// A way to the destination: what goes over each of its lines, in order.
 type Path = VecDeque<(usize, usize, u128)>;
 
+/// Answers a request for routes.
+pub type Router = fn(&Net, &RouteQuery) -> Vec<MultiRoute>;
+
 impl Net {
     pub(super) fn find(&self, query: &RouteQuery) -> Result<Vec<MultiRoute>, RoutesError> {
         if !self.index_up {
             return Err(RoutesError::NotConnected);
+        }
+        if let Some(router) = self.router {
+            return Ok(router(self, query));
         }
         if !self.ways.is_empty() {
             return Ok(vec![self.split(query)]);
