@@ -51,6 +51,7 @@ fn directory() -> Directory {
         max_currencies_per_node: 2,
         max_stored_bytes: 64 << 10,
         min_chain_bytes: 2_000,
+        ..DirectoryLimits::default()
     })
 }
 
