@@ -492,7 +492,7 @@ impl Directory {
             self.forget(deadline, &node);
         }
         let entry = self.nodes.entry(node).or_insert_with(|| {
-            let deadline = now.plus_ms(STAGED_FOR_MS);
+            let deadline = now.plus_ms(STAGED_FOR_MS.min(self.limits.alive_for_ms));
             self.deadlines.insert((deadline, node));
             Entry {
                 chain: VecDeque::new(),
