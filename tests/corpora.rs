@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
-#[allow(unreachable_pub, reason = "it is the library of another crate")]
+#[allow(unreachable_pub, dead_code, reason = "it is the library of another crate")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 

@@ -14,23 +14,22 @@ mod attacks;
 mod honest;
 #[path = "strangers/measure.rs"]
 mod measure;
+#[path = "strangers/ports.rs"]
+mod ports;
 mod support;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use offset_crypto::{Identity, SystemRng};
-use offset_proto::{
-    ServerAddress,
-    file::{IdentityFile, IndexTicket, NodeTicket, OffsetFile, RelayTicket},
-    session::Purpose,
-};
+use offset_proto::{ServerAddress, session::Purpose};
 use offset_secure_channel::ChannelIdentity;
 use tokio::runtime::Runtime;
 
 use attacks::{Flood, Port};
 use honest::{Client, Honest};
 use measure::{Figures, Processes, may_open};
+use ports::{another_app, identity};
 use support::{Network, Sandbox, eventually};
 
 #[test]
@@ -53,7 +52,7 @@ fn honest_clients_go_on_while_strangers_do_what_they_can() {
     let runtime = Runtime::new().unwrap();
     let _guard = runtime.enter();
     another_app(&sandbox);
-    let ports = ports(&sandbox);
+    let ports = ports::ports(&sandbox);
     let app = identity(&sandbox, "net/node0/app.ident");
     let (node, relay) = (&ports[0].server, &ports[1].server);
     let payee = identity(&sandbox, "net/node2/node.ident").public_key();
@@ -91,6 +90,7 @@ fn honest_clients_go_on_while_strangers_do_what_they_can() {
         let all = ports.iter().map(|port| attacks::fresh_identities(port, IDENTITIES));
         runtime.block_on(join_all(all));
         honest.goes_on("after the fresh identities");
+        println!("honest clients: slowest answers {:?}", honest.slowest());
         back_to(&processes, &before);
     }
     processes.figures("after").within(&before, MOST_GROWTH_KB, FILES_AFTER);
@@ -119,60 +119,6 @@ fn a_relay_that_may_open_few_files_serves_on() {
     honest.goes_on("when others came");
 }
 
-/// Every port on which something listens, one of each kind.
-fn ports(sandbox: &Sandbox) -> [Port; 4] {
-    let port = |name, purpose, server: ServerAddress, known: Option<&str>| Port {
-        name,
-        purpose,
-        server,
-        open: known.is_none(),
-        node: identity(sandbox, "net/node2/node.ident").public_key(),
-        known: Arc::new(ChannelIdentity::new(
-            &known.map_or_else(|| Identity::random(&mut SystemRng), |file| identity(sandbox, file)),
-        )),
-    };
-    let index = |file| read::<IndexTicket>(sandbox, file).0;
-    [
-        port(
-            "node, for apps",
-            Purpose::App,
-            read::<NodeTicket>(sandbox, "net/node0/node.ticket").0,
-            Some(ANOTHER_APP),
-        ),
-        port(
-            "relay",
-            Purpose::Relay,
-            read::<RelayTicket>(sandbox, "net/relay/relay.ticket").0,
-            None,
-        ),
-        port(
-            "index server, for nodes",
-            Purpose::IndexClient,
-            index("net/index0/client.ticket"),
-            None,
-        ),
-        port(
-            "index server, for servers",
-            Purpose::IndexServer,
-            index("net/index0/server.ticket"),
-            Some("net/index1/index.ident"),
-        ),
-    ]
-}
-
-/// The node lets in one more app, which is the one that does not behave. What it asks counts against
-/// its own pace, and not against that of the honest one.
-fn another_app(sandbox: &Sandbox) {
-    let ticket = "net/node0/trusted/another.ticket";
-    sandbox.run(&format!("stmgr gen-ident -o {ANOTHER_APP}")).success();
-    sandbox.run(&format!("stmgr app-ticket -i {ANOTHER_APP} -o {ticket}")).success();
-    let asks = format!("stctrl -I {ANOTHER_APP} -T net/node0/node.ticket info public-key");
-    eventually("the node lets it in", || {
-        let ran = sandbox.run(&asks);
-        if ran.code == Some(0) { Ok(()) } else { Err(format!("{ran:?}")) }
-    });
-}
-
 /// An app that connects now pays a friend of a friend: app, relay and index server all serve.
 fn newcomers_are_served(sandbox: &Sandbox, network: &Network) {
     let stctrl = network.printed[0].strip_prefix("node0: ").unwrap();
@@ -190,16 +136,6 @@ fn back_to(processes: &Processes, before: &Figures) {
     });
 }
 
-fn identity(sandbox: &Sandbox, file: &str) -> Identity {
-    Identity::from_seed(read::<IdentityFile>(sandbox, file).into_seed().unwrap())
-}
-
-fn read<F: OffsetFile>(sandbox: &Sandbox, file: &str) -> F {
-    F::parse(&fs::read_to_string(sandbox.file(file)).unwrap()).unwrap()
-}
-
-/// Who does not behave at a node's port for apps.
-const ANOTHER_APP: &str = "net/node0/another.ident";
 /// Half-open connections of one flood.
 const FLOOD: usize = 2_000;
 /// Fresh identities at each port.

@@ -39,6 +39,10 @@ where
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    {
+        let _of_signals = runtime.enter();
+        fail_instead_of_dying().context("cannot handle signals")?;
+    }
     // As a task the owner of the daemon's state runs on the threads that read and write, so a
     // message is handled where it arrived, without waking another thread.
     let ended = runtime.block_on(runtime.spawn(daemon));
@@ -136,6 +140,21 @@ impl Stopping {
             tell_systemd(sd_notify::NotifyState::Stopping);
         })
     }
+}
+
+/// A write beyond a limit of the size of files (`ulimit -f`) is an error from now on, like one to a
+/// full disk, which is told before the daemon ends. By itself the system would kill the daemon.
+#[cfg(unix)]
+fn fail_instead_of_dying() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // What handles the signal stays when this is dropped.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
+/// Nothing to do.
+#[cfg(not(unix))]
+fn fail_instead_of_dying() -> io::Result<()> {
+    Ok(())
 }
 
 /// Done at Ctrl-C or SIGTERM.

@@ -140,6 +140,10 @@ impl Pay {
             Err(Reserving::Node(error)) => bail!("{error}; {goes_on}"),
             Err(Reserving::Failed(report)) => {
                 forget(&self.payment);
+                if let PaymentStatus::Failed(failed) = &report.status {
+                    let why = failure::explain(session, &report, failed, decimals).await;
+                    bail!("{why}; nothing was paid and nothing is owed");
+                }
                 succeeded(&report, decimals)?;
                 bail!("the node says that the payment has arrived without a commit; look at it");
             }
@@ -212,19 +216,23 @@ impl Status {
             file.write(ReceiptFile((**receipt).clone()).to_toml().as_bytes())?;
         }
         let decimals = session.decimals(Some(&report.currency)).await?;
-        Ok(Answer::new(text_of(&report, decimals), json_of(&report)))
+        let mut text = text_of(&report, decimals);
+        if let PaymentStatus::Failed(failed) = &report.status {
+            let why = failure::explain(session, &report, failed, decimals).await;
+            text = format!("{text}\nreason: {why}");
+        }
+        Ok(Answer::new(text, json_of(&report)))
     }
 }
 
+/// How a payment stands, without the reason of one that failed.
 fn text_of(report: &PaymentReport, decimals: u8) -> String {
     match &report.status {
         PaymentStatus::Succeeded { fee, .. } => {
             format!("Payment successful!\nFees: {}", amount::show(fee, decimals))
         }
-        PaymentStatus::Failed(failed) => {
-            format!("state: failed\nreason: {}", failure::cause(failed, decimals))
-        }
-        PaymentStatus::Routing
+        PaymentStatus::Failed(_)
+        | PaymentStatus::Routing
         | PaymentStatus::Requesting
         | PaymentStatus::Complete
         | PaymentStatus::Committed

@@ -1,9 +1,26 @@
 //! Why a payment failed, in the words of the one who pays: friends by the user's names.
 
 use offset_crypto::PublicKey;
-use offset_proto::{app::PaymentFailure, friend::CancelReason, report::FriendReport};
+use offset_proto::{
+    app::{PaymentFailure, PaymentReport},
+    friend::CancelReason,
+    report::FriendReport,
+};
 
+use super::Session;
 use crate::manners::amount;
+
+/// As [`sentence`], with the friends that the node has.
+pub(super) async fn explain(
+    session: &Session,
+    report: &PaymentReport,
+    failure: &PaymentFailure,
+    decimals: u8,
+) -> String {
+    // Without them the friends have no names, which is no reason to say less.
+    let friends = session.report().await.map(|node| node.friends).unwrap_or_default();
+    sentence(failure, &report.destination, &friends, decimals)
+}
 
 /// The cause and the next step; amounts in a currency with so many digits behind the point.
 pub(super) fn sentence(
@@ -117,11 +134,10 @@ mod tests {
         Identity::random(&mut SeededRng::new(n)).public_key()
     }
 
-    #[test]
-    fn whoever_refused_is_named_as_the_user_names_it() {
-        let friend = FriendReport {
+    fn friend(n: u64) -> FriendReport {
+        FriendReport {
             name: "alice".parse().unwrap(),
-            public_key: key(2),
+            public_key: key(n),
             enabled: true,
             online: true,
             relays: Vec::new(),
@@ -129,8 +145,12 @@ mod tests {
             currencies: Vec::new(),
             standing: FriendStanding::Consistent,
             recovery: FriendRecovery::None,
-        };
-        let friends = [friend];
+        }
+    }
+
+    #[test]
+    fn whoever_refused_is_named_as_the_user_names_it() {
+        let friends = [friend(2)];
         let refused = |by: Option<u64>| PaymentFailure::Refused {
             reason: CancelReason::NoRoom,
             reporter: by.map(key),
@@ -164,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_failure_names_a_cause_and_a_next_step() {
-        for failure in [
+        let mut failures = vec![
             PaymentFailure::NoRoom { available: Credits(5) },
             PaymentFailure::NoCapacity { available: Credits(5) },
             PaymentFailure::FriendsOffline,
@@ -174,10 +194,70 @@ mod tests {
             PaymentFailure::NoAnswer { friend: key(2) },
             PaymentFailure::Deadline,
             PaymentFailure::Expired,
-        ] {
-            let text = sentence(&failure, &key(1), &[], 0);
-            assert!(text.contains([';', ':']), "{text}");
-            assert!(!text.contains("PaymentFailure"), "{text}");
+            PaymentFailure::TakenBack,
+        ];
+        let reasons = [
+            CancelReason::NoRoute,
+            CancelReason::NoRoom,
+            CancelReason::FeeTooLow,
+            CancelReason::Offline,
+            CancelReason::UnknownInvoice,
+            CancelReason::Expired,
+            CancelReason::AlreadyPaid,
+            CancelReason::Busy,
+            CancelReason::Declined,
+            CancelReason::Released,
+        ];
+        for (at, reason) in reasons.into_iter().enumerate() {
+            assert_eq!(number_of_reason(reason), at, "the table names each reason once");
+            for reporter in [None, Some(key(1)), Some(key(2)), Some(key(3))] {
+                failures.push(PaymentFailure::Refused { reason, reporter });
+            }
+        }
+        let mut kinds = [false; 11];
+        for failure in failures {
+            kinds[number_of_failure(&failure)] = true;
+            let text = sentence(&failure, &key(1), &[friend(2)], 0);
+            let (cause, next) = text.split_once([';', ':']).expect("a cause and a next step");
+            assert!(!cause.trim().is_empty() && !next.trim().is_empty(), "{text}");
+            let debug = format!("{failure:?}");
+            let variant = debug.split([' ', '{']).next().unwrap_or_default();
+            for word in [variant, "Some(", "None", "Credits(", "reporter", "Refused"] {
+                assert!(!text.contains(word), "{word:?} in {text}");
+            }
+        }
+        assert_eq!(kinds, [true; 11], "the table names each failure");
+    }
+
+    /// A place for each failure: whoever adds one is sent to the table by the compiler.
+    const fn number_of_failure(failure: &PaymentFailure) -> usize {
+        match failure {
+            PaymentFailure::NoRoom { .. } => 0,
+            PaymentFailure::NoCapacity { .. } => 1,
+            PaymentFailure::FriendsOffline => 2,
+            PaymentFailure::NoIndexServer => 3,
+            PaymentFailure::NoRoute => 4,
+            PaymentFailure::FeeTooHigh { .. } => 5,
+            PaymentFailure::NoAnswer { .. } => 6,
+            PaymentFailure::Deadline => 7,
+            PaymentFailure::Expired => 8,
+            PaymentFailure::TakenBack => 9,
+            PaymentFailure::Refused { .. } => 10,
+        }
+    }
+
+    const fn number_of_reason(reason: CancelReason) -> usize {
+        match reason {
+            CancelReason::NoRoute => 0,
+            CancelReason::NoRoom => 1,
+            CancelReason::FeeTooLow => 2,
+            CancelReason::Offline => 3,
+            CancelReason::UnknownInvoice => 4,
+            CancelReason::Expired => 5,
+            CancelReason::AlreadyPaid => 6,
+            CancelReason::Busy => 7,
+            CancelReason::Declined => 8,
+            CancelReason::Released => 9,
         }
     }
 }

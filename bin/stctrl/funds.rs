@@ -133,9 +133,7 @@ impl Funds {
         };
         let report = pay(session, target, terms, decimals).await?;
         if let PaymentStatus::Failed(failed) = &report.status {
-            let node = session.report().await.ok();
-            let friends = node.map(|node| node.friends).unwrap_or_default();
-            let why = failure::sentence(failed, &report.destination, &friends, decimals);
+            let why = failure::explain(session, &report, failed, decimals).await;
             bail!("{why}; nothing was paid and nothing is owed");
         }
         if let (PaymentStatus::Committed, Some(until)) = (&report.status, hold_until) {

@@ -1,6 +1,7 @@
 //! Bytes from the network.
 
 use bytes::BytesMut;
+use offset_crypto::{Identity, PublicKey, SeededRng};
 use offset_proto::{
     app::{AppToNode, NodeToApp},
     friend::FriendMessage,
@@ -8,7 +9,7 @@ use offset_proto::{
     relay::{ClientToRelay, RelayToClient},
     session::{Packet, Purpose, Wire},
 };
-use offset_secure_channel::{Framing, certificate_key};
+use offset_secure_channel::{Framing, KNOCK_BYTES, certificate_key, knock_purpose};
 
 /// What decodes survives being sent on.
 fn round_trip<M: Wire + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
@@ -81,4 +82,24 @@ pub fn certificate(bytes: &[u8]) {
     if let Some(key) = certificate_key(bytes) {
         assert!(bytes.windows(32).any(|window| window == key.as_bytes()), "a key of its own");
     }
+}
+
+/// What a stranger says to a port before anything else: as it comes, and a right knock that was
+/// changed in some places, as pairs of bytes say. Only the right one opens.
+pub fn knock(bytes: &[u8]) {
+    static PORT: std::sync::OnceLock<PublicKey> = std::sync::OnceLock::new();
+    let port = PORT.get_or_init(|| Identity::random(&mut SeededRng::new(1)).public_key());
+    if let Ok(knock) = bytes.try_into() {
+        assert_eq!(knock_purpose(port, knock), None, "nobody guesses a code of 32 bytes");
+    }
+    let [purpose, changes @ ..] = bytes else { return };
+    let purpose = Purpose::ALL[usize::from(*purpose) % Purpose::ALL.len()];
+    let right = offset_secure_channel::knock(port, purpose, &mut SeededRng::new(2));
+    assert_eq!(knock_purpose(port, &right), Some(purpose));
+    let mut changed = right;
+    for change in changes.chunks_exact(2) {
+        changed[usize::from(change[0]) % KNOCK_BYTES] ^= change[1];
+    }
+    let opens = knock_purpose(port, &changed).is_some();
+    assert_eq!(opens, changed == right, "a changed knock opens");
 }

@@ -1,5 +1,6 @@
 //! The pure machines of servers, driven by bytes as by hostile clients.
 
+use super::Bytes;
 use offset_crypto::{Identity, PublicKey, Seed};
 use offset_index_server::{
     directory::{Directory, VerifiedUpdate},
@@ -17,25 +18,6 @@ use offset_relay::{
     waiting_cost,
 };
 
-/// Bytes as a source of choices; zeros when they are used up.
-struct Choices<'a>(&'a [u8]);
-
-impl Choices<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn below(&mut self, bound: u8) -> u8 {
-        self.byte() % bound
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 fn identity(n: u8) -> Identity {
     Identity::from_seed(Seed::from_bytes([n.wrapping_add(1); 32]))
 }
@@ -50,7 +32,7 @@ fn key(n: u8) -> PublicKey {
 /// A relay with clients that say anything in any order. Its invariants hold, and what waits is
 /// bounded.
 pub fn broker(bytes: &[u8]) {
-    let mut choices = Choices(bytes);
+    let mut choices = Bytes(bytes);
     let mut now = Timestamp(1_000_000);
     let limits = Limits {
         max_circuits_per_connection: 6,
@@ -107,7 +89,7 @@ pub fn broker(bytes: &[u8]) {
     }
 }
 
-fn client_message(choices: &mut Choices<'_>) -> ClientToRelay {
+fn client_message(choices: &mut Bytes<'_>) -> ClientToRelay {
     let circuit = CircuitId(u32::from(choices.below(16)));
     match choices.below(8) {
         0 => ClientToRelay::Listen,
@@ -126,7 +108,7 @@ fn client_message(choices: &mut Choices<'_>) -> ClientToRelay {
 /// An index directory and the graph it feeds, given updates that are signed and lie in every other
 /// way.
 pub fn directory(bytes: &[u8]) {
-    let mut choices = Choices(bytes);
+    let mut choices = Bytes(bytes);
     let mut now = Timestamp(1_700_000_000_000);
     let limits = DirectoryLimits {
         max_nodes: 4,
@@ -175,8 +157,8 @@ pub fn directory(bytes: &[u8]) {
     }
 }
 
-fn update(choices: &mut Choices<'_>, now: Timestamp, node: u8) -> UpdateBody {
-    let mutations = |choices: &mut Choices<'_>| {
+fn update(choices: &mut Bytes<'_>, now: Timestamp, node: u8) -> UpdateBody {
+    let mutations = |choices: &mut Bytes<'_>| {
         (0..choices.below(6))
             .map(|_| {
                 let friend = key(choices.byte());

@@ -6,7 +6,10 @@ use offset_crypto::{InvoiceId, PaymentId, PublicKey};
 use offset_proto::{
     Balance, Credits, Currency, Name, NetworkAddress, Text,
     file::{AnyFile, OffsetFile as _, identify},
+    report::MAX_DECIMALS,
 };
+
+use super::amount::{Amount, SignedAmount, show};
 
 /// A file of any kind, or its one-line form. What parses is written and parses to the same text.
 pub fn files(bytes: &[u8]) {
@@ -52,5 +55,29 @@ fn value<T: FromStr + Display + PartialEq>(text: &str) {
     if let Ok(value) = text.parse::<T>() {
         let printed = value.to_string();
         assert!(printed.parse().is_ok_and(|again: T| again == value), "{printed:?}");
+    }
+}
+
+/// An amount as a person types it, after a byte that says how many digits the currency has behind the
+/// point. What is taken is shown as what is taken as the same.
+pub fn amounts(bytes: &[u8]) {
+    let [decimals, text @ ..] = bytes else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let decimals = decimals % (MAX_DECIMALS + 1);
+    if let Ok(amount) = text.parse::<Amount>()
+        && let Ok(credits) = amount.credits(decimals)
+    {
+        let shown = show(credits, decimals);
+        let again = shown.parse::<Amount>().expect("what is shown can be typed");
+        assert_eq!(again.credits(decimals).expect("and is taken"), credits, "{text} is {shown}");
+        let digits = |text: &str| text.replace('.', "").trim_start_matches('0').to_owned();
+        assert!(digits(&shown).starts_with(&digits(text)), "{text} is {shown}");
+    }
+    if let Ok(amount) = text.parse::<SignedAmount>()
+        && let Ok(balance) = amount.balance(decimals)
+    {
+        let shown = show(balance, decimals);
+        let again = shown.parse::<SignedAmount>().expect("what is shown can be typed");
+        assert_eq!(again.balance(decimals).expect("and is taken"), balance, "{text} is {shown}");
     }
 }

@@ -193,12 +193,12 @@ async fn half_open(port: &Port, i: usize) -> TcpStream {
     stream
 }
 
-async fn tcp(port: &Port) -> TcpStream {
+pub(crate) async fn tcp(port: &Port) -> TcpStream {
     TcpStream::connect(port.server.address.as_str()).await.unwrap()
 }
 
 /// Reads until the server has closed; gives how much it said.
-async fn until_closed(stream: &mut TcpStream, port: &Port) -> usize {
+pub(crate) async fn until_closed(stream: &mut TcpStream, port: &Port) -> usize {
     let mut read = Vec::new();
     // A reset is an end as well.
     let closed = timeout(DEADLINE, stream.read_to_end(&mut read)).await;
@@ -207,7 +207,7 @@ async fn until_closed(stream: &mut TcpStream, port: &Port) -> usize {
 }
 
 /// A knock and the first message of TLS.
-async fn opening(port: &Port) -> Vec<u8> {
+pub(crate) async fn opening(port: &Port) -> Vec<u8> {
     let (here, mut there) = duplex(64 * 1024);
     let identity = Arc::clone(&port.known);
     let (key, purpose) = (port.server.public_key, port.purpose);
@@ -239,7 +239,10 @@ async fn channel(
 }
 
 /// A channel on which both have said hello.
-async fn open(port: &Port, who: &ChannelIdentity) -> Result<(FrameSender, FrameReceiver), Error> {
+pub(crate) async fn open(
+    port: &Port,
+    who: &ChannelIdentity,
+) -> Result<(FrameSender, FrameReceiver), Error> {
     let (mut sender, mut receiver) = channel(port, who).await?;
     let features = Vec::new();
     let hello = Hello { protocol_version: PROTOCOL_VERSION, purpose: port.purpose, features };

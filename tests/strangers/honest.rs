@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use offset_app::{AppClient, ConnectOptions};
@@ -24,6 +24,8 @@ use crate::support::eventually;
 /// Clients that work all the time, over connections that stand.
 pub(crate) struct Honest {
     done: Vec<Arc<AtomicU64>>,
+    /// Of each the slowest answer since somebody looked, in microseconds.
+    slowest: Vec<Arc<AtomicU64>>,
     failure: Arc<Mutex<Option<String>>>,
     _tasks: JoinSet<()>,
 }
@@ -32,22 +34,33 @@ impl Honest {
     /// Sets them to work.
     pub(crate) fn start(clients: Vec<Client>) -> Self {
         let failure = Arc::new(Mutex::new(None));
-        let (mut done, mut tasks) = (Vec::new(), JoinSet::new());
+        let (mut done, mut slowest, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         for mut client in clients {
             let (count, failure) = (Arc::new(AtomicU64::new(0)), Arc::clone(&failure));
+            let slow = Arc::new(AtomicU64::new(0));
             done.push(Arc::clone(&count));
+            slowest.push(Arc::clone(&slow));
             tasks.spawn(async move {
                 loop {
+                    let begin = Instant::now();
                     if let Err(error) = client.work().await {
                         *failure.lock().unwrap() = Some(error);
                         return;
                     }
+                    let took = u64::try_from(begin.elapsed().as_micros()).unwrap();
+                    slow.fetch_max(took, Relaxed);
                     count.fetch_add(1, Relaxed);
                     sleep(Duration::from_millis(50)).await;
                 }
             });
         }
-        Self { done, failure, _tasks: tasks }
+        Self { done, slowest, failure, _tasks: tasks }
+    }
+
+    /// The slowest answer of each since the last look.
+    pub(crate) fn slowest(&self) -> Vec<Duration> {
+        let looks = self.slowest.iter().map(|slow| slow.swap(0, Relaxed));
+        looks.map(Duration::from_micros).collect()
     }
 
     /// Waits until each has done more, and nothing has failed.

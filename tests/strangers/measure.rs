@@ -20,6 +20,11 @@ impl Processes {
         let daemons = status["daemons"].as_array().unwrap().iter();
         let daemons = daemons
             .map(|it| (it["name"].as_str().unwrap().to_owned(), it["pid"].as_u64().unwrap()));
+        Self::named(daemons)
+    }
+
+    /// By name and process.
+    pub(crate) fn named(daemons: impl Iterator<Item = (String, u64)>) -> Self {
         Self(daemons.collect())
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Sandbox, eventually};
+use super::{Daemon, Sandbox, eventually};
 
 /// A network in the directory `net` of a sandbox. It ends when this is dropped.
 #[derive(Debug)]
@@ -42,10 +42,31 @@ impl Network {
 
     /// Ends one of its daemons as a crash would.
     pub fn kill(&self, name: &str) {
+        self.signal(name, "KILL");
+    }
+
+    /// Sends a signal to one of its daemons.
+    pub fn signal(&self, name: &str, signal: &str) {
+        let pid = self.daemon(name)["pid"].to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Starts a node that was killed again, at its old address and with its old files.
+    pub fn start_again(&self, sandbox: &Sandbox, name: &str) -> Daemon {
+        let address = self.daemon(name)["addresses"][0].as_str().unwrap();
+        sandbox.daemon(
+            &format!(
+                "stnode -i net/{name}/node.ident -l {address} -d net/{name}/node.db \
+                 -t net/{name}/trusted"
+            ),
+            1,
+        )
+    }
+
+    fn daemon(&self, name: &str) -> &Value {
         let daemons = self.status["daemons"].as_array().unwrap();
-        let daemon = daemons.iter().find(|daemon| daemon["name"] == name).unwrap();
-        let pid = daemon["pid"].to_string();
-        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        daemons.iter().find(|daemon| daemon["name"] == name).unwrap()
     }
 
     /// Whether `stnet up` still runs.

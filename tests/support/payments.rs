@@ -89,7 +89,7 @@ pub fn is_paid(report: &PaymentReport) -> bool {
 }
 
 /// An invoice that its seller was not told of.
-pub(super) fn unregistered(dest_public_key: PublicKey, dest_payment: Credits) -> Invoice {
+pub fn unregistered(dest_public_key: PublicKey, dest_payment: Credits) -> Invoice {
     let created_at = now();
     Invoice {
         registered: false,

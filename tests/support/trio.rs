@@ -60,7 +60,8 @@ pub struct Server {
     pub address: ServerAddress,
     line: String,
     ports: Vec<Port>,
-    daemon: Mutex<Option<Daemon>>,
+    /// While it runs.
+    pub daemon: Mutex<Option<Daemon>>,
 }
 
 /// A node and the application that drives it.
@@ -103,9 +104,7 @@ impl Trio {
 
     /// Starts a daemon; done when it listens.
     pub fn start_again(&self, server: &Server) {
-        let daemon =
-            tokio::task::block_in_place(|| self.sandbox.daemon(&server.line, server.ports.len()));
-        *lock(&server.daemon) = Some(daemon);
+        server.start(&self.sandbox);
     }
 
     /// Starts a daemon with more options.
@@ -308,7 +307,9 @@ impl Trio {
 }
 
 impl Server {
-    fn new(sandbox: &Sandbox, name: &'static str, ports: usize, line: &str) -> Self {
+    /// With a new identity and free ports, which stand for `{0}` and `{1}` in its line, as its name
+    /// does for `{name}`. It does not run yet.
+    pub fn new(sandbox: &Sandbox, name: &'static str, ports: usize, line: &str) -> Self {
         std::fs::create_dir_all(sandbox.file(&format!("{name}/trusted"))).unwrap();
         let file = IdentityFile::Plain(Seed::random(&mut SystemRng)).to_toml();
         let identity =
@@ -325,8 +326,14 @@ impl Server {
         Self { name, address, line, ports, daemon: Mutex::new(None) }
     }
 
+    /// Starts it; done when it listens.
+    pub fn start(&self, sandbox: &Sandbox) {
+        let daemon = tokio::task::block_in_place(|| sandbox.daemon(&self.line, self.ports.len()));
+        *lock(&self.daemon) = Some(daemon);
+    }
+
     /// Where and as whom other index servers reach it.
-    fn peers(&self) -> ServerAddress {
+    pub fn peers(&self) -> ServerAddress {
         let address = local(&self.ports[1]).to_string().parse().unwrap();
         ServerAddress { public_key: self.address.public_key, address }
     }
@@ -346,7 +353,8 @@ impl Server {
 }
 
 impl Node {
-    fn new(sandbox: &Sandbox, name: &'static str) -> Self {
+    /// With its database, and the ticket of the application that drives it. It does not run yet.
+    pub fn new(sandbox: &Sandbox, name: &'static str) -> Self {
         let line = "stnode --idfile {name}/ident --laddr {0} --database {name}/db \
                     --trusted {name}/trusted";
         let server = Server::new(sandbox, name, 1, line);
@@ -372,7 +380,7 @@ impl Node {
     }
 
     /// Asks again and again while the node is away, stops or is busy.
-    async fn ask<T, F: Future<Output = Result<T, Error>>>(
+    pub async fn ask<T, F: Future<Output = Result<T, Error>>>(
         &self,
         what: &str,
         mut request: impl FnMut(AppClient) -> F,
@@ -428,7 +436,8 @@ impl Node {
         self.client().await?.config(change).await
     }
 
-    async fn invoice(&self, amount: Credits) -> Invoice {
+    /// An invoice that the node knows of.
+    pub async fn invoice(&self, amount: Credits) -> Invoice {
         let terms = CreateInvoice {
             nonce: Nonce::random(&mut SystemRng),
             currency: None,
@@ -447,7 +456,8 @@ pub fn seed() -> u64 {
     std::env::var("OFFSET_SEED").map_or_else(|_| now().0, |seed| seed.parse().unwrap())
 }
 
-fn lines(report: &NodeReport) -> impl Iterator<Item = (String, &LineReport)> {
+/// The lines of a node, each with the friend's name.
+pub fn lines(report: &NodeReport) -> impl Iterator<Item = (String, &LineReport)> {
     report.friends.iter().flat_map(|friend| {
         friend.currencies.iter().filter_map(|currency| match &currency.status {
             CurrencyStatus::Active(line) => Some((friend.name.to_string(), line)),
@@ -461,7 +471,8 @@ pub(super) fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap())
 }
 
-fn named(name: &str) -> offset_proto::Name {
+/// A name that a test made up.
+pub fn named(name: &str) -> offset_proto::Name {
     name.parse().unwrap()
 }
 

@@ -209,9 +209,14 @@ impl PublicKey {
     /// Whether `signature` is this key's signature of `message` (RFC 8032, no cofactor, s < L).
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
-        ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, &self.0)
-            .verify(message, &signature.0)
-            .is_ok()
+        #[cfg(feature = "stub-signatures")]
+        return crate::stub::signature(self, message) == *signature;
+        #[cfg(not(feature = "stub-signatures"))]
+        {
+            ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, &self.0)
+                .verify(message, &signature.0)
+                .is_ok()
+        }
     }
 }
 

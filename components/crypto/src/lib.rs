@@ -12,12 +12,18 @@
 //! - [`Rng`] is the randomness of the pure crates: the system's in a daemon, a seeded one in tests.
 //!
 //! Secrets ([`Identity`], its seed) cannot be cloned or printed and are wiped when dropped.
+#![allow(unexpected_cfgs, reason = "`fuzzing` is set by cargo-fuzz and known to nobody else")]
 
 mod fixed;
 mod hashing;
 mod identity;
 mod rng;
 mod sealed;
+#[cfg(feature = "stub-signatures")]
+mod stub;
+
+#[cfg(all(feature = "stub-signatures", not(fuzzing)))]
+compile_error!("signatures that anybody can make are for fuzzers alone: build with cargo-fuzz");
 
 pub use crate::fixed::{
     HashResult, HashedLock, InvalidText, InvoiceId, Nonce, PaymentId, PlainLock, PublicKey,

@@ -134,7 +134,7 @@ impl Funder {
         ended: Option<&InvoiceRow>,
     ) -> Result<AppReply, AppError> {
         let held = self.held_set(id);
-        match self.state.invoices.get(&id).or(ended).map(|row| row.phase) {
+        match self.sold(id, ended).map(|row| row.phase) {
             None => Err(unknown_invoice()),
             Some(InvoicePhase::Cancelled) => Ok(AppReply::Done),
             Some(InvoicePhase::Open) => {
@@ -166,7 +166,7 @@ impl Funder {
         ended: Option<&InvoiceRow>,
     ) -> Result<AppReply, AppError> {
         let id = commit.invoice_id;
-        let row = self.state.invoices.get(&id).or(ended).ok_or_else(unknown_invoice)?;
+        let row = self.sold(id, ended).ok_or_else(unknown_invoice)?;
         if let Err(reason) = commit.verify(&row.invoice) {
             let message = format!("this commit does not fit the invoice: {reason}");
             return Err(app_error(ErrorCode::Invalid, &message));
@@ -225,7 +225,7 @@ impl Funder {
         ended: Option<&InvoiceRow>,
     ) -> Result<AppReply, AppError> {
         let refused = |message| Err(app_error(ErrorCode::Refused, message));
-        match self.state.invoices.get(&id).or(ended).map(|row| row.phase) {
+        match self.sold(id, ended).map(|row| row.phase) {
             None => Err(unknown_invoice()),
             Some(InvoicePhase::Committed) => {
                 self.end_hold(now, id);
@@ -250,8 +250,14 @@ impl Funder {
         id: InvoiceId,
         ended: Option<&InvoiceRow>,
     ) -> Result<AppReply, AppError> {
-        let row = self.state.invoices.get(&id).or(ended).ok_or_else(unknown_invoice)?;
+        let row = self.sold(id, ended).ok_or_else(unknown_invoice)?;
         Ok(AppReply::Invoice(Box::new(self.invoice_report(row))))
+    }
+
+    /// An invoice that applications may name. That of a clearing belongs to the clearing alone: no
+    /// seller's command knows it.
+    fn sold<'a>(&'a self, id: InvoiceId, ended: Option<&'a InvoiceRow>) -> Option<&'a InvoiceRow> {
+        self.state.invoices.get(&id).or(ended).filter(|row| row.clears.is_none())
     }
 
     /// An invoice reached its expiry, or the end of its hold.

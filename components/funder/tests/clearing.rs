@@ -3,10 +3,11 @@
 
 mod support;
 
-use offset_crypto::PaymentId;
+use offset_crypto::{InvoiceId, PaymentId};
+use offset_funder::api::{Command, Payer};
 use offset_proto::{
     Credits,
-    app::{AppError, AppReply, ClearRequest, ConfigRequest, ErrorCode, PaymentStatus},
+    app::{AppError, AppLimits, AppReply, ClearRequest, ConfigRequest, ErrorCode, PaymentStatus},
     history::HistoryEvent,
 };
 use support::{Net, credit, name};
@@ -53,6 +54,18 @@ fn nothing(result: Result<PaymentStatus, AppError>) -> String {
     error.message.to_string()
 }
 
+/// The invoice of a clearing cannot be cancelled, collected or looked at by its id.
+fn no_seller_knows(net: &mut Net, invoice_id: InvoiceId) {
+    let ended = || None;
+    for command in [
+        Command::CancelInvoice { invoice_id, ended: ended() },
+        Command::CollectInvoice { invoice_id, ended: ended() },
+        Command::InvoiceStatus { invoice_id, ended: ended() },
+    ] {
+        assert_eq!(net.ask(0, command).unwrap_err().code, ErrorCode::NotFound);
+    }
+}
+
 #[test]
 fn both_debts_shrink_by_the_smaller_one() {
     let mut net = ring(60, 40);
@@ -63,6 +76,7 @@ fn both_debts_shrink_by_the_smaller_one() {
         rows.find(|row| row.clears == Some(id)).map(|row| row.invoice.clone())
     };
     let invoice = internal(&net).unwrap();
+    no_seller_knows(&mut net, invoice.id());
     let PaymentStatus::Succeeded { receipt, fee } = net.outcome(0, id) else { panic!() };
     assert_eq!((debts(&net), fee), ((20, 0), Credits::ZERO));
     assert_eq!((0..4).map(|node| net.total(node)).collect::<Vec<_>>(), totals);
@@ -74,6 +88,7 @@ fn both_debts_shrink_by_the_smaller_one() {
     assert!(receipt.verify(&invoice).is_ok());
     assert_eq!(internal(&net), None, "it has ended");
     assert!(!net.nodes[0].invoices.contains_key(&row.invoice_id));
+    no_seller_knows(&mut net, invoice.id());
     let cleared = net.nodes[0].books.of(|event| matches!(event, HistoryEvent::Cleared { .. }));
     let moved: Vec<i128> = cleared.iter().map(|entry| entry.delta.get()).collect();
     assert_eq!(moved, [40, -40], "in the books of both lines");
@@ -232,4 +247,34 @@ fn a_crash_anywhere_leaves_all_or_nothing() {
         }
     }
     assert!(0 < all && all <= 80, "{all}");
+}
+
+#[test]
+fn the_limits_of_a_ticket_hold_for_clearings() {
+    let mut net = ring(60, 40);
+    for (node, friend) in [(1, 0), (2, 1), (3, 2)] {
+        net.set_rate(node, friend, 0, 1);
+    }
+    net.settle();
+    // A clearing costs its fees: at most 10 % of 40 here.
+    let mut order = |most: u128, byte: u8| {
+        let max_payment = [(credit(), Credits(most))].into_iter().collect();
+        let limits = vec![AppLimits { max_payment, ..AppLimits::default() }];
+        let request = ClearRequest {
+            payment_id: PaymentId::from_bytes([byte; 16]),
+            currency: None,
+            friend: None,
+            max_fee: None,
+            max_fee_ppm: 100_000,
+        };
+        let payer = Some(Payer { app: net.key(0), limits });
+        let request = Box::new(request);
+        let number = net.command(0, Command::Clear { request, ended: None, payer });
+        net.settle();
+        net.nodes[0].replies.remove(&number).unwrap().map_err(|error| error.code)
+    };
+    assert_eq!(order(2, 1), Err(ErrorCode::LimitReached));
+    let Ok(AppReply::Payment(report)) = order(4, 2) else { panic!() };
+    assert!(matches!(report.status, PaymentStatus::Succeeded { fee: Credits(3), .. }));
+    assert!(net.nodes[0].disk.invoices.is_empty(), "nothing is left of what was refused");
 }

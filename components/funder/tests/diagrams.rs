@@ -6,11 +6,14 @@ mod support;
 use offset_crypto::PaymentId;
 use offset_funder::api::Command;
 use offset_proto::{
-    app::{AppReply, ErrorCode, Hold, InvoiceStatus, PaymentFailure, PaymentStatus, PaymentTarget},
+    app::{
+        AppReply, ConfigRequest, ErrorCode, Hold, InvoiceStatus, PaymentFailure, PaymentStatus,
+        PaymentTarget,
+    },
     friend::CancelReason,
     payment::{Commit, Invoice},
 };
-use support::Net;
+use support::{Net, name};
 
 const B: usize = 0;
 const C: usize = 1;
@@ -270,6 +273,33 @@ fn delayed_collection_and_return() {
 }
 
 #[test]
+fn whoever_comes_after_a_hold_was_given_back_hears_of_no_such_invoice() {
+    for restart in [false, true] {
+        let mut net = line();
+        let invoice = net.held_invoice(E, 10, Hold::Standard);
+        let order = |net: &mut Net| {
+            let request = net.pay_request(PaymentTarget::Invoice(Box::new(invoice.clone())));
+            net.pay(B, request)
+        };
+        let first = order(&mut net);
+        net.settle();
+        let cancel = Command::CancelInvoice { invoice_id: invoice.id(), ended: None };
+        assert_eq!(net.ask(E, cancel), Ok(AppReply::Done));
+        assert_eq!(net.outcome(B, first), PaymentStatus::Cancelled);
+        if restart {
+            net.crash(E, false);
+            net.connect(D, E);
+            net.settle();
+        }
+        let late = order(&mut net);
+        let (reason, reporter) = (CancelReason::UnknownInvoice, Some(net.key(E)));
+        let refused = PaymentFailure::Refused { reason, reporter };
+        assert_eq!(net.outcome(B, late), PaymentStatus::Failed(refused));
+        assert_thawed(&net);
+    }
+}
+
+#[test]
 fn mediators_decline_holds_that_are_too_long() {
     let mut net = line();
     let invoice = net.held_invoice(E, 10, Hold::ForMs(24 * 3_600_000 + 1));
@@ -280,5 +310,95 @@ fn mediators_decline_holds_that_are_too_long() {
         panic!()
     };
     assert_eq!(reason, CancelReason::Declined);
+    assert_thawed(&net);
+}
+
+/// D unfriends E, and they are apart.
+fn unfriend(net: &mut Net) {
+    let request = ConfigRequest::RemoveFriend { friend: name(&format!("n{E}")), forfeit: true };
+    net.config(D, request);
+    net.disconnect(D, E);
+    net.settle();
+}
+
+#[test]
+fn unfriending_in_the_request_period() {
+    let mut net = line();
+    let invoice = net.invoice(E, 10);
+    let request = net.pay_request(PaymentTarget::Invoice(Box::new(invoice)));
+    let id = net.pay(B, request);
+    // E has the request, and its answer does not arrive.
+    net.settle_but((E, D));
+    assert_eq!(arrows(&mut net), [("request", vec![B, C, D, E])]);
+    unfriend(&mut net);
+    assert_eq!(arrows(&mut net), [("cancel", vec![D, C, B])]);
+    assert!(matches!(net.outcome(B, id), PaymentStatus::Failed(_)));
+    let request = ConfigRequest::RemoveFriend { friend: name(&format!("n{D}")), forfeit: true };
+    net.config(E, request);
+    net.settle();
+    assert_thawed(&net);
+}
+
+#[test]
+fn unfriending_in_the_response_period() {
+    let mut net = line();
+    let invoice = net.invoice(E, 10);
+    let id = pay(&mut net, &invoice);
+    let commit = commit_of(&mut net, id).unwrap();
+    let expected = [("request", vec![B, C, D, E]), ("response", vec![E, D, C, B])];
+    assert_eq!(arrows(&mut net), expected);
+    unfriend(&mut net);
+    assert_eq!(arrows(&mut net), [("cancel", vec![D, C, B])]);
+    assert_eq!(net.outcome(B, id), PaymentStatus::Cancelled);
+    // E parts in turn; the commit pays nothing any more.
+    let request = ConfigRequest::RemoveFriend { friend: name(&format!("n{D}")), forfeit: true };
+    net.config(E, request);
+    assert!(hand_in(&mut net, &commit).is_err());
+    net.settle();
+    assert_thawed(&net);
+}
+
+#[test]
+fn multi_route() {
+    // No single way carries ten: B pays over C and over D, which are no friends.
+    let mut net = Net::new(4, 1);
+    for mediator in [C, D] {
+        net.befriend(B, mediator, 1_000);
+        net.befriend(mediator, E, 6);
+        net.set_rate(mediator, B, 0, 1);
+    }
+    net.settle();
+    net.trace.clear();
+    let invoice = net.invoice(E, 10);
+    let id = pay(&mut net, &invoice);
+    // The arrows over each of the two ways.
+    let ways = |net: &mut Net| {
+        let trace = std::mem::take(&mut net.trace);
+        [C, D].map(|mediator| {
+            let over = |(from, to, _): &&(usize, usize, _)| *from == mediator || *to == mediator;
+            net.trace = trace.iter().filter(over).copied().collect();
+            arrows(net)
+        })
+    };
+    let there =
+        |mediator| vec![("request", vec![B, mediator, E]), ("response", vec![E, mediator, B])];
+    assert_eq!(ways(&mut net), [there(C), there(D)]);
+    let row = &net.nodes[B].funder.state().payments[&id];
+    let parts: Vec<_> = row.standing().collect();
+    let complete = |part: &&&offset_funder::state::Part| {
+        part.response.as_ref().is_some_and(|response| response.is_complete)
+    };
+    assert_eq!((parts.len(), parts.iter().filter(complete).count()), (2, 1));
+    let completing = parts.iter().find(complete).unwrap().amount;
+    // One commit, collects over both ways, and one receipt: that of the part that completed it.
+    let commit = commit_of(&mut net, id).unwrap();
+    assert_eq!(commit.dest_payment, completing);
+    assert!(hand_in(&mut net, &commit).is_ok());
+    net.settle();
+    let back = |mediator| vec![("collect", vec![E, mediator, B])];
+    assert_eq!(ways(&mut net), [back(C), back(D)]);
+    let PaymentStatus::Succeeded { receipt, fee } = net.outcome(B, id) else { panic!() };
+    assert_eq!((receipt.verify(&invoice), receipt.dest_payment, fee.0), (Ok(()), completing, 2));
+    assert_eq!([B, C, D, E].map(|node| net.total(node)), [-12, 1, 1, 10]);
     assert_thawed(&net);
 }

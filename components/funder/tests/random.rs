@@ -20,38 +20,94 @@ use support::{Net, credit, name, seeds};
 
 #[test]
 fn every_payment_has_its_whole_effect_or_none() {
-    let (mut paid, mut cleared, mut count) = (0, 0, 0);
-    for seed in seeds(140) {
+    let (mut sum, mut count) = (Done::default(), 0);
+    for seed in seeds(120) {
         println!("replay with OFFSET_SEED={seed}");
         let done = run(seed);
-        paid += done.0;
-        cleared += done.1;
+        sum.paid += done.paid;
+        sum.in_parts += done.in_parts;
+        sum.cleared += done.cleared;
         count += 1;
     }
-    println!("{paid} payments and {cleared} clearings succeeded in {count} runs");
-    assert!(0 < paid || count == 1, "a run in which nobody pays shows nothing");
+    println!("in {count} runs: {sum:?}");
+    if 100 <= count {
+        assert!(20 * count < 2 * sum.paid, "payments succeed: {sum:?}");
+        assert!(sum.paid < 50 * sum.in_parts, "more than 2 % over several routes: {sum:?}");
+        assert!(count < 8 * sum.cleared, "clearings succeed: {sum:?}");
+    }
 }
 
-/// How many payments and how many clearings succeeded.
-fn run(seed: u64) -> (u32, u32) {
-    let count = 3 + usize::try_from(seed % 3).unwrap();
-    let mut net = Net::chain(count, 1_000, seed);
-    if seed.is_multiple_of(2) {
-        // A ring has two ways for everything.
-        net.befriend(count - 1, 0, 1_000);
-        net.settle();
-    }
-    for node in 0..count {
-        if seed.is_multiple_of(3) && 0 < node {
-            net.set_rate(node, node - 1, 10_000, 1);
+/// What succeeded.
+#[derive(Debug, Default)]
+struct Done {
+    paid: u32,
+    /// Of them, over more than one route.
+    in_parts: u32,
+    cleared: u32,
+}
+
+/// What a seed plays.
+struct Play {
+    count: usize,
+    /// In how many of a thousand steps a node crashes, and in how many a session is lost. Where that
+    /// happens all the time, hardly anything that takes many steps succeeds.
+    faults: usize,
+    /// What each side of a line may owe.
+    limit: u128,
+    /// The smallest and the largest payment. Above the limit it takes several routes.
+    amounts: (usize, usize),
+    /// Whether there is more than one way.
+    ring: bool,
+}
+
+impl Play {
+    fn of(seed: u64) -> Self {
+        let count = 3 + usize::try_from(seed % 3).unwrap();
+        let faults = [30, 8, 2][usize::try_from(seed / 2 % 3).unwrap()];
+        if matches!(seed % 4, 1 | 2) {
+            // Narrow lines, and more of them.
+            return Self {
+                count: count.max(4),
+                faults,
+                limit: 200,
+                amounts: (150, 450),
+                ring: true,
+            };
         }
+        Self { count, faults, limit: 1_000, amounts: (1, 400), ring: seed.is_multiple_of(2) }
     }
-    net.settle();
+
+    fn net(&self, seed: u64) -> Net {
+        let mut net = Net::chain(self.count, self.limit, seed);
+        if self.ring {
+            // A ring has two ways for everything, with a line across it some have three.
+            net.befriend(self.count - 1, 0, self.limit);
+            if 3 < self.count {
+                net.befriend(0, 2, self.limit);
+            }
+            net.settle();
+        }
+        for node in 1..self.count {
+            if seed.is_multiple_of(3) {
+                net.set_rate(node, node - 1, 10_000, 1);
+            }
+        }
+        net.settle();
+        net
+    }
+}
+
+type Payments = BTreeMap<PaymentId, (usize, usize, u128)>;
+
+fn run(seed: u64) -> Done {
+    let play = Play::of(seed);
+    let mut net = play.net(seed);
+    let count = play.count;
     let mut payments = BTreeMap::new();
-    if seed.is_multiple_of(2) {
+    if play.ring {
         // Everybody owes the next one: debts that can be set off.
         for node in 0..count {
-            let (next, amount) = ((node + 1) % count, 300);
+            let (next, amount) = ((node + 1) % count, play.limit / 4);
             payments.insert(net.send_funds(node, next, amount), (node, next, amount));
             net.settle();
         }
@@ -61,27 +117,29 @@ fn run(seed: u64) -> (u32, u32) {
         if !seed.is_multiple_of(4) && below(&mut net, 12) == 0 {
             change(&mut net, count);
         } else {
-            step(&mut net, count, &mut payments);
+            step(&mut net, &play, &mut payments);
         }
     }
     calm(&mut net, count, seed);
-    let succeeded = check(&net, count, &payments);
+    let done = check(&net, count, &payments);
     check_lines_work(&mut net, seed);
-    succeeded
+    done
 }
 
 fn below(net: &mut Net, bound: usize) -> usize {
     usize::try_from(net.rng.below(u64::try_from(bound).unwrap())).unwrap()
 }
 
-fn step(net: &mut Net, count: usize, payments: &mut BTreeMap<PaymentId, (usize, usize, u128)>) {
-    match below(net, 100) {
-        0..15 => {
+fn step(net: &mut Net, play: &Play, payments: &mut Payments) {
+    let (count, faults) = (play.count, play.faults);
+    match below(net, 1_000) {
+        0..150 => {
             let (buyer, seller) = (below(net, count), below(net, count));
             if buyer == seller {
                 return;
             }
-            let amount = 1 + u128::try_from(below(net, 400)).unwrap();
+            let (least, most) = play.amounts;
+            let amount = u128::try_from(least + below(net, most - least)).unwrap();
             let id = if below(net, 2) == 0 {
                 let invoice = net.invoice(seller, amount);
                 let request = net.pay_request(PaymentTarget::Invoice(Box::new(invoice)));
@@ -91,30 +149,37 @@ fn step(net: &mut Net, count: usize, payments: &mut BTreeMap<PaymentId, (usize, 
             };
             payments.insert(id, (buyer, seller, amount));
         }
-        15..18 => {
+        150..180 => {
             // Its answer is of no interest: what it did is checked in the end.
-            let node = below(net, count);
-            net.clear(node, None);
+            let both = |node: &usize| {
+                let debts = net.debts(*node);
+                debts.iter().any(|debt| 0 < *debt) && debts.iter().any(|debt| *debt < 0)
+            };
+            let nodes: Vec<usize> = (0..count).filter(both).collect();
+            if !nodes.is_empty() {
+                let node = nodes[below(net, nodes.len())];
+                net.clear(node, None);
+            }
         }
-        18..21 => {
+        180..240 => reconnect_one(net, count),
+        240..340 => net.pass(7),
+        340..580 => {
+            let node = below(net, count);
+            net.flush(node);
+        }
+        at if at < 580 + faults => {
             let node = below(net, count);
             let after_commit = below(net, 2) == 0;
             net.crash(node, after_commit);
         }
-        21..24 => {
+        at if at < 580 + 2 * faults => {
             let pairs = net.connected_pairs();
             if !pairs.is_empty() {
                 let (a, b) = pairs[below(net, pairs.len())];
                 net.disconnect(a, b);
             }
         }
-        24..30 => reconnect_one(net, count),
-        30..40 => net.pass(7),
-        40..41 => net.pass(11_000),
-        41..65 => {
-            let node = below(net, count);
-            net.flush(node);
-        }
+        at if at < 580 + 2 * faults + faults.div_ceil(3) => net.pass(11_000),
         _ => {
             let links = net.busy_links();
             if !links.is_empty() {
@@ -243,15 +308,11 @@ fn calm(net: &mut Net, count: usize, seed: u64) {
     println!("seed {seed}: {} tokens", net.tokens);
 }
 
-fn check(
-    net: &Net,
-    count: usize,
-    payments: &BTreeMap<PaymentId, (usize, usize, u128)>,
-) -> (u32, u32) {
+fn check(net: &Net, count: usize, payments: &Payments) -> Done {
     net.check_at_rest(true);
     let sum: i128 = (0..count).map(|node| net.total(node)).sum();
     assert_eq!(sum, 0, "conservation");
-    let mut succeeded = 0;
+    let mut done = Done::default();
     let (mut expected, mut fees) = (vec![0i128; count], 0i128);
     for (id, (buyer, seller, amount)) in payments {
         // A payment that was ordered in a batch which was lost with a crash never was.
@@ -259,7 +320,9 @@ fn check(
             continue;
         };
         if let Phase::Succeeded { fee, receipt } = &row.phase {
-            succeeded += 1;
+            done.paid += 1;
+            let parts = row.current().map_or(0, |attempt| attempt.parts.len());
+            done.in_parts += u32::from(1 < parts);
             assert_eq!(receipt.total_dest_payment.0, *amount);
             let (amount, fee) = (i128::try_from(*amount).unwrap(), i128::try_from(fee.0).unwrap());
             expected[*buyer] -= amount + fee;
@@ -267,11 +330,10 @@ fn check(
             fees += fee;
         }
     }
-    let mut cleared = 0;
     for (node, expected) in expected.iter_mut().enumerate() {
         for row in net.nodes[node].archive.values().filter(|row| row.clearing) {
             if let Phase::Succeeded { fee, .. } = &row.phase {
-                cleared += 1;
+                done.cleared += 1;
                 let fee = i128::try_from(fee.0).unwrap();
                 *expected -= fee;
                 fees += fee;
@@ -287,6 +349,6 @@ fn check(
         earned += extra;
     }
     assert_eq!(earned, fees);
-    println!("{succeeded} of {} payments succeeded, {cleared} clearings", payments.len());
-    (succeeded, cleared)
+    println!("{} payments: {done:?}", payments.len());
+    done
 }

@@ -8,12 +8,13 @@
 
 mod support;
 
-use offset_crypto::{Identity, PaymentId, PlainLock, PublicKey, SeededRng};
+use offset_crypto::{Identity, Nonce, PaymentId, PlainLock, PublicKey, SeededRng};
 use offset_funder::api::{Command, Payer};
 use offset_proto::{
     Credits,
     app::{AppError, AppLimits, AppReply, ErrorCode, PayRequest, PaymentTarget},
     friend::{CancelReason, FriendOp},
+    payment::Invoice,
 };
 use support::{
     credit,
@@ -237,4 +238,39 @@ fn a_payment_under_way_counts_after_a_restart_and_asking_again_costs_nothing() {
     refused(&mut lab, &payer, 41, Some(0));
     let order = taken(&mut lab, &payer, 40, Some(0));
     sell(&mut lab, order);
+}
+
+#[test]
+fn the_limits_hold_for_payments_by_commit() {
+    let mut lab = Lab::new(1);
+    let payer = by(&[limits(Some(100), Some(150))]);
+    let seller = lab.puppets[0].identity.clone();
+    let mut order = |amount: u128| {
+        let invoice = Invoice {
+            registered: true,
+            currency: credit(),
+            dest_public_key: seller.public_key(),
+            dest_payment: Credits(amount),
+            description: "".parse().unwrap(),
+            created_at: lab.now,
+            expires_at: lab.now.plus_ms(HOUR),
+            hold_until: None,
+            nonce: Nonce::random(&mut lab.rng),
+        };
+        let request = PayRequest {
+            payment_id: PaymentId::random(&mut lab.rng),
+            target: PaymentTarget::Invoice(Box::new(invoice)),
+            max_fee: Some(Credits::ZERO),
+            deadline_ms: None,
+            note: "".parse().unwrap(),
+            max_parts: None,
+        };
+        let (request, payer) = (Box::new(request), Some(payer.clone()));
+        let order = lab.order(Command::PayByCommit { request, ended: None, payer });
+        lab.replies.remove(&order).map(|reply| reply.unwrap_err().code)
+    };
+    assert_eq!(order(101), Some(ErrorCode::LimitReached), "too much for one payment");
+    assert_eq!(order(80), None);
+    assert_eq!(order(71), Some(ErrorCode::LimitReached), "what is under way counts");
+    assert_eq!(order(70), None);
 }

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The parts, from the inside out: [`graph`] (capacities in arrays) and [`search`] (the cheapest
-//! ways), [`directory`] (who said what last, as it was signed), [`federation`] (what other servers
+//! ways), [`view`] (one graph for many searches while it changes), [`directory`] (who said what last, as it was signed), [`federation`] (what other servers
 //! lack), all pure; around them [`run`], the server's tasks. Every bound is in [`limits`].
 //!
 //! Invariants:
@@ -36,6 +36,7 @@ mod searcher;
 mod server;
 mod sessions;
 mod trusted;
+pub mod view;
 
 use std::path::PathBuf;
 

@@ -108,7 +108,7 @@ pub struct SearchLimits {
     /// The most edges that all searches together look at which share an amount among several
     /// routes, where no single one carries it. 800,000.
     pub max_split_edges: usize,
-    /// Searches at a time. 2.
+    /// Searches at a time. As many as there are cores.
     pub at_once: usize,
     /// Searches that wait for their turn; of more, the newest of whoever has most is refused. 4,096.
     pub waiting: usize,
@@ -121,7 +121,7 @@ impl Default for SearchLimits {
         Self {
             max_edges: 200_000,
             max_split_edges: 800_000,
-            at_once: 2,
+            at_once: std::thread::available_parallelism().map_or(1, usize::from),
             waiting: 4_096,
             patience: Duration::from_secs(2),
         }

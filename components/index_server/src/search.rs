@@ -2,20 +2,21 @@
 //!
 //! # One route
 //!
-//! The search is Dijkstra's, backwards from the destination. For a given amount the fee of each
-//! mediator is a constant (it is reckoned on what arrives, not on what passes), so fees only add up
-//! towards the source. An edge must carry the amount and the fees of every mediator from its end
-//! on; the cheaper the rest of the way, the less it must carry, so the cheapest label of a node is
-//! also the one that asks least of the edges before it, and the search is exact:
+//! For a given amount the fee of each mediator is a constant (it is reckoned on what arrives, not on
+//! what passes), so fees only add up towards the source. An edge must carry the amount and the fees
+//! of every mediator from its end on:
 //!
 //! ```text
 //!   source --- edge ---> u --- edge ---> v ---- ... ---> destination
 //!              amount + fee(u) + fee(v)..  amount + fee(v)..       amount
 //! ```
 //!
-//! Among equally cheap routes the shortest wins. A route has at most [`MAX_ROUTE_KEYS`] keys. Where
-//! the cheapest one is longer, a second search keeps for each node every label that no other beats
-//! in both fee and length, which is exact again. Work is bounded by the number of edges looked at.
+//! So the cheapest way from a node is also the one that asks least of the edges before it, and
+//! Dijkstra's search backwards from the destination is exact (`exact`). The search that is used
+//! (`meet`) goes on from both ends, is as exact, and looks at a small part of the edges; where it
+//! cannot decide, the backward one does. Among equally cheap routes the shortest wins. A route has at
+//! most [`MAX_ROUTE_KEYS`] keys; where the cheapest one is longer, every label of a node is kept that
+//! no other beats in both fee and length. Work is bounded by the number of edges looked at.
 //!
 //! # Several routes
 //!
@@ -23,13 +24,15 @@
 //! of fees and a bound on the number of parts the best split is a hard problem, so this is a method
 //! that finds good ones, in this order:
 //!
-//! 1. *Thresholds.* If `k` parts pay an amount, one of them pays at least a `k`-th. So the cheapest
+//! 1. *Flows of least cost* (`least_cost`), where anybody takes fees: successive shortest paths,
+//!    divided into as few and wide routes as possible.
+//! 2. *Thresholds.* If `k` parts pay an amount, one of them pays at least a `k`-th. So the cheapest
 //!    route for a `k`-th is found, exactly, and filled up; then the same for the rest with `k - 1`.
 //!    First with few parts, then with as many as allowed.
-//! 2. *Pushing back.* Where that is stuck, the widest way is found on which what earlier parts take
+//! 3. *Pushing back.* Where that is stuck, the widest way is found on which what earlier parts take
 //!    may be pushed back, as in any method for maximum flows, and the flow is divided anew into as
 //!    few and wide routes as possible.
-//! 3. *Polishing.* Cheap routes are filled before dear ones, and each part is searched again while
+//! 4. *Polishing.* Cheap routes are filled before dear ones, and each part is searched again while
 //!    the others stay.
 //!
 //! Every part and every edge is checked with the fees that the mediators will really take, so what
@@ -37,8 +40,13 @@
 //! tests say how often.
 
 mod cycles;
+mod exact;
 mod flow;
 mod ground;
+mod least_cost;
+mod meet;
+mod path;
+mod scratch;
 mod split;
 
 use offset_proto::{
@@ -48,7 +56,10 @@ use offset_proto::{
 
 use crate::graph::CurrencyGraph;
 pub use cycles::{Cycles, cycles};
-use ground::{Ground, Part};
+use ground::Ground;
+use least_cost::Plan;
+use path::Part;
+pub use scratch::Scratch;
 use split::{Method, Splitter};
 
 /// The most keys of a route, source and destination included (protocol, section 6.1).
@@ -87,18 +98,24 @@ pub struct Work {
 /// The cheapest route that carries the query's whole amount, looking at no more than `max_edges`
 /// edges. A route from a node to itself is not found here.
 #[must_use]
-pub fn cheapest_route(graph: &CurrencyGraph, query: &RouteQuery, max_edges: usize) -> Found {
-    cheapest_route_within(graph, query, max_edges, MAX_ROUTE_KEYS)
+pub fn cheapest_route(
+    scratch: &mut Scratch,
+    graph: &CurrencyGraph,
+    query: &RouteQuery,
+    max_edges: usize,
+) -> Found {
+    cheapest_route_within(scratch, graph, query, max_edges, MAX_ROUTE_KEYS)
 }
 
 /// As [`cheapest_route`], with another limit of keys.
 fn cheapest_route_within(
+    scratch: &mut Scratch,
     graph: &CurrencyGraph,
     query: &RouteQuery,
     max_edges: usize,
     max_keys: u32,
 ) -> Found {
-    let Some(mut ground) = Ground::for_route(graph, query, max_edges) else {
+    let Some(mut ground) = Ground::for_route(scratch, graph, query, max_edges) else {
         return Found::default();
     };
     ground.max_keys = max_keys;
@@ -110,8 +127,13 @@ fn cheapest_route_within(
 /// The ways for a query's amount: a single route where one carries it, and one that avoids its
 /// narrowest edge where that costs little work; otherwise at most `query.max_parts` routes together.
 #[must_use]
-pub fn multi_routes(graph: &CurrencyGraph, query: &RouteQuery, work: Work) -> Ways {
-    let Some(mut ground) = Ground::for_route(graph, query, work.single) else {
+pub fn multi_routes(
+    scratch: &mut Scratch,
+    graph: &CurrencyGraph,
+    query: &RouteQuery,
+    work: Work,
+) -> Ways {
+    let Some(mut ground) = Ground::for_route(scratch, graph, query, work.single) else {
         return Ways::default();
     };
     let mut ways = Vec::new();
@@ -123,7 +145,7 @@ pub fn multi_routes(graph: &CurrencyGraph, query: &RouteQuery, work: Work) -> Wa
             && spent <= work.single / CHEAP_SHARE
             && let Some((from, to)) = ground.narrowest(first)
         {
-            ground.held.hold(from, to, Credits(u128::MAX));
+            ground.hold(from, to, Credits(u128::MAX));
             let other = ground.cheapest(query.amount);
             ways.extend(other.and_then(|path| ground.part(&path, query.amount)).map(|p| vec![p]));
             // That an alternative was not looked for to the end concerns nobody.
@@ -144,17 +166,15 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
     if !ground.ends_carry(amount) {
         return Vec::new();
     }
-    let few = FEW_PARTS.into_iter().filter(|parts| *parts < max_parts);
-    let plans = few
-        .map(|parts| (Method::Thresholds, parts))
-        .chain([(Method::ThresholdsAndBack, max_parts), (Method::Width, max_parts)]);
     let mut found: Vec<(Credits, Vec<Part>)> = Vec::new();
-    for (method, parts) in plans {
-        // What is free cannot be bettered, what is dear perhaps by more parts; the widest ways are
-        // taken only where there is nothing else.
+    for (method, parts) in methods(ground, amount, max_parts) {
         let done = match (found.first(), method) {
             (None, _) => false,
-            (Some((fee, _)), Method::ThresholdsAndBack) => *fee == Credits::ZERO,
+            // What is free cannot be bettered.
+            (Some((fee, _)), Method::LeastCost(_) | Method::ThresholdsAndBack) => {
+                *fee == Credits::ZERO
+            }
+            // The widest ways are taken only where there is nothing else.
             (Some(_), Method::Thresholds | Method::Width) => true,
         };
         if !done {
@@ -164,6 +184,27 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
     found.sort_by_key(|(fee, parts)| (*fee, parts.len()));
     found.dedup();
     found.into_iter().map(|(_, parts)| parts).collect()
+}
+
+/// What is tried, with how many parts, in this order.
+fn methods(ground: &Ground<'_>, amount: Credits, max_parts: usize) -> Vec<(Method, usize)> {
+    let mut methods = Vec::new();
+    if ground.graph.dear_count() != 0
+        && let Ok(amount) = u64::try_from(amount.0)
+    {
+        let parts = max_parts as u64;
+        let plan = |share: u64, narrow: u64| Plan {
+            amount,
+            part: amount.div_ceil(share),
+            least_room: amount / (parts * narrow),
+            for_fees: 0,
+        };
+        methods.extend([plan(2, 1), plan(parts, 2)].map(Method::LeastCost).map(|m| (m, max_parts)));
+    }
+    let few = FEW_PARTS.into_iter().filter(|parts| *parts < max_parts);
+    methods.extend(few.map(|parts| (Method::Thresholds, parts)));
+    methods.extend([(Method::ThresholdsAndBack, max_parts), (Method::Width, max_parts)]);
+    methods
 }
 
 /// How few parts are tried first.

@@ -1,16 +1,16 @@
 //! Route searches beside the owner of the graph.
 //!
 //! The searches for one answer may look at a million edges, some tens of milliseconds in which an
-//! owner that searched by itself would take no update. So searches run on the threads for blocking work and read the
-//! graph under a lock that the owner takes for writing. The owner then waits at most for the
-//! searches in hand, and those are few and bounded. The waiting ones are bounded too, and what has
-//! waited too long is refused. Those who ask take turns, and when too many requests wait, the newest
+//! owner that searched by itself would take no update. So searches run on the threads for blocking
+//! work, as many at a time as there are cores, each on the newest graph ([`crate::view`]) and with
+//! memory that was used before. The waiting ones are bounded, and what has waited too long is
+//! refused. Those who ask take turns, and when too many requests wait, the newest
 //! of whoever has most is refused: a flood costs the one it comes from.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -19,45 +19,11 @@ use offset_proto::index::{CycleQuery, RouteQuery, RouteRequestId};
 use tokio::task::JoinSet;
 
 use crate::{
-    directory::LineChange,
     graph::Graph,
     limits::SearchLimits,
-    search::{Cycles, Ways, Work, cycles, multi_routes},
+    search::{Cycles, Scratch, Ways, Work, cycles, multi_routes},
+    view::GraphView,
 };
-
-/// The graph behind its lock.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct SharedGraph(Arc<RwLock<Graph>>);
-
-impl SharedGraph {
-    /// Applies what the directory says.
-    pub(crate) fn apply(&self, changes: Vec<LineChange>) {
-        if changes.is_empty() {
-            return;
-        }
-        let mut graph = self.write();
-        for LineChange { node, friend, currency, line } in changes {
-            match line {
-                Some(line) => graph.set_line(node, friend, &currency, line),
-                None => graph.remove_line(node, friend, &currency),
-            }
-        }
-    }
-
-    /// How many directed edges there are.
-    pub(crate) fn edges(&self) -> usize {
-        self.read().edge_count()
-    }
-
-    // A search that panicked changed nothing, so a poisoned lock is as good as any.
-    fn write(&self) -> RwLockWriteGuard<'_, Graph> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Graph> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Who asked, and how the answer is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,17 +56,18 @@ pub(crate) enum Found {
 }
 
 impl Question {
-    fn search(&self, graph: &Graph, limits: &SearchLimits) -> Found {
+    fn search(&self, scratch: &mut Scratch, graph: &Graph, limits: &SearchLimits) -> Found {
         match self {
             Self::Routes(query) => {
                 let work = Work { single: limits.max_edges, split: limits.max_split_edges };
                 let graph = graph.currency(&query.currency);
-                let ways = graph.map(|graph| multi_routes(graph, query, work));
+                let ways = graph.map(|graph| multi_routes(scratch, graph, query, work));
                 Found::Routes(ways.unwrap_or_default())
             }
             Self::Cycles(query) => {
                 let graph = graph.currency(&query.currency);
-                let found = graph.map(|graph| cycles(graph, query, limits.max_split_edges));
+                let found =
+                    graph.map(|graph| cycles(scratch, graph, query, limits.max_split_edges));
                 Found::Cycles(found.unwrap_or_default())
             }
         }
@@ -119,7 +86,9 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Searcher {
     limits: SearchLimits,
-    graph: SharedGraph,
+    graph: GraphView,
+    /// One for each search at a time, when it is not in use.
+    scratches: Arc<Mutex<Vec<Scratch>>>,
     /// Never holds an empty queue.
     waiting: BTreeMap<Party, VecDeque<Waiting>>,
     /// How many wait in all.
@@ -137,10 +106,11 @@ struct Waiting {
 }
 
 impl Searcher {
-    pub(crate) fn new(limits: SearchLimits, graph: SharedGraph) -> Self {
+    pub(crate) fn new(limits: SearchLimits, graph: GraphView) -> Self {
         Self {
             limits,
             graph,
+            scratches: Arc::default(),
             waiting: BTreeMap::new(),
             count: 0,
             turns: VecDeque::new(),
@@ -213,8 +183,16 @@ impl Searcher {
             let Some(Waiting { asker, question, asked_at }) = self.take_turn() else { return };
             let (graph, limits) = (self.graph.clone(), self.limits.clone());
             let stale = limits.patience <= asked_at.elapsed();
+            let scratches = Arc::clone(&self.scratches);
             self.running.spawn_blocking(move || {
-                let found = (!stale).then(|| question.search(&graph.read(), &limits));
+                let found = (!stale).then(|| {
+                    // No search runs under this lock, so it is as good after a panic.
+                    let lock = || scratches.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut scratch = lock().pop().unwrap_or_default();
+                    let found = question.search(&mut scratch, &graph.graph(), &limits);
+                    lock().push(scratch);
+                    found
+                });
                 Answer { asker, found }
             });
         }
@@ -224,7 +202,11 @@ impl Searcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::tests::{key, line};
+    use crate::{
+        directory::LineChange,
+        graph::tests::{key, line},
+        view::GraphFeed,
+    };
     use offset_proto::{Credits, Currency};
     use std::time::Duration;
 
@@ -252,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_costs_the_one_it_comes_from() {
         let limits = SearchLimits { waiting: 4, at_once: 1, ..SearchLimits::default() };
-        let mut searcher = Searcher::new(limits, SharedGraph::default());
+        let mut searcher = Searcher::new(limits, GraphView::default());
         let flood = (0..10).filter_map(|n| searcher.ask(CROWD, asker(n), question()));
         assert_eq!(numbers(flood), [5, 6, 7, 8, 9]);
         // Two others come in at the cost of the crowd, and are served before what is left of it.
@@ -269,16 +251,16 @@ mod tests {
 
     #[tokio::test]
     async fn every_search_that_was_taken_on_is_answered() {
-        let graph = SharedGraph::default();
+        let mut feed = GraphFeed::default();
         let change = |node, friend| LineChange {
             node: key(node),
             friend: key(friend),
             currency: Currency::fallback(),
             line: Some(line(10, 10, 0)),
         };
-        graph.apply(vec![change(1, 2), change(2, 1)]);
+        feed.apply([change(1, 2), change(2, 1)]);
         let limits = SearchLimits { waiting: 5, at_once: 2, ..SearchLimits::default() };
-        let mut searcher = Searcher::new(limits, graph);
+        let mut searcher = Searcher::new(limits, feed.view());
         let taken: Vec<u64> =
             (0..20).filter(|n| searcher.ask(CROWD, asker(*n), question()).is_none()).collect();
         assert!((5..20).contains(&taken.len()), "{taken:?}");
@@ -296,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn what_waited_too_long_is_not_searched() {
         let limits = SearchLimits { patience: Duration::ZERO, ..SearchLimits::default() };
-        let mut searcher = Searcher::new(limits, SharedGraph::default());
+        let mut searcher = Searcher::new(limits, GraphView::default());
         assert_eq!(searcher.ask(CROWD, asker(1), question()), None);
         assert!(searcher.next().await.found.is_none());
     }

@@ -34,9 +34,10 @@ use crate::{
     pace::{Buckets, address_block},
     peers::{Dialled, Dialling, Peers},
     search::{Cycles, Ways},
-    searcher::{Answer, Asker, Found, Party, Question, Searcher, SharedGraph},
+    searcher::{Answer, Asker, Found, Party, Question, Searcher},
     sessions::{Desk, Event, PeerConnection, SessionNumber, now, serve_client, welcome_peer},
     trusted::{Trusted, TrustedDirectory, watch_directory},
+    view::GraphFeed,
 };
 
 /// Settings of an index server.
@@ -146,7 +147,7 @@ struct Owner {
     identity: Arc<Identity>,
     directory: Directory,
     federation: Federation,
-    graph: SharedGraph,
+    graph: GraphFeed,
     searcher: Searcher,
     clients: BTreeMap<PublicKey, Client>,
     peers: Peers,
@@ -172,7 +173,7 @@ impl Owner {
         trusted: watch::Receiver<Trusted>,
     ) -> Self {
         let limits = &config.limits;
-        let graph = SharedGraph::default();
+        let graph = GraphFeed::default();
         let dialling = Dialling {
             identity: channel_identity,
             net: config.net.clone(),
@@ -182,7 +183,7 @@ impl Owner {
             identity: Arc::clone(&config.identity),
             directory: Directory::new(limits.directory.clone()),
             federation: Federation::default(),
-            searcher: Searcher::new(limits.search.clone(), graph.clone()),
+            searcher: Searcher::new(limits.search.clone(), graph.view()),
             graph,
             clients: BTreeMap::new(),
             peers: Peers::new(dialling, desk),
@@ -235,7 +236,7 @@ impl Owner {
         counts.nodes.set(self.directory.node_count());
         counts.connected.set(self.clients.len());
         counts.servers.set(self.peers.count());
-        counts.edges.set(self.graph.edges());
+        counts.edges.set(self.graph.view().graph().edge_count());
         counts.waiting.set(self.searcher.waiting());
     }
 
@@ -272,6 +273,8 @@ impl Owner {
         let expiry = self.directory.next_timeout().map_or(LONGEST_SLEEP, |at| {
             Duration::from_millis(at.ms_since(now())).min(LONGEST_SLEEP)
         });
+        // Changes that wait for a search are shown as soon as it has ended.
+        let expiry = if self.graph.is_behind() { expiry.min(PUBLISH_AGAIN) } else { expiry };
         let expiry = Instant::now() + expiry;
         self.peers.next_dial().map_or(expiry, |dial| dial.min(expiry))
     }
@@ -498,6 +501,8 @@ fn refused(request_id: RouteRequestId) -> IndexToClient {
 
 /// Events that wait for the owner; whoever has more waits itself.
 const WAITING_EVENTS: usize = 256;
+/// How soon it is tried again to show changes to searches.
+const PUBLISH_AGAIN: Duration = Duration::from_millis(5);
 /// The owner looks at its clock at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// A clock that is off by more than this from one look to the next was set; less is correction.

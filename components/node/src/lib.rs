@@ -201,7 +201,7 @@ impl Shell {
         let (relays_sender, wanted_relays) = watch::channel(Vec::new());
         let (index_servers, index_servers_seen) = watch::channel(Vec::new());
         let (trusted_sender, trusted) = watch::channel(trusted);
-        let (circuits_sender, circuits) = mpsc::channel(WAITING_CIRCUITS);
+        let (circuits_sender, circuits) = mpsc::channel(limits::WAITING_CIRCUITS);
         let (reached_sender, reached) = watch::channel(0);
 
         let relay_config =
@@ -237,7 +237,7 @@ impl Shell {
             index_servers,
             searches: FuturesUnordered::new(),
         };
-        let strangers = Arc::new(Strangers::default());
+        let strangers = Arc::new(Strangers::new(config.metrics.clone()));
         let shell = Self {
             friends: Friends::new(house, Arc::clone(&strangers)),
             relays: Relays {
@@ -327,6 +327,3 @@ impl Servers {
         watching.shutdown().await;
     }
 }
-
-/// Circuits that wait to be given to a friend's keeper. Their relays give them up after 10 s.
-const WAITING_CIRCUITS: usize = 64;

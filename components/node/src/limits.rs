@@ -27,6 +27,13 @@ pub const FRIEND_HANDSHAKES: usize = 2;
 pub const STRANGER_HANDSHAKES: usize = 4;
 /// How many circuits of nobody we know are taken in a second: each costs a handshake.
 pub const STRANGERS_PER_SECOND: u32 = 4;
+/// So many seconds' worth of them may come at once.
+pub const STRANGERS_BURST_SECONDS: u64 = 1;
+/// The most circuits that wait to be given to a friend's keeper. Their relays give them up after
+/// 10 s.
+pub const WAITING_CIRCUITS: usize = 64;
+/// The most changes of relays that wait to be told.
+pub const WAITING_STATUSES: usize = 16;
 /// The longest that a relay may take to open a circuit to a friend.
 pub const CIRCUIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest that the handshake with a friend may take, over a circuit that is open.

@@ -34,6 +34,9 @@ pub(crate) struct Counts {
     pub(crate) greeted: Counter,
     pub(crate) greeting_failed: Counter,
     pub(crate) greeting_refused: Counter,
+    /// Circuits of nobody we know that were taken, and that were not as too many came.
+    strangers: Counter,
+    strangers_refused: Counter,
     looks: Looks,
 }
 
@@ -183,6 +186,13 @@ impl Metrics {
                 ("refused", self.0.greeting_refused.count()),
             ],
         );
+        page.counters(
+            "offset_node_strangers_total",
+            "Circuits of nodes that are no enabled friends; refused are those beyond what is taken \
+             of them all.",
+            "result",
+            [("taken", self.0.strangers.count()), ("refused", self.0.strangers_refused.count())],
+        );
         page.into_text()
     }
 }
@@ -191,6 +201,11 @@ impl Counts {
     /// A handshake with a friend ended, well or not.
     pub(crate) fn friend_greeted(&self, well: bool) {
         if well { &self.greeted } else { &self.greeting_failed }.raise();
+    }
+
+    /// A circuit of nobody we know came, and was taken or not.
+    pub(crate) fn stranger_came(&self, taken: bool) {
+        if taken { &self.strangers } else { &self.strangers_refused }.raise();
     }
 
     /// Counts what a batch ends.

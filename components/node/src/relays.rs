@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     friends::{Contacts, Strangers},
     input::Input,
+    limits,
     view::{ServerStatus, ServerStatuses},
 };
 
@@ -36,7 +37,7 @@ type Told = (ServerAddress, RelayStatus);
 impl Relays {
     /// Runs until the core lets go of the list.
     pub(crate) async fn run(self, mut wanted: watch::Receiver<Vec<ServerAddress>>) {
-        let (tell, mut told) = mpsc::channel::<Told>(WAITING_STATUSES);
+        let (tell, mut told) = mpsc::channel::<Told>(limits::WAITING_STATUSES);
         let mut statuses = ServerStatuses::new();
         let mut tasks = JoinSet::new();
         let mut listening = BTreeMap::<ServerAddress, AbortHandle>::new();
@@ -165,7 +166,5 @@ fn shown(status: RelayStatus) -> ServerStatus {
     ServerStatus { connected: status.listening, last_error }
 }
 
-/// Changes of relays that wait to be told.
-const WAITING_STATUSES: usize = 16;
 /// Listening that has ended by itself, though it is wanted, begins again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);

@@ -17,6 +17,18 @@ use crate::Error;
 /// Length of a knock in bytes: magic 4, version 1, purpose 1, zeros 2, nonce 32, tag 32.
 pub const KNOCK_BYTES: usize = 72;
 
+/// A knock at the port of a key.
+pub fn knock(responder: &PublicKey, purpose: Purpose, rng: &mut dyn Rng) -> [u8; KNOCK_BYTES] {
+    Knocker::new(responder).knock(purpose, rng)
+}
+
+/// For what a knock asks, if it is one at the port of this key. (The port itself also remembers what
+/// it has heard.)
+#[must_use]
+pub fn knock_purpose(responder: &PublicKey, knock: &[u8; KNOCK_BYTES]) -> Option<Purpose> {
+    Knocker::new(responder).purpose(knock)
+}
+
 /// Makes and checks the tags of knocks for one responder.
 pub(crate) struct Knocker(hmac::Key);
 

@@ -40,5 +40,5 @@ pub use crate::channel::{ByteStream, Channel, SessionId, accept, connect};
 pub use crate::error::Error;
 pub use crate::frame::{FrameReceiver, FrameSender, Framing};
 pub use crate::identity::ChannelIdentity;
-pub use crate::knock::KNOCK_BYTES;
+pub use crate::knock::{KNOCK_BYTES, knock, knock_purpose};
 pub use crate::verify::certificate_key;

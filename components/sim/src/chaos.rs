@@ -35,8 +35,12 @@ impl World {
         for node in 1..self.nodes.len() {
             self.befriend(node - 1, node);
         }
-        for _ in 0..self.options.extra_lines {
-            let (a, b) = (self.draw.index(self.nodes.len()), self.draw.index(self.nodes.len()));
+        let ends = (0, self.nodes.len() - 1);
+        let ring = (self.options.ring && 2 < self.nodes.len()).then_some(ends);
+        let drawn = (0..self.options.extra_lines)
+            .map(|_| (self.draw.index(self.nodes.len()), self.draw.index(self.nodes.len())));
+        let drawn: Vec<_> = ring.into_iter().chain(drawn).collect();
+        for (a, b) in drawn {
             let known = self.nodes[a].disk.state.friends.contains_key(&self.key(b));
             if a != b && !known {
                 self.befriend(a, b);
@@ -118,6 +122,7 @@ impl World {
             Fault::Partition => self.options.partition_every_ms,
             Fault::Disk => self.options.disk_fails_every_ms,
             Fault::Change => self.options.change_every_ms,
+            Fault::Part => self.options.part_every_ms,
             Fault::Clock => self.options.clock_jumps.then_some(5_000),
         }
     }
@@ -143,6 +148,7 @@ impl World {
                 self.nodes[node].disk.failing_until = until;
             }
             Fault::Change => self.change(node),
+            Fault::Part => self.part(node),
             Fault::Clock => {
                 // While it runs a node's clock only jumps forwards: the shell absorbs the rest.
                 let jump = i64::try_from(self.draw.between(0, 20_000)).unwrap_or(0);
@@ -236,6 +242,34 @@ impl World {
         self.command(node, Command::Config(request));
     }
 
+    /// An owner parts from a friend, whatever is under way with it.
+    fn part(&mut self, node: usize) {
+        let Some(process) = self.nodes[node].process.as_ref() else { return };
+        let friends: Vec<PublicKey> = process.funder.state().friends.keys().copied().collect();
+        if friends.is_empty() {
+            return;
+        }
+        let other = self.by_key[self.draw.of(&friends)];
+        self.parted.extend([node, other]);
+        let friend = name("n", other);
+        let request = ConfigRequest::RemoveFriend { friend, forfeit: true };
+        self.command(node, Command::Config(request));
+    }
+
+    /// Whoever was parted from parts in turn.
+    fn part_in_turn(&mut self) {
+        for node in 0..self.nodes.len() {
+            let friends: Vec<_> = self.nodes[node].disk.state.friends.keys().copied().collect();
+            for key in friends {
+                let other = self.by_key[&key];
+                if !self.nodes[other].disk.state.friends.contains_key(&self.key(node)) {
+                    let friend = name("n", other);
+                    self.config(node, ConfigRequest::RemoveFriend { friend, forfeit: true });
+                }
+            }
+        }
+    }
+
     /// The storm is over: everything works, and every owner opens everything again.
     pub(crate) fn heal(&mut self) {
         self.calm = true;
@@ -252,6 +286,7 @@ impl World {
             node.disk.failing_until = 0;
         }
         self.pass(4_000);
+        self.part_in_turn();
         for node in 0..self.nodes.len() {
             for relay in 0..self.relays.len() {
                 let (name, relay) = (name("relay", relay), self.relay_address(relay));
@@ -275,5 +310,12 @@ pub(crate) fn name(kind: &str, n: usize) -> Name {
     format!("{kind}{n}").parse().expect("a name")
 }
 
-const FAULTS: [Fault; 6] =
-    [Fault::Cut, Fault::Crash, Fault::Partition, Fault::Disk, Fault::Change, Fault::Clock];
+const FAULTS: [Fault; 7] = [
+    Fault::Cut,
+    Fault::Crash,
+    Fault::Partition,
+    Fault::Disk,
+    Fault::Change,
+    Fault::Part,
+    Fault::Clock,
+];

@@ -68,12 +68,16 @@ pub(crate) fn ended_payment(
     recent.next().cloned().or_else(|| disk.payments.get(id).cloned())
 }
 
-/// An ended invoice, on the disk or on its way there.
+/// An ended invoice that has left the state, on the disk or on its way there.
 pub(crate) fn ended_invoice(
     disk: &Disk,
     writing: &VecDeque<Writing>,
+    state: &State,
     id: &InvoiceId,
 ) -> Option<InvoiceRow> {
+    if state.invoices.contains_key(id) {
+        return None;
+    }
     let changes = writing.iter().rev().flat_map(|batch| batch.changes.iter().rev());
     let mut recent = changes.filter_map(|change| match change {
         Change::Invoice(found, row) if found == id && row.is_final() => Some(row),

@@ -23,7 +23,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let begin = Instant::now();
-    let (mut failed, mut totals) = (0, (0, 0, 0, 0, 0));
+    let (mut failed, mut totals) = (0, [0; 8]);
     for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
         let run = || {
             let summary = offset_sim::run(seed);
@@ -35,11 +35,19 @@ fn main() -> ExitCode {
         };
         match catch_unwind(run) {
             Ok(summary) => {
-                totals.0 += summary.events;
-                totals.1 += summary.ordered;
-                totals.2 += summary.paid;
-                totals.3 += summary.cleared;
-                totals.4 += summary.crashes;
+                let counts = [
+                    usize::try_from(summary.events).unwrap_or(usize::MAX),
+                    summary.ordered,
+                    summary.paid,
+                    summary.in_parts,
+                    summary.given_back,
+                    summary.cleared,
+                    summary.parted,
+                    summary.crashes,
+                ];
+                for (total, count) in totals.iter_mut().zip(counts) {
+                    *total += count;
+                }
             }
             Err(_) => {
                 failed += 1;
@@ -52,10 +60,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    let (events, ordered, paid, cleared, crashes) = totals;
+    let [events, ordered, paid, in_parts, given_back, cleared, parted, crashes] = totals;
     println!(
-        "{} seeds, {failed} failed, {events} events, {paid} of {ordered} payments paid, {cleared} \
-         clearings, {crashes} crashes, {:.0} s",
+        "{} seeds, {failed} failed, {events} events, {paid} of {ordered} payments paid, {in_parts} \
+         of them over several routes, {given_back} given back, {cleared} clearings, {parted} \
+         nodes parted, {crashes} crashes, {:.0} s",
         arguments.seeds,
         begin.elapsed().as_secs_f64()
     );

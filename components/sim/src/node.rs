@@ -153,10 +153,28 @@ impl World {
                 let ended = ended_payment(disk, writing, &request.payment_id);
                 Command::Clear { request, ended: ended.filter(|_| !known).map(Box::new), payer }
             }
+            Command::PayByCommit { request, payer, .. } => {
+                let known = state.payments.contains_key(&request.payment_id);
+                let ended = ended_payment(disk, writing, &request.payment_id);
+                let ended = ended.filter(|_| !known).map(Box::new);
+                Command::PayByCommit { request, ended, payer }
+            }
+            Command::PaymentCommit { payment_id, .. } => {
+                let known = state.payments.contains_key(&payment_id);
+                let ended = ended_payment(disk, writing, &payment_id);
+                Command::PaymentCommit { payment_id, ended: ended.filter(|_| !known).map(Box::new) }
+            }
             Command::CancelInvoice { invoice_id, .. } => {
-                let known = state.invoices.contains_key(&invoice_id);
-                let ended = ended_invoice(disk, writing, &invoice_id);
-                Command::CancelInvoice { invoice_id, ended: ended.filter(|_| !known).map(Box::new) }
+                let ended = ended_invoice(disk, writing, state, &invoice_id).map(Box::new);
+                Command::CancelInvoice { invoice_id, ended }
+            }
+            Command::CollectInvoice { invoice_id, .. } => {
+                let ended = ended_invoice(disk, writing, state, &invoice_id).map(Box::new);
+                Command::CollectInvoice { invoice_id, ended }
+            }
+            Command::CommitInvoice { commit, .. } => {
+                let ended = ended_invoice(disk, writing, state, &commit.invoice_id).map(Box::new);
+                Command::CommitInvoice { commit, ended }
             }
             other => other,
         };

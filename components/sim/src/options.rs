@@ -9,6 +9,8 @@ pub struct Options {
     pub nodes: usize,
     /// Friendships beyond those of a chain through all nodes.
     pub extra_lines: usize,
+    /// Whether the chain is closed to a ring, so that there are two ways for everything, and cycles.
+    pub ring: bool,
     /// Relays.
     pub relays: usize,
     /// Federated index servers.
@@ -39,10 +41,16 @@ pub struct Options {
     pub disk_fails_every_ms: Option<u64>,
     /// The mean time between changes of owners' minds.
     pub change_every_ms: Option<u64>,
+    /// The mean time between owners who part from a friend, whatever is under way with it.
+    pub part_every_ms: Option<u64>,
     /// Whether clocks jump, forwards while running and any way over a restart.
     pub clock_jumps: bool,
     /// Whether mediators ask fees.
     pub fees: bool,
+    /// Whether some invoices hold what pays them.
+    pub holds: bool,
+    /// Whether some payments are made by commits that buyers hand to sellers.
+    pub commits: bool,
 }
 
 impl Options {
@@ -57,8 +65,9 @@ impl Options {
             relays: usize::try_from(rng.between(1, 2)).unwrap_or(1),
             indexes: usize::try_from(rng.between(1, 2)).unwrap_or(1),
             currencies: usize::try_from(rng.between(1, 2)).unwrap_or(1),
+            ring: rng.coin(),
             limit: *rng.of(&[100, 1_000, 1 << 100]),
-            largest_order: *rng.of(&[20, 150, 1_200]),
+            largest_order: *rng.of(&[20, 150, 250, 1_200]),
             storm_ms: rng.between(5_000, 40_000),
             order_every_ms: *rng.of(&[20, 100, 400]),
             delay_ms: *rng.of(&[(0, 1), (1, 20), (5, 400)]),
@@ -69,8 +78,11 @@ impl Options {
             partition_every_ms: rng.maybe(&[2_000, 10_000]),
             disk_fails_every_ms: rng.maybe(&[1_000, 10_000]),
             change_every_ms: rng.maybe(&[100, 1_000]),
+            part_every_ms: rng.maybe(&[5_000, 20_000]).filter(|_| rng.coin()),
             clock_jumps: rng.coin(),
             fees: rng.coin(),
+            holds: rng.coin(),
+            commits: rng.coin(),
         }
     }
 }

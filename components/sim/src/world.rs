@@ -1,7 +1,7 @@
 //! The world: events in order of time, the sites, and the run from storm to calm.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
@@ -77,6 +77,7 @@ pub(crate) enum Fault {
     Partition,
     Disk,
     Change,
+    Part,
     Clock,
 }
 
@@ -93,8 +94,14 @@ pub struct Summary {
     pub ordered: usize,
     /// Of those, how many were paid.
     pub paid: usize,
+    /// Of those, how many over more than one route.
+    pub in_parts: usize,
+    /// How many were committed and then given back.
+    pub given_back: usize,
     /// How many clearings were paid.
     pub cleared: usize,
+    /// How many nodes parted from a friend, or were parted from.
+    pub parted: usize,
     /// How often a process crashed.
     pub crashes: usize,
 }
@@ -115,6 +122,9 @@ pub(crate) struct World {
     /// Every token that was sent, by sender, receiver, epoch and counter.
     pub(crate) sent: BTreeMap<(usize, usize, u64, u64), HashResult>,
     pub(crate) crashes: usize,
+    /// Who parted from a friend in the middle of everything, or was parted from: they may lose what
+    /// was under way between them.
+    pub(crate) parted: BTreeSet<usize>,
     hasher: DefaultHasher,
     events: u64,
 }
@@ -153,6 +163,7 @@ impl World {
             calm: false,
             sent: BTreeMap::new(),
             crashes: 0,
+            parted: BTreeSet::new(),
             hasher: DefaultHasher::new(),
             events: 0,
             options,
@@ -188,7 +199,10 @@ impl World {
             tokens: self.sent.len(),
             ordered,
             paid,
+            in_parts: self.count_in_parts(),
+            given_back: self.count_given_back(),
             cleared: self.count_clearings(),
+            parted: self.parted.len(),
             crashes: self.crashes,
         }
     }

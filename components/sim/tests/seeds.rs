@@ -9,15 +9,28 @@ fn networks_survive_the_storm() {
         Some(seed) => (seed, 1),
         None => (1, number("OFFSET_SIM_SEEDS").unwrap_or(40)),
     };
-    let (mut paid, mut cleared) = (0, 0);
+    let (mut paid, mut in_parts, mut given_back, mut cleared, mut parted) = (0, 0, 0, 0, 0);
     for seed in first..first + count {
         println!("repeat with OFFSET_SIM_SEED={seed}");
         let summary = offset_sim::run(seed);
         paid += summary.paid;
+        in_parts += summary.in_parts;
+        given_back += summary.given_back;
         cleared += summary.cleared;
+        parted += summary.parted;
     }
-    println!("{paid} payments and {cleared} clearings");
-    assert!(0 < cleared || count < 40, "a simulation in which nobody clears shows nothing");
+    println!(
+        "{paid} payments, {in_parts} of them over several routes, {given_back} given back, \
+         {cleared} clearings, {parted} nodes parted"
+    );
+    for (what, times) in [
+        ("clears", cleared),
+        ("pays over several routes", in_parts),
+        ("gives back", given_back),
+        ("parts", parted),
+    ] {
+        assert!(4 < times || count < 40, "a simulation in which nobody {what} shows nothing");
+    }
     assert!(0 < paid, "a simulation in which nobody pays shows nothing");
 }
 

@@ -272,7 +272,9 @@ impl Funder {
             Goal::Quote(..) => self.tell_quote(inquiry, Err(failure())),
             Goal::Send((app, id)) | Goal::Receive((app, id)) => {
                 let no_index = |failure: PaymentFailure| {
-                    app_error(ErrorCode::NoConnection, &failure.to_string())
+                    let next = "look at `stctrl info index`, or add one with `stctrl config \
+                                add-index`";
+                    app_error(ErrorCode::NoConnection, &format!("{failure}; {next}"))
                 };
                 self.reply(app, id, most.map(AppReply::Capacity).map_err(no_index));
             }

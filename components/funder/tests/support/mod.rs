@@ -13,6 +13,7 @@ mod cycles;
 pub mod faults;
 pub mod lab;
 pub mod puppet;
+mod routes;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -25,7 +26,7 @@ use offset_crypto::{
 };
 use offset_funder::{
     Change, Config, Funder, Side,
-    api::{AppId, Batch, Command, Effect, Liveness, Payer, RoutesError, SessionId},
+    api::{AppId, Batch, Command, Effect, Liveness, Payer, SessionId},
     state::{KeptCollect, State},
 };
 use offset_proto::{
@@ -36,7 +37,7 @@ use offset_proto::{
         PaymentTarget,
     },
     friend::{Endings, FriendMessage, FriendOp},
-    index::{IndexLine, MultiRoute, Route, RouteQuery},
+    index::IndexLine,
     payment::Invoice,
     report::FriendRecovery,
 };
@@ -83,6 +84,8 @@ pub struct Net {
     pub trace: Vec<(usize, usize, &'static str)>,
     /// Whether the index server answers.
     pub index_up: bool,
+    /// What finds routes instead of the simple search here.
+    pub router: Option<routes::Router>,
     /// Ways that the index server answers with instead of what it finds, each for an equal part.
     pub ways: Vec<Vec<usize>>,
     /// What the nodes write to, if it may fail.
@@ -147,6 +150,7 @@ impl Net {
             tokens: 0,
             trace: Vec::new(),
             index_up: true,
+            router: None,
             ways: Vec::new(),
             disks: None,
             down: BTreeMap::new(),
@@ -571,53 +575,6 @@ impl Net {
         }
     }
 
-    /// The index server: the fewest hops over lines that both ends report, by breadth-first search
-    /// from the destination, with capacities checked including fees.
-    fn find(&self, query: &RouteQuery) -> Result<Vec<MultiRoute>, RoutesError> {
-        if !self.index_up {
-            return Err(RoutesError::NotConnected);
-        }
-        if !self.ways.is_empty() {
-            return Ok(vec![self.split(query)]);
-        }
-        let line = |from: usize, to: usize| {
-            let (a, b) = (self.key(from), self.key(to));
-            let sends = self.nodes[from].lines.get(&(b, query.currency.clone()))?;
-            let takes = self.nodes[to].lines.get(&(a, query.currency.clone()))?;
-            let excluded = query.exclude.iter().any(|edge| edge.from == a && edge.to == b);
-            (!excluded).then_some((sends.send_capacity.min(takes.recv_capacity), takes.rate))
-        };
-        let (source, destination) = (self.index_of(query.source), self.index_of(query.destination));
-        let mut best: BTreeMap<usize, (u128, Vec<usize>)> =
-            BTreeMap::from([(destination, (query.amount.0, vec![destination]))]);
-        let mut wave = VecDeque::from([destination]);
-        while let Some(to) = wave.pop_front() {
-            let (amount, path) = best[&to].clone();
-            for from in 0..self.nodes.len() {
-                let Some((capacity, rate)) = line(from, to).filter(|_| !best.contains_key(&from))
-                else {
-                    continue;
-                };
-                // What goes over this edge: what `to` passes on, and its fee if it is a mediator.
-                let fee = if to == destination { 0 } else { rate.fee(query.amount).unwrap().0 };
-                if capacity.0 < amount + fee {
-                    continue;
-                }
-                let mut path = path.clone();
-                path.insert(0, from);
-                best.insert(from, (amount + fee, path));
-                wave.push_back(from);
-            }
-        }
-        let Some((sent, path)) = best.get(&source).filter(|(_, path)| path.len() > 1) else {
-            return Ok(Vec::new());
-        };
-        let fee = sent - query.amount.0;
-        let keys = path.iter().map(|node| self.key(*node)).collect();
-        let route = Route { keys, amount: query.amount, fee: Credits(fee) };
-        Ok(vec![MultiRoute { routes: vec![route], total_fee: Credits(fee), age_ms: 0 }])
-    }
-
     /// Delivers the first message of a link, if there is one.
     pub fn deliver(&mut self, from: usize, to: usize) -> bool {
         let Some(message) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
@@ -691,11 +648,16 @@ impl Net {
 
     /// What a node has in all, over its friends, in the default currency.
     pub fn total(&self, node: usize) -> i128 {
+        self.debts(node).iter().sum()
+    }
+
+    /// What each friend owes a node, or is owed if negative, in the default currency.
+    pub fn debts(&self, node: usize) -> Vec<i128> {
         let friends = self.nodes[node].funder.state().friends.values();
         friends
             .filter_map(|friend| friend.lines.get(&credit())?.credit.as_ref())
             .map(|credit| credit.numbers().balance.get())
-            .sum()
+            .collect()
     }
 
     /// M1 and M2 for every pair, in a network at rest; and with `clear`, that nothing is pending.

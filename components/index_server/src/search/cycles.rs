@@ -12,7 +12,9 @@ use offset_proto::{
 
 use super::{
     flow::{Flow, Hop},
-    ground::{Ground, Part, Path},
+    ground::Ground,
+    path::{Part, Path},
+    scratch::Scratch,
 };
 use crate::graph::CurrencyGraph;
 
@@ -29,8 +31,13 @@ pub struct Cycles {
 /// within the share for fees, one is found unless the work is used up or the only ones are beside
 /// many that are too dear.
 #[must_use]
-pub fn cycles(graph: &CurrencyGraph, query: &CycleQuery, max_edges: usize) -> Cycles {
-    let Some(mut ground) = Ground::for_cycle(graph, query, max_edges) else {
+pub fn cycles(
+    scratch: &mut Scratch,
+    graph: &CurrencyGraph,
+    query: &CycleQuery,
+    max_edges: usize,
+) -> Cycles {
+    let Some(mut ground) = Ground::for_cycle(scratch, graph, query, max_edges) else {
         return Cycles::default();
     };
     let mut found = Cycles::default();
@@ -44,12 +51,11 @@ pub fn cycles(graph: &CurrencyGraph, query: &CycleQuery, max_edges: usize) -> Cy
         } else {
             // Nothing fits over this way: its narrowest edge is left alone from here on.
             failures += 1;
-            let narrowest = path.nodes.windows(2).zip(&path.edges).filter_map(|(step, edge)| {
-                let [from, to] = step else { return None };
-                Some((ground.room(*from, *to, edge), (*from, *to)))
-            });
+            let narrowest = path
+                .hops()
+                .map(|(from, to, edge)| (ground.room(from, to, edge.capacity), (from, to)));
             let Some((_, (from, to))) = narrowest.min_by_key(|(room, _)| *room) else { break };
-            ground.held.hold(from, to, Credits(u128::MAX));
+            ground.hold(from, to, Credits(u128::MAX));
         }
     }
     found.cut_short = ground.cut_short;
@@ -123,7 +129,12 @@ mod tests {
 
     fn find(edges: &Edges, query: &CycleQuery, work: usize) -> Cycles {
         let graph = build(edges);
-        let found = cycles(graph.currency(&Currency::fallback()).unwrap(), query, work);
+        let found = cycles(
+            &mut Scratch::default(),
+            graph.currency(&Currency::fallback()).unwrap(),
+            query,
+            work,
+        );
         check(edges, query, &found);
         found
     }

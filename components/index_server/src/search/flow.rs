@@ -7,8 +7,11 @@ use std::{
 
 use offset_proto::Credits;
 
-use super::ground::{Part, Path};
-use crate::graph::{Incoming, Number};
+use super::{
+    ground::Ground,
+    path::{Part, Path},
+};
+use crate::graph::{Edge, Number, index};
 
 /// One hop of a way that may push flow back.
 #[derive(Debug, Clone, Copy)]
@@ -16,13 +19,13 @@ pub(super) struct Hop {
     pub(super) from: Number,
     pub(super) to: Number,
     /// The edge that is taken; `None` where flow from `to` to `from` is pushed back.
-    pub(super) forward: Option<Incoming>,
+    pub(super) forward: Option<Edge>,
 }
 
 /// What parts pay over the edges together, fees apart.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    edges: BTreeMap<(Number, Number), (Credits, Incoming)>,
+    edges: BTreeMap<(Number, Number), (Credits, Edge)>,
 }
 
 impl Flow {
@@ -30,10 +33,8 @@ impl Flow {
     pub(super) fn of(parts: &[Part]) -> Self {
         let mut flow = Self::default();
         for Part { path, amount, .. } in parts {
-            for (step, edge) in path.nodes.windows(2).zip(&path.edges) {
-                if let [from, to] = step {
-                    flow.push(Hop { from: *from, to: *to, forward: Some(*edge) }, *amount);
-                }
+            for (from, to, edge) in path.hops() {
+                flow.push(Hop { from, to, forward: Some(*edge) }, *amount);
             }
         }
         flow
@@ -107,4 +108,63 @@ impl Flow {
         edges.reverse();
         Some((Path { nodes, edges }, width))
     }
+}
+
+impl Ground<'_> {
+    /// The widest way, where `flow` may be pushed back over the edges that it takes. At most `most`
+    /// counts as width; of equally wide ways the shortest wins. Fees are not looked at.
+    pub(super) fn widest(&mut self, flow: &Flow, most: Credits) -> Option<(Vec<Hop>, Credits)> {
+        let graph = self.graph;
+        self.scratch.begin_search(self.bound());
+        let mut labels = vec![Reached { node: self.destination, by: None }];
+        let mut queue = BinaryHeap::from([(most, Reverse((0, 0)))]);
+        while let Some((width, Reverse((hops, label)))) = queue.pop() {
+            let node = labels[label].node;
+            if node == self.source {
+                return Some((hops_from(&labels, label), width));
+            }
+            // A node that is settled has some cost.
+            if self.scratch.labels[0].cost(node) == 0 || hops + 1 == index(self.max_keys) {
+                continue;
+            }
+            self.scratch.labels[0].set(node, 0, 0);
+            if !self.spend(self.degree_in(node)) {
+                return None;
+            }
+            let settled = &self.scratch.labels[0];
+            let mut push = |hop: Hop, room: Credits| {
+                if room != Credits::ZERO && settled.cost(hop.from) != 0 {
+                    queue.push((width.min(room), Reverse((hops + 1, labels.len()))));
+                    labels.push(Reached { node: hop.from, by: Some((label, hop)) });
+                }
+            };
+            for (to, flow) in flow.from(node) {
+                push(Hop { from: to, to: node, forward: None }, flow);
+            }
+            for link in graph.inward(node) {
+                let from = self.begin_of(link.peer);
+                let capacity = graph.capacity(link.peer, node, link.capacity);
+                let edge = Edge { capacity, rate: graph.rate(link.rate) };
+                let room = self.room(from, node, capacity);
+                push(Hop { from, to: node, forward: Some(edge) }, room);
+            }
+        }
+        None
+    }
+}
+
+/// How the search for the widest way came to a node.
+struct Reached {
+    node: Number,
+    /// The hop that begins here, and where it led from.
+    by: Option<(usize, Hop)>,
+}
+
+fn hops_from(reached: &[Reached], mut at: usize) -> Vec<Hop> {
+    let mut hops = Vec::new();
+    while let Some((next, hop)) = reached[at].by {
+        hops.push(hop);
+        at = next;
+    }
+    hops
 }

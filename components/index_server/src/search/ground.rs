@@ -1,26 +1,25 @@
 //! What one question searches: a graph, its two ends, what is held of the edges, and the work that
 //! may still be done.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-};
+use std::collections::BTreeMap;
 
 use offset_crypto::PublicKey;
 use offset_proto::{
     Credits,
-    index::{CycleEnd, CycleQuery, Edge, Route, RouteQuery},
+    index::{CycleEnd, CycleQuery, Edge as NamedEdge, Route, RouteQuery},
 };
 
 use super::{
     MAX_ROUTE_KEYS,
-    flow::{Flow, Hop},
+    path::{Part, Path, total},
+    scratch::{BEGINS, ENDS, Marks, Scratch},
 };
-use crate::graph::{CurrencyGraph, Incoming, Number, index};
+use crate::graph::{CurrencyGraph, Edge, Number, index};
 
 /// The ground of one question. Every search on it counts against the same bound of work.
 pub(super) struct Ground<'a> {
-    graph: &'a CurrencyGraph,
+    pub(super) graph: &'a CurrencyGraph,
+    pub(super) scratch: &'a mut Scratch,
     /// Where ways begin. For cycles a number of its own, above all others: the destination, seen
     /// from its other side.
     pub(super) source: Number,
@@ -39,6 +38,7 @@ pub(super) struct Ground<'a> {
 impl<'a> Ground<'a> {
     /// The ground of a question for routes; `None` where there is nothing to find.
     pub(super) fn for_route(
+        scratch: &'a mut Scratch,
         graph: &'a CurrencyGraph,
         query: &RouteQuery,
         max_edges: usize,
@@ -48,14 +48,16 @@ impl<'a> Ground<'a> {
         if source == destination || query.amount == Credits::ZERO || Credits::LIMIT < query.amount {
             return None;
         }
+        scratch.begin(graph.bound());
         let mut ground = Self {
             graph,
+            scratch,
             source,
             destination,
             seam: None,
             source_key: query.source,
             max_keys: MAX_ROUTE_KEYS,
-            held: Held::new(graph.bound()),
+            held: Held::default(),
             edges_left: max_edges,
             cut_short: false,
         };
@@ -66,21 +68,24 @@ impl<'a> Ground<'a> {
     /// The ground of a question for cycles; `None` where there is nothing to find. Of the node's own
     /// lines there is as much room as it says, and none but on the side that it says.
     pub(super) fn for_cycle(
+        scratch: &'a mut Scratch,
         graph: &'a CurrencyGraph,
         query: &CycleQuery,
         max_edges: usize,
     ) -> Option<Self> {
         let node = graph.number(&query.node)?;
         let source = Number::try_from(graph.bound()).ok()?;
+        scratch.begin(graph.bound());
         let mut ground = Self {
             graph,
+            scratch,
             source,
             destination: node,
             seam: Some(node),
             source_key: query.node,
             max_keys: MAX_ROUTE_KEYS,
-            held: Held::new(graph.bound()),
-            edges_left: max_edges.checked_sub(graph.incoming(node).len())?,
+            held: Held::default(),
+            edges_left: max_edges.checked_sub(graph.inward(node).len())?,
             cut_short: false,
         };
         let ends = |ends: &[CycleEnd]| -> BTreeMap<Number, Credits> {
@@ -88,118 +93,109 @@ impl<'a> Ground<'a> {
             known.collect()
         };
         let (first, last) = (ends(&query.first), ends(&query.last));
-        // Edges come in pairs, so these are all friends of the node.
-        for edge in graph.incoming(node) {
-            let friend = edge.from;
+        // Those with the same friend lie at the same place of both, so these are all of its edges.
+        for (inward, outward) in graph.inward(node).iter().zip(graph.outward(node)) {
+            let friend = inward.peer;
             let most = last.get(&friend).copied().unwrap_or_default();
-            ground.held.leave(friend, node, edge.capacity, most);
-            if let Some(out) = graph.edge(node, friend) {
-                let most = first.get(&friend).copied().unwrap_or_default();
-                ground.held.leave(source, friend, out.capacity, most);
-            }
+            let capacity = graph.capacity(friend, node, inward.capacity);
+            ground.leave(friend, node, capacity, most);
+            let most = first.get(&friend).copied().unwrap_or_default();
+            let capacity = graph.capacity(node, friend, outward.capacity);
+            ground.leave(source, friend, capacity, most);
         }
         ground.exclude(&query.exclude);
         Some(ground)
     }
 
-    fn exclude(&mut self, edges: &[Edge]) {
+    fn exclude(&mut self, edges: &[NamedEdge]) {
         for edge in edges {
             if let Some((from, to)) = self.graph.number(&edge.from).zip(self.graph.number(&edge.to))
             {
-                let from = if self.seam == Some(from) { self.source } else { from };
-                self.held.hold(from, to, Credits(u128::MAX));
+                let from = self.begin_of(from);
+                self.hold(from, to, Credits(u128::MAX));
             }
         }
     }
 
     /// The number of the node where an edge begins, as a way of this ground sees it.
-    fn begin_of(&self, edge: &Incoming) -> Number {
-        if self.seam == Some(edge.from) { self.source } else { edge.from }
+    pub(super) fn begin_of(&self, node: Number) -> Number {
+        if self.seam == Some(node) { self.source } else { node }
+    }
+
+    /// The number of a node as the graph knows it.
+    pub(super) fn real(&self, node: Number) -> Number {
+        if node == self.source { self.seam.unwrap_or(node) } else { node }
     }
 
     fn key(&self, number: Number) -> PublicKey {
         if number == self.source { self.source_key } else { self.graph.key(number) }
     }
 
-    /// What an edge that ends at `to` can still carry.
-    pub(super) fn room(&self, from: Number, to: Number, edge: &Incoming) -> Credits {
-        self.held.room(from, to, edge.capacity)
+    /// The edge between two nodes, where there is one.
+    pub(super) fn edge(&self, from: Number, to: Number) -> Option<Edge> {
+        self.graph.edge(self.real(from), to)
+    }
+
+    /// Whether edges that begin at the first node and end at the other may be held.
+    pub(super) fn may_be_held(marks: &Marks, from: Number, to: Number) -> bool {
+        marks.has(from, BEGINS) && marks.has(to, ENDS)
+    }
+
+    /// What an edge of this capacity can still carry.
+    pub(super) fn room(&self, from: Number, to: Number, capacity: Credits) -> Credits {
+        if Self::may_be_held(&self.scratch.marks, from, to) {
+            self.held.room(from, to, capacity)
+        } else {
+            capacity
+        }
+    }
+
+    /// Counts the edges of a node as looked at; `false` when there is no work left for them.
+    pub(super) fn spend(&mut self, edges: usize) -> bool {
+        let left = self.edges_left.checked_sub(edges);
+        self.cut_short |= left.is_none();
+        self.edges_left = left.unwrap_or(self.edges_left);
+        left.is_some()
     }
 
     /// Whether the destination could receive `amount` over all its edges together, and the source
     /// send it.
     pub(super) fn ends_carry(&mut self, amount: Credits) -> bool {
-        let incoming = self.graph.incoming(self.destination);
-        let received = incoming.iter().map(|edge| self.room(edge.from, self.destination, edge));
-        if total(received) < amount {
+        let (source, destination) = (self.real(self.source), self.destination);
+        let (sent, received) = (self.graph.outward(source), self.graph.inward(destination));
+        if !self.spend(sent.len() + received.len()) {
             return false;
         }
-        // Edges come in pairs, so whoever has an edge to the source has one from it.
-        let friends = self.graph.incoming(self.source);
-        self.edges_left = self.edges_left.saturating_sub(friends.len());
-        let sent = friends.iter().filter_map(|friend| {
-            let edge = self.graph.edge(self.source, friend.from)?;
-            Some(self.room(self.source, friend.from, &edge))
+        let received = received.iter().map(|link| {
+            let capacity = self.graph.capacity(link.peer, destination, link.capacity);
+            self.room(self.begin_of(link.peer), destination, capacity)
         });
-        amount <= total(sent)
+        let sent = sent.iter().map(|link| {
+            let capacity = self.graph.capacity(source, link.peer, link.capacity);
+            self.room(self.source, link.peer, capacity)
+        });
+        amount <= total(received) && amount <= total(sent)
     }
 
-    /// The cheapest way for `amount` with what is not held.
-    pub(super) fn cheapest(&mut self, amount: Credits) -> Option<Path> {
-        let mut search =
-            Cheapest { ground: self, amount, labels: Vec::new(), queue: BinaryHeap::new() };
-        let (mut end, mut cut_short) = search.run(u32::MAX);
-        let max_keys = search.ground.max_keys;
-        if end.is_some_and(|label| max_keys <= search.labels[label].hops) {
-            (end, cut_short) = if cut_short { (None, true) } else { search.run(max_keys - 1) };
-        }
-        let path = end.map(|label| search.path(label));
-        self.cut_short |= cut_short;
-        path
+    /// Holds so much more of an edge.
+    pub(super) fn hold(&mut self, from: Number, to: Number, credits: Credits) {
+        self.scratch.marks.add(from, BEGINS);
+        self.scratch.marks.add(to, ENDS);
+        self.held.hold(from, to, credits);
     }
 
-    /// The widest way, where `flow` may be pushed back over the edges that it takes. At most `most`
-    /// counts as width; of equally wide ways the shortest wins. Fees are not looked at.
-    pub(super) fn widest(&mut self, flow: &Flow, most: Credits) -> Option<(Vec<Hop>, Credits)> {
-        let mut labels = vec![Reached { node: self.destination, by: None }];
-        let mut settled = vec![false; self.graph.bound() + 1];
-        let mut queue = BinaryHeap::from([(most, Reverse((0, 0)))]);
-        while let Some((width, Reverse((hops, label)))) = queue.pop() {
-            let node = labels[label].node;
-            if node == self.source {
-                return Some((hops_from(&labels, label), width));
-            }
-            if std::mem::replace(&mut settled[index(node)], true) || hops + 1 == self.max_keys {
-                continue;
-            }
-            let mut push = |hop: Hop, room: Credits| {
-                if room != Credits::ZERO && !settled[index(hop.from)] {
-                    queue.push((width.min(room), Reverse((hops + 1, labels.len()))));
-                    labels.push(Reached { node: hop.from, by: Some((label, hop)) });
-                }
-            };
-            for (to, flow) in flow.from(node) {
-                let hop = Hop { from: to, to: node, forward: None };
-                push(hop, flow);
-            }
-            for edge in self.graph.incoming(node) {
-                let Some(edges_left) = self.edges_left.checked_sub(1) else {
-                    self.cut_short = true;
-                    return None;
-                };
-                self.edges_left = edges_left;
-                let from = self.begin_of(edge);
-                let hop = Hop { from, to: node, forward: Some(*edge) };
-                push(hop, self.room(from, node, edge));
-            }
+    /// Holds all of an edge but `most`.
+    fn leave(&mut self, from: Number, to: Number, capacity: Credits, most: Credits) {
+        let rest = capacity.checked_sub(most).unwrap_or_default();
+        if rest != Credits::ZERO {
+            self.hold(from, to, rest);
         }
-        None
     }
 
     /// Takes what a part carries off the room of its edges.
     pub(super) fn take(&mut self, part: &Part) {
         for (from, to, carried) in part.carried() {
-            self.held.hold(from, to, carried);
+            self.hold(from, to, carried);
         }
     }
 
@@ -212,23 +208,26 @@ impl<'a> Ground<'a> {
 
     /// The part that pays `amount` over a path, where every edge has room for it.
     pub(super) fn part(&self, path: &Path, amount: Credits) -> Option<Part> {
-        if amount == Credits::ZERO {
-            return None;
+        let fee = self.fee_if_fits(path, amount)?;
+        Some(Part { path: path.clone(), amount, fee })
+    }
+
+    /// The fee of an amount over a path, where every edge has room for both.
+    fn fee_if_fits(&self, path: &Path, amount: Credits) -> Option<Credits> {
+        let fee = path.fee(amount)?;
+        let mut carried = amount.checked_add(fee).filter(|all| *all <= Credits::LIMIT)?;
+        for (from, to, edge) in path.hops() {
+            if self.room(from, to, edge.capacity) < carried {
+                return None;
+            }
+            carried = carried.checked_sub(edge.rate.fee(amount)?).unwrap_or_default();
         }
-        let part = Part { path: path.clone(), amount, fee: path.fee(amount)? };
-        let fits = part.carried().zip(&path.edges).all(|((from, to, carried), edge)| {
-            carried <= self.room(from, to, edge) && carried <= Credits::LIMIT
-        });
-        fits.then_some(part)
+        (amount != Credits::ZERO).then_some(fee)
     }
 
     /// The part that pays as much as there is room for over a path, at most `most`.
     pub(super) fn largest_part(&self, path: &Path, most: Credits) -> Option<Part> {
-        let steps = path.nodes.windows(2).zip(&path.edges);
-        let rooms = steps.filter_map(|(step, edge)| match step {
-            [from, to] => Some(self.room(*from, *to, edge)),
-            _ => None,
-        });
+        let rooms = path.hops().map(|(from, to, edge)| self.room(from, to, edge.capacity));
         let (mut fits, mut above) = (0, rooms.fold(most, Credits::min).0);
         if let Some(part) = self.part(path, Credits(above)) {
             return Some(part);
@@ -236,7 +235,7 @@ impl<'a> Ground<'a> {
         // What is carried grows with the amount, so the largest that fits is found by halving.
         while 1 < above.saturating_sub(fits) {
             let middle = fits + (above - fits) / 2;
-            if self.part(path, Credits(middle)).is_some() {
+            if self.fee_if_fits(path, Credits(middle)).is_some() {
                 fits = middle;
             } else {
                 above = middle;
@@ -249,7 +248,7 @@ impl<'a> Ground<'a> {
     pub(super) fn narrowest(&self, part: &Part) -> Option<(Number, Number)> {
         let edges = part.carried().zip(&part.path.edges);
         let left = edges.map(|((from, to, carried), edge)| {
-            (self.room(from, to, edge).checked_sub(carried), (from, to))
+            (self.room(from, to, edge.capacity).checked_sub(carried), (from, to))
         });
         left.min_by_key(|(left, _)| *left).map(|(_, ends)| ends)
     }
@@ -259,235 +258,70 @@ impl<'a> Ground<'a> {
         let keys = part.path.nodes.iter().map(|number| self.key(*number)).collect();
         Route { keys, amount: part.amount, fee: part.fee }
     }
-}
 
-/// The sum, or everything when it does not fit.
-fn total(credits: impl Iterator<Item = Credits>) -> Credits {
-    credits.fold(Credits::ZERO, |sum, more| sum.checked_add(more).unwrap_or(Credits(u128::MAX)))
+    /// Above every number in use, that of a cycle's source included.
+    pub(super) const fn bound(&self) -> usize {
+        self.graph.bound()
+    }
+
+    /// The node where a backward search goes on from, by the slot that led to `node`.
+    pub(super) fn next_node(&self, slot: u32, node: Number) -> Number {
+        self.graph.owner(slot, self.real(node))
+    }
+
+    /// The node where a forward search came from, by the slot that led to `node`.
+    pub(super) fn node_before(&self, slot: u32, node: Number) -> Number {
+        self.begin_of(self.graph.owner(slot, node))
+    }
+
+    /// The path over these nodes; `None` where an edge is missing.
+    pub(super) fn path(&self, nodes: Vec<Number>) -> Option<Path> {
+        let steps = nodes.windows(2);
+        let edges = steps.map(|step| self.edge(step[0], step[1])).collect::<Option<Vec<Edge>>>()?;
+        Some(Path { nodes, edges })
+    }
+
+    /// Whether `node` lies outside the graph: the source of cycles.
+    pub(super) fn degree_out(&self, node: Number) -> usize {
+        self.graph.slots(self.real(node)).len()
+    }
+
+    /// How many edges end at a node.
+    pub(super) fn degree_in(&self, node: Number) -> usize {
+        debug_assert!(index(node) < self.bound());
+        self.graph.slots(node).len()
+    }
 }
 
 /// What is held of edges, by their ends: by parts of the answer, or wholly when it is not to be used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Held {
     edges: BTreeMap<(Number, Number), Credits>,
-    /// Whether anything may be held of an edge that ends there.
-    ends: Vec<bool>,
 }
 
 impl Held {
-    fn new(bound: usize) -> Self {
-        Self { edges: BTreeMap::new(), ends: vec![false; bound] }
-    }
-
-    fn room(&self, from: Number, to: Number, capacity: Credits) -> Credits {
-        if !self.ends[index(to)] {
-            return capacity;
-        }
-        let held = self.edges.get(&(to, from)).copied().unwrap_or_default();
+    pub(super) fn room(&self, from: Number, to: Number, capacity: Credits) -> Credits {
+        let held = self.edges.get(&(from, to)).copied().unwrap_or_default();
         capacity.checked_sub(held).unwrap_or_default()
     }
 
-    /// Holds so much more of an edge.
-    pub(super) fn hold(&mut self, from: Number, to: Number, credits: Credits) {
-        self.ends[index(to)] = true;
-        let held = self.edges.entry((to, from)).or_default();
+    fn hold(&mut self, from: Number, to: Number, credits: Credits) {
+        let held = self.edges.entry((from, to)).or_default();
         *held = held.checked_add(credits).unwrap_or(Credits(u128::MAX));
     }
 
-    /// Holds all of an edge but `most`.
-    fn leave(&mut self, from: Number, to: Number, capacity: Credits, most: Credits) {
-        self.hold(from, to, capacity.checked_sub(most).unwrap_or_default());
-    }
-
     fn give_back(&mut self, from: Number, to: Number, credits: Credits) {
-        if let Some(held) = self.edges.get_mut(&(to, from)) {
+        if let Some(held) = self.edges.get_mut(&(from, to)) {
             *held = held.checked_sub(credits).unwrap_or_default();
         }
     }
-}
 
-/// A way from the source to the destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Path {
-    /// Source first; none twice.
-    pub(super) nodes: Vec<Number>,
-    /// From each node but the last to the next one.
-    pub(super) edges: Vec<Incoming>,
-}
-
-impl Path {
-    /// What all mediators take for an amount; `None` when it does not fit.
-    pub(super) fn fee(&self, amount: Credits) -> Option<Credits> {
-        // The last edge ends at the destination, which takes nothing.
-        let (_, to_mediators) = self.edges.split_last()?;
-        to_mediators
-            .iter()
-            .try_fold(Credits::ZERO, |sum, edge| sum.checked_add(edge.rate.fee(amount)?))
+    /// What is held of an edge; to be set again by [`Held::set`].
+    pub(super) fn of(&self, from: Number, to: Number) -> Credits {
+        self.edges.get(&(from, to)).copied().unwrap_or_default()
     }
 
-    /// What all mediators take of each million, besides the fixed part.
-    pub(super) fn ppm(&self) -> u64 {
-        let to_mediators = self.edges.split_last().map(|(_, rest)| rest).unwrap_or_default();
-        to_mediators.iter().map(|edge| u64::from(edge.rate.ppm)).sum()
-    }
-}
-
-/// What goes over one way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) path: Path,
-    pub(super) amount: Credits,
-    pub(super) fee: Credits,
-}
-
-impl Part {
-    /// What each edge carries: the amount, and the fees of every mediator from its end on.
-    pub(super) fn carried(&self) -> impl Iterator<Item = (Number, Number, Credits)> + '_ {
-        let mut carried = self.amount.checked_add(self.fee).unwrap_or(Credits(u128::MAX));
-        self.path.nodes.windows(2).zip(&self.path.edges).filter_map(move |(step, edge)| {
-            let [from, to] = step else { return None };
-            let here = carried;
-            // After the last edge nothing is carried on, so its rate makes no difference.
-            let fee = edge.rate.fee(self.amount).unwrap_or_default();
-            carried = carried.checked_sub(fee).unwrap_or_default();
-            Some((*from, *to, here))
-        })
-    }
-}
-
-/// How the search for the widest way came to a node.
-struct Reached {
-    node: Number,
-    /// The hop that begins here, and where it led from.
-    by: Option<(usize, Hop)>,
-}
-
-fn hops_from(reached: &[Reached], mut at: usize) -> Vec<Hop> {
-    let mut hops = Vec::new();
-    while let Some((next, hop)) = reached[at].by {
-        hops.push(hop);
-        at = next;
-    }
-    hops
-}
-
-/// Dijkstra's search, backwards; see the module that this one belongs to.
-struct Cheapest<'g, 'a> {
-    ground: &'g mut Ground<'a>,
-    amount: Credits,
-    labels: Vec<Label>,
-    /// Cheapest first, then fewest hops, then oldest label.
-    queue: BinaryHeap<Reverse<(Credits, u32, usize)>>,
-}
-
-/// A way from a node to the destination.
-#[derive(Clone, Copy)]
-struct Label {
-    node: Number,
-    /// What the next edge of the way carries: the amount and the fees after this node.
-    carried: Credits,
-    hops: u32,
-    /// The label of the next node; of no meaning at the destination.
-    next: usize,
-    /// Where the edge to it lies among its incoming ones.
-    edge: usize,
-}
-
-impl Cheapest<'_, '_> {
-    /// The best label of the source, and whether the search was cut short. With `max_hops` below
-    /// `u32::MAX` a node may be settled again by a way with fewer hops.
-    fn run(&mut self, max_hops: u32) -> (Option<usize>, bool) {
-        let pareto = max_hops < u32::MAX;
-        self.labels.clear();
-        self.queue.clear();
-        // The fewest hops of a settled label of each node, and of the source of a cycle.
-        let mut settled = vec![u32::MAX; self.ground.graph.bound() + 1];
-        let mut best_at_source: Option<usize> = None;
-        let node = self.ground.destination;
-        self.push(Label { node, carried: self.amount, hops: 0, next: 0, edge: 0 });
-        while let Some(Reverse((_, hops, label))) = self.queue.pop() {
-            let node = self.labels[label].node;
-            if node == self.ground.source {
-                return (Some(label), false);
-            }
-            let known = &mut settled[index(node)];
-            if *known <= hops || (!pareto && *known != u32::MAX) {
-                continue;
-            }
-            *known = hops;
-            if hops == max_hops {
-                continue;
-            }
-            if !self.expand(label, &settled, pareto, &mut best_at_source) {
-                return (best_at_source, true);
-            }
-        }
-        (None, false)
-    }
-
-    /// Looks at every edge that ends at the label's node; `false` when the work is used up.
-    fn expand(
-        &mut self,
-        label: usize,
-        settled: &[u32],
-        pareto: bool,
-        best_at_source: &mut Option<usize>,
-    ) -> bool {
-        let graph = self.ground.graph;
-        let Label { node, carried, hops, .. } = self.labels[label];
-        for (position, edge) in graph.incoming(node).iter().enumerate() {
-            let Some(edges_left) = self.ground.edges_left.checked_sub(1) else { return false };
-            self.ground.edges_left = edges_left;
-            let from = self.ground.begin_of(edge);
-            let known = settled[index(from)];
-            if known <= hops + 1 || (!pareto && known != u32::MAX) || edge.capacity < carried {
-                continue;
-            }
-            let fee = if node == self.ground.destination {
-                Some(Credits::ZERO)
-            } else {
-                edge.rate.fee(self.amount)
-            };
-            let Some(carried) = fee.and_then(|fee| carried.checked_add(fee)) else { continue };
-            if Credits::LIMIT < carried || self.ground.room(from, node, edge) < carried {
-                continue;
-            }
-            let new = self.push(Label {
-                node: from,
-                carried,
-                hops: hops + 1,
-                next: label,
-                edge: position,
-            });
-            if from == self.ground.source {
-                let better = best_at_source.is_none_or(|best| {
-                    let best = &self.labels[best];
-                    (carried, hops + 1) < (best.carried, best.hops)
-                });
-                if better {
-                    *best_at_source = Some(new);
-                }
-            }
-        }
-        true
-    }
-
-    fn push(&mut self, label: Label) -> usize {
-        let number = self.labels.len();
-        self.queue.push(Reverse((label.carried, label.hops, number)));
-        self.labels.push(label);
-        number
-    }
-
-    fn path(&self, end: usize) -> Path {
-        let mut label = &self.labels[end];
-        let mut path = Path { nodes: vec![label.node], edges: Vec::new() };
-        while label.hops != 0 {
-            let next = &self.labels[label.next];
-            path.edges.push(self.ground.graph.incoming(next.node)[label.edge]);
-            path.nodes.push(next.node);
-            label = next;
-        }
-        path
+    pub(super) fn set(&mut self, from: Number, to: Number, credits: Credits) {
+        self.edges.insert((from, to), credits);
     }
 }

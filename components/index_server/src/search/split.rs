@@ -4,12 +4,16 @@ use offset_proto::Credits;
 
 use super::{
     flow::Flow,
-    ground::{Ground, Part},
+    ground::Ground,
+    least_cost::Plan,
+    path::{Part, fees, paid},
 };
 
 /// How parts are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
+    /// A flow of least cost, divided into routes.
+    LeastCost(Plan),
     /// Cheapest routes for a fair share of what is missing.
     Thresholds,
     /// The same, and where that is stuck, by pushing back what earlier parts take.
@@ -33,14 +37,21 @@ impl<'g, 'a> Splitter<'g, 'a> {
 
     /// The parts that pay the amount and their fees, if the method finds any.
     pub(super) fn run(mut self, method: Method) -> Option<(Credits, Vec<Part>)> {
+        let (cheapest, back) = match method {
+            Method::LeastCost(plan) => {
+                self.add_flow(plan);
+                (true, false)
+            }
+            Method::Thresholds => (true, false),
+            Method::ThresholdsAndBack => (true, true),
+            Method::Width => (false, true),
+        };
         for _ in 0..ROUNDS_PER_PART * self.max_parts {
             self.fill_up();
             let Some(missing) = self.missing() else { break };
             let free = self.max_parts - self.parts.len();
-            let added = method != Method::Width
-                && free != 0
-                && self.add_cheapest(share(missing, free), missing);
-            if !added && (method == Method::Thresholds || !self.push_back(missing)) {
+            let added = cheapest && free != 0 && self.add_cheapest(share(missing, free), missing);
+            if !added && (!back || !self.push_back(missing)) {
                 break;
             }
         }
@@ -48,13 +59,32 @@ impl<'g, 'a> Splitter<'g, 'a> {
             return None;
         }
         self.polish();
-        Some((self.fee(), self.clear()))
+        Some((fees(&self.parts), self.clear()))
     }
 
     /// What the parts do not pay yet; `None` when they pay everything.
     fn missing(&self) -> Option<Credits> {
         let paid = paid(&self.parts);
         self.amount.checked_sub(paid).filter(|missing| *missing != Credits::ZERO)
+    }
+
+    /// Adds the widest routes of a flow of least cost.
+    fn add_flow(&mut self, plan: Plan) {
+        let paths = PATHS_PER_PART * self.max_parts;
+        let Some(mut flow) = self.ground.least_cost(plan, paths) else { return };
+        self.add_paths(&mut flow);
+    }
+
+    /// Adds the widest routes of a flow, with as much as they carry.
+    fn add_paths(&mut self, flow: &mut Flow) {
+        while self.parts.len() < self.max_parts {
+            let ends = (self.ground.source, self.ground.destination);
+            let Some((path, width)) = flow.take_path(ends.0, ends.1) else { break };
+            let short = path.nodes.len() <= self.ground.max_keys as usize;
+            if let Some(part) = self.ground.largest_part(&path, width).filter(|_| short) {
+                self.add(part);
+            }
+        }
     }
 
     /// Adds the cheapest route for `share`, with as much as it carries of what is missing.
@@ -100,14 +130,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
             flow.push(hop, width);
         }
         let before = self.clear();
-        while self.parts.len() < self.max_parts {
-            let ends = (self.ground.source, self.ground.destination);
-            let Some((path, width)) = flow.take_path(ends.0, ends.1) else { break };
-            let short = path.nodes.len() <= self.ground.max_keys as usize;
-            if let Some(part) = self.ground.largest_part(&path, width).filter(|_| short) {
-                self.add(part);
-            }
-        }
+        self.add_paths(&mut flow);
         self.fill_up();
         if paid(&before) < paid(&self.parts) {
             return true;
@@ -119,7 +142,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
 
     /// Makes parts that pay everything cheaper where that is easy.
     fn polish(&mut self) {
-        if self.fee() == Credits::ZERO {
+        if fees(&self.parts) == Credits::ZERO {
             return;
         }
         self.fill_cheapest_first();
@@ -141,7 +164,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
     /// Uses the same routes again, those with the lowest rates first and as far as they carry, if
     /// that is cheaper. Routes that are not needed fall away.
     fn fill_cheapest_first(&mut self) {
-        let fee_before = self.fee();
+        let fee_before = fees(&self.parts);
         let before = self.clear();
         let mut paths: Vec<_> = before.iter().map(|part| &part.path).collect();
         paths.sort_by_key(|path| (path.ppm(), path.fee(Credits(1)), path.nodes.len()));
@@ -151,18 +174,12 @@ impl<'g, 'a> Splitter<'g, 'a> {
                 self.add(part);
             }
         }
-        let cheaper =
-            self.fee() < fee_before || self.fee() == fee_before && self.parts.len() < before.len();
+        let cheaper = fees(&self.parts) < fee_before
+            || fees(&self.parts) == fee_before && self.parts.len() < before.len();
         if self.missing().is_some() || !cheaper {
             self.clear();
             before.into_iter().for_each(|part| self.add(part));
         }
-    }
-
-    /// What all mediators of all parts take.
-    fn fee(&self) -> Credits {
-        let fees = self.parts.iter().map(|part| part.fee);
-        fees.fold(Credits::ZERO, |sum, fee| sum.checked_add(fee).unwrap_or(Credits(u128::MAX)))
     }
 }
 
@@ -172,15 +189,13 @@ impl Drop for Splitter<'_, '_> {
     }
 }
 
-fn paid(parts: &[Part]) -> Credits {
-    let amounts = parts.iter().map(|part| part.amount);
-    amounts.fold(Credits::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(Credits(u128::MAX)))
-}
-
 /// What at least one of `parts` parts pays of an amount.
 fn share(amount: Credits, parts: usize) -> Credits {
     Credits(amount.0.div_ceil((parts as u128).max(1)))
 }
 
+/// A flow of least cost is made of at most so many paths for each part that is allowed: many of them
+/// become one.
+const PATHS_PER_PART: usize = 4;
 /// How often the parts may be divided anew, for each part that is allowed.
 const ROUNDS_PER_PART: usize = 4;

@@ -15,7 +15,12 @@ const ALL: Work = Work { single: WORK, split: 4 * WORK };
 fn ways(edges: &Edges, query: &RouteQuery, max_parts: u8) -> Ways {
     let graph = build(edges);
     let query = RouteQuery { max_parts, ..query.clone() };
-    multi_routes(graph.currency(&Currency::fallback()).unwrap(), &query, ALL)
+    multi_routes(
+        &mut Scratch::default(),
+        graph.currency(&Currency::fallback()).unwrap(),
+        &query,
+        ALL,
+    )
 }
 
 /// The parts of the best way as (keys, amount, fee), sorted.
@@ -203,7 +208,7 @@ fn the_work_of_a_split_is_bounded() {
     let ask = RouteQuery { max_parts: 16, ..query(100, 0, 1, &[]) };
     let mut done = false;
     for split in [0, 10, 100, 500, 1_000, 2_000, 10_000] {
-        let found = multi_routes(graph, &ask, Work { single: 100, split });
+        let found = multi_routes(&mut Scratch::default(), graph, &ask, Work { single: 100, split });
         check(&edges, &ask, 16, &found);
         assert!(found.cut_short || !found.multi_routes.is_empty(), "{split}");
         assert!(!done || !found.multi_routes.is_empty(), "more work finds no less");

@@ -44,7 +44,12 @@ pub(super) fn query(amount: u128, source: u8, destination: u8, exclude: &[(u8, u
 
 pub(super) fn search(edges: &Edges, query: &RouteQuery, work: usize) -> Found {
     let graph = build(edges);
-    cheapest_route(graph.currency(&Currency::fallback()).unwrap(), query, work)
+    cheapest_route(
+        &mut Scratch::default(),
+        graph.currency(&Currency::fallback()).unwrap(),
+        query,
+        work,
+    )
 }
 
 pub(super) fn add(fee: u64) -> Rate {
@@ -134,6 +139,23 @@ fn excluded_edges_and_hopeless_queries() {
     assert_eq!(route(&query(5, 1, 9, &[])), None);
 }
 
+/// A way that is too long is free, and on another only the fee at the end of an edge is too much.
+#[test]
+fn an_edge_carries_the_fee_of_the_node_at_its_end() {
+    let edges = Edges::from([
+        ((0, 2), (22, Rate { ppm: 125_001, add: 3 })),
+        ((0, 5), (16, add(0))),
+        ((0, 6), (16, Rate { ppm: 1, add: 0 })),
+        ((2, 1), (16, add(0))),
+        ((5, 2), (16, add(0))),
+        ((6, 1), (16, add(0))),
+    ]);
+    let (graph, query) = (build(&edges), query(16, 0, 1, &[]));
+    let graph = graph.currency(&query.currency).unwrap();
+    let found = cheapest_route_within(&mut Scratch::default(), graph, &query, WORK, 3);
+    assert_eq!(found.route.map(|route| (route.fee.0, numbers(&route))), Some((6, vec![0, 2, 1])));
+}
+
 #[test]
 fn equal_fees_go_the_shorter_way() {
     let free = |from, to| ((from, to), (100, add(0)));
@@ -168,12 +190,22 @@ fn work_is_bounded() {
         let cut = search(&edges, &query(5, 0, 10, &[]), work);
         assert_eq!(cut, Found { route: None, cut_short: true }, "{work}");
     }
-    // The source's last edge was seen, its label not yet settled.
+    // One end alone shows that there is no other way.
     let found = search(&Edges::from([((0, 1), (9, add(0)))]), &query(5, 0, 1, &[]), 1);
     assert!(found.route.is_some() && !found.cut_short);
-    let two = Edges::from([((0, 1), (9, add(0))), ((2, 1), (9, add(0)))]);
-    let found = search(&two, &query(5, 0, 1, &[]), 1);
-    assert!(found.cut_short && found.route.is_some());
+    // Two ways, of which the dearer one is seen first: what was found so far is a route.
+    let ways = Edges::from([
+        ((0, 2), (9, add(5))),
+        ((2, 1), (9, add(0))),
+        ((0, 3), (9, add(1))),
+        ((3, 4), (9, add(1))),
+        ((4, 1), (9, add(0))),
+    ]);
+    let found: Vec<Found> = (0..12).map(|work| search(&ways, &query(1, 0, 1, &[]), work)).collect();
+    let fees: Vec<_> = found.iter().map(|found| found.route.as_ref().map(|r| r.fee.0)).collect();
+    assert_eq!((fees[0], found[0].cut_short), (None, true));
+    assert_eq!((fees[11], found[11].cut_short), (Some(2), false));
+    assert!(found.iter().any(|found| found.cut_short && found.route.is_some()), "{fees:?}");
 }
 
 #[test]
@@ -207,7 +239,7 @@ proptest! {
         let query = query(amount, 0, 1, &exclude);
         let graph = build(&edges);
         let graph = graph.currency(&query.currency).unwrap();
-        let found = cheapest_route_within(graph, &query, WORK, max_keys);
+        let found = cheapest_route_within(&mut Scratch::default(), graph, &query, WORK, max_keys);
         let best = brute_force(&edges, &query, index(max_keys), &mut vec![0]);
         prop_assert!(!found.cut_short);
         let summary = found.route.as_ref().map(|route| (route.fee.0, route.keys.len()));

@@ -11,28 +11,29 @@ use tokio::{
 };
 
 use super::{House, keeper::greet};
-use crate::{apps::pace::Pace, input::Input, limits};
+use crate::{apps::pace::Pace, input::Input, limits, metrics::Metrics};
 
 /// How many may be told, and how fast.
 pub(crate) struct Strangers {
     pace: Mutex<Pace>,
     greeted: Arc<Semaphore>,
-}
-
-impl Default for Strangers {
-    fn default() -> Self {
-        Self {
-            pace: Mutex::new(Pace::new(
-                limits::STRANGERS_PER_SECOND,
-                STRANGERS_BURST_SECONDS,
-                Instant::now(),
-            )),
-            greeted: Arc::new(Semaphore::new(limits::STRANGER_HANDSHAKES)),
-        }
-    }
+    metrics: Metrics,
 }
 
 impl Strangers {
+    /// Nobody has come yet.
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            pace: Mutex::new(Pace::new(
+                limits::STRANGERS_PER_SECOND,
+                limits::STRANGERS_BURST_SECONDS,
+                Instant::now(),
+            )),
+            greeted: Arc::new(Semaphore::new(limits::STRANGER_HANDSHAKES)),
+            metrics,
+        }
+    }
+
     /// Whether a circuit of somebody unknown is taken now. Few are at once, so that in every queue
     /// which they share with friends' circuits nearly all room is left to those.
     pub(crate) fn may_come(&self) -> bool {
@@ -40,8 +41,10 @@ impl Strangers {
             Ok(pace) => pace,
             Err(poisoned) => poisoned.into_inner(),
         };
-        0 < self.greeted.available_permits()
-            && pace.take(limits::STRANGERS_PER_SECOND, Instant::now())
+        let may_come = 0 < self.greeted.available_permits()
+            && pace.take(limits::STRANGERS_PER_SECOND, Instant::now());
+        self.metrics.counts().stranger_came(may_come);
+        may_come
     }
 
     /// Greets the stranger, and lets the core say what there is to say. Nothing that it sends is
@@ -68,6 +71,3 @@ impl Strangers {
         }
     }
 }
-
-/// So many seconds' worth of strangers may come at once.
-const STRANGERS_BURST_SECONDS: u64 = 1;

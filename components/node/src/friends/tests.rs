@@ -30,6 +30,8 @@ struct Side {
     key: PublicKey,
     inputs: mpsc::Receiver<Input>,
     contacts: watch::Sender<Contacts>,
+    /// What its counters say.
+    metrics: crate::Metrics,
     _relays: watch::Sender<Vec<ServerAddress>>,
     session: Option<(SessionId, Sender<FriendMessage>)>,
     /// The greatest number that came over the session that stands.
@@ -71,7 +73,8 @@ impl Side {
             metrics: crate::Metrics::default(),
             next_session: AtomicU64::new(1),
         };
-        let strangers = Arc::new(Strangers::default());
+        let strangers = Arc::new(Strangers::new(house.metrics.clone()));
+        let metrics = house.metrics.clone();
         let listening = Relays {
             client: client.clone(),
             contacts: contacts_seen.clone(),
@@ -88,6 +91,7 @@ impl Side {
             key,
             inputs,
             contacts,
+            metrics,
             _relays: relays,
             session: None,
             heard: 0,
@@ -249,6 +253,16 @@ async fn strangers_do_not_delay_friends() {
         silent.extend(stranger.connect(&relay, key).await.ok());
     }
     assert!(!silent.is_empty() && silent.len() < 100, "{} of 100 are let in", silent.len());
+    let page = sides[0].metrics.page().await;
+    let counts: Vec<usize> = ["taken", "refused"]
+        .iter()
+        .map(|result| {
+            let name = format!("offset_node_strangers_total{{result=\"{result}\"}} ");
+            let line = page.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+            line.parse().unwrap()
+        })
+        .collect();
+    assert!(silent.len() <= counts[0] && 0 < counts[1], "who came is counted: {counts:?}");
 
     // Only the other side dials, and it goes on coming while strangers try.
     let knocking = async {

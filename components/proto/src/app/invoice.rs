@@ -80,7 +80,7 @@ pub enum InvoiceStatus {
     Committed,
     /// The credits have moved.
     Collected,
-    /// Ended by the seller.
+    /// Ended by the seller; or what it held was lost with the friendships that carried it.
     Cancelled,
     /// Ran out of time.
     Expired,
