@@ -291,7 +291,7 @@ impl Peer {
     /// The peer knows this version, as it sent it.
     fn has(&mut self, node: &PublicKey, version: Version) {
         if let Some(Lack::Updates(after)) = self.lacks.get_mut(node)
-            && after.is_some_and(|after| after < version)
+            && after.is_none_or(|after| after < version)
         {
             *after = Some(version);
         }

@@ -8,7 +8,7 @@ use offset_index_server::{
     federation::{Federation, PeerInput},
     graph::Graph,
     limits::{DirectoryLimits, SearchLimits},
-    search::{Cycles, Ways, Work, cycles, multi_routes},
+    search::{Cycles, Scratch, Ways, Work, cycles, multi_routes},
 };
 use offset_proto::{
     Credits, Timestamp,
@@ -111,7 +111,8 @@ impl World {
                 let limits = SearchLimits::default();
                 let work = Work { single: limits.max_edges, split: limits.max_split_edges };
                 let graph = running.graph.currency(&query.currency);
-                let ways = graph.map(|graph| multi_routes(graph, &query, work));
+                let ways =
+                    graph.map(|graph| multi_routes(&mut Scratch::default(), graph, &query, work));
                 let Ways { multi_routes, cut_short } = ways.unwrap_or_default();
                 let multi_routes = multi_routes.into_iter().map(with_age).collect();
                 Some(IndexToClient::Routes { request_id, multi_routes, cut_short })
@@ -119,7 +120,7 @@ impl World {
             ClientToIndex::RequestCycles { request_id, query } => {
                 let most = SearchLimits::default().max_split_edges;
                 let graph = running.graph.currency(&query.currency);
-                let found = graph.map(|graph| cycles(graph, &query, most));
+                let found = graph.map(|graph| cycles(&mut Scratch::default(), graph, &query, most));
                 let Cycles { routes, cut_short } = found.unwrap_or_default();
                 let cycles = routes.into_iter().map(|route| Cycle { route, age_ms: 0 }).collect();
                 Some(IndexToClient::Cycles { request_id, cycles, cut_short })
