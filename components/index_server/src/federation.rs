@@ -230,6 +230,12 @@ impl Federation {
         }
     }
 
+    /// Of how many nodes peers are still to be told something, summed over the peers.
+    #[must_use]
+    pub fn lacking(&self) -> usize {
+        self.peers.values().map(|peer| peer.lacks.len()).sum()
+    }
+
     /// Whether there is anything for a peer.
     #[must_use]
     pub fn has_messages(&self, peer: &PublicKey) -> bool {
