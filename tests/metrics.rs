@@ -173,10 +173,18 @@ fn each_daemon_counts_what_it_does_and_what_it_refuses() {
     }
     let numbers = scrape(index);
     assert!(2.0 <= numbers["offset_index_updates_total{result=\"applied\"}"], "{numbers:#?}");
-    assert!(1.0 <= numbers["offset_index_searches_total{result=\"not_found\"}"], "{numbers:#?}");
+    for name in [
+        "offset_index_searches_total{result=\"not_found\"}",
+        "offset_index_search_seconds_count",
+        "offset_index_answer_seconds_count",
+    ] {
+        assert!(1.0 <= numbers[name], "{name}: {numbers:#?}");
+    }
     for name in [
         "offset_index_federated_updates_refused_total{reason=\"wrong_time\"}",
         "offset_index_updates_slowed_total",
+        "offset_index_trusted",
+        "offset_index_federated_lacking",
     ] {
         assert!(numbers.contains_key(name), "{name}: {numbers:#?}");
     }

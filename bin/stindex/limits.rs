@@ -49,6 +49,13 @@ pub(super) fn known() -> Vec<Limit<IndexLimits>> {
             limits.directory.min_chain_bytes,
             4 * KIB..=16 * MIB
         ),
+        // Nodes give a sign of life every five minutes; less is for networks of tests.
+        limit!(
+            IndexLimits,
+            "directory.alive_for_ms",
+            limits.directory.alive_for_ms,
+            1_000..=offset_index_server::limits::ALIVE_FOR_MS
+        ),
         limit!(
             IndexLimits,
             "clients.requests_per_key.per_second",

@@ -1,6 +1,7 @@
-//! `stindex`: an index server.
+//! `stindex`: an index server; `stindex query` asks one.
 
 mod limits;
+mod query;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -68,12 +69,19 @@ impl Arguments for StindexArguments {
 
 /// Its commands and arguments.
 pub(crate) fn command_line() -> clap::Command {
-    <StindexArguments as clap::CommandFactory>::command()
+    use clap::CommandFactory as _;
+    StindexArguments::command().subcommand(query::QueryArguments::command().name("query"))
 }
 
 /// Runs the program with these arguments, the first of which is its name.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // The daemon itself has no commands, and its settings are none of a question.
+    if arguments.get(1).is_some_and(|first| first == "query") {
+        arguments.remove(1);
+        return start(arguments, query::run);
+    }
     start(arguments, run)
 }
 
@@ -109,7 +117,8 @@ const EXAMPLES: &str = "\
 Examples:
   stindex --idfile index/index.ident --lclient 0.0.0.0:3456 --lserver 0.0.0.0:6543 \\
         --trusted index/trusted
-  stindex --config /etc/offset/stindex.toml";
+  stindex --config /etc/offset/stindex.toml
+  stindex query --help      how to ask an index server for routes";
 
 #[cfg(test)]
 mod tests {

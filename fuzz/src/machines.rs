@@ -117,6 +117,7 @@ pub fn directory(bytes: &[u8]) {
         max_currencies_per_node: 2,
         max_stored_bytes: 8 << 10,
         min_chain_bytes: 1 << 10,
+        ..DirectoryLimits::default()
     };
     let mut directory = Directory::new(limits);
     let mut graph = Graph::default();

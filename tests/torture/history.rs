@@ -94,7 +94,11 @@ impl Entry {
             let pays = async { node.client().await?.pay(self.request.clone()).await };
             match timeout(patience, pays).await {
                 Ok(Ok(report)) => return self.is_told(&report),
-                Ok(Err(error)) => expected(&error),
+                Ok(Err(error)) => {
+                    expected(&error);
+                    // It may be starting again.
+                    sleep(Duration::from_millis(100 + rng.below(400))).await;
+                }
                 Err(_) => {}
             }
             if rng.below(6) == 0 {

@@ -30,8 +30,7 @@ use offset_proto::{
 };
 
 use crate::limits::{
-    ALIVE_FOR_MS, COMPARE_EVERY_MS, DirectoryLimits, MAX_AGE_MS, MAX_EPOCH_AHEAD_S, REMEMBER_MS,
-    STAGED_FOR_MS,
+    COMPARE_EVERY_MS, DirectoryLimits, MAX_AGE_MS, MAX_EPOCH_AHEAD_S, REMEMBER_MS, STAGED_FOR_MS,
 };
 
 /// An update whose signature was found to be its node's. Only such ones reach the directory, so the
@@ -155,10 +154,23 @@ enum Life {
 
 #[derive(Debug)]
 struct Gone {
+    /// Of what the node itself said.
     newest: Version,
-    /// The home server's word, where that is how it went.
-    down: Option<NodeDown>,
+    /// The home server's word, where that is how it went, and which server that was.
+    down: Option<(PublicKey, NodeDown)>,
     deadline: Timestamp,
+}
+
+impl Gone {
+    /// Up to where updates that name this home server are old. A home server may speak of updates
+    /// that did not come here yet, but of those alone that name it: else one that a node has left
+    /// could keep what the node says at its new home from everybody.
+    fn known(&self, home_server: &PublicKey) -> Version {
+        match &self.down {
+            Some((home, down)) if home == home_server => (down.epoch, down.counter),
+            Some(_) | None => self.newest,
+        }
+    }
 }
 
 impl Entry {
@@ -215,14 +227,15 @@ impl Directory {
         if said < entry.version() || epoch_too_far_ahead(now, down.epoch) || !down.verify(&home) {
             return false;
         }
-        let node = down.node;
-        self.remove(now, &node, said, Some(down));
+        let (node, newest) = (down.node, entry.version());
+        self.remove(now, &node, newest, Some((home, down)));
         self.debug_check();
         true
     }
 
     /// Drops what is too old; to be called when [`Directory::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        let alive_for_ms = self.limits.alive_for_ms;
         while let Some((deadline, node)) = self.deadlines.first().copied() {
             if now < deadline {
                 break;
@@ -230,8 +243,8 @@ impl Directory {
             self.deadlines.remove(&(deadline, node));
             let Some(entry) = self.nodes.get_mut(&node) else { continue };
             match entry.life {
-                Life::Alive { heard_at } if now < heard_at.plus_ms(ALIVE_FOR_MS) => {
-                    entry.deadline = heard_at.plus_ms(ALIVE_FOR_MS);
+                Life::Alive { heard_at } if now < heard_at.plus_ms(alive_for_ms) => {
+                    entry.deadline = heard_at.plus_ms(alive_for_ms);
                     self.deadlines.insert((entry.deadline, node));
                 }
                 Life::Alive { .. } | Life::Staged => {
@@ -282,7 +295,7 @@ impl Directory {
         std::mem::take(&mut self.changes)
     }
 
-    /// The newest known version of a node, alive, staged or gone.
+    /// The newest known version of what a node said, alive, staged or gone.
     #[must_use]
     pub fn version(&self, node: &PublicKey) -> Option<Version> {
         let entry = self.nodes.get(node).map(Entry::version);
@@ -327,7 +340,7 @@ impl Directory {
     /// The home server's word about a node that is gone.
     #[must_use]
     pub fn down(&self, node: &PublicKey) -> Option<&NodeDown> {
-        self.gone.get(node).and_then(|gone| gone.down.as_ref())
+        self.gone.get(node).and_then(|gone| gone.down.as_ref()).map(|(_, down)| down)
     }
 
     /// The living nodes from `after` on, in the order of their keys.
@@ -411,7 +424,9 @@ impl Directory {
         if now.plus_ms(MAX_AGE_MS) < body.time || (first_hand && !fresh) {
             return Ok(Verdict::Refused(Refusal::Time));
         }
-        if let Some(newest) = self.version(&body.node).filter(|newest| new <= *newest) {
+        let gone = || self.gone.get(&body.node).map(|gone| gone.known(&body.home_server));
+        let newest = self.nodes.get(&body.node).map(Entry::version).or_else(gone);
+        if let Some(newest) = newest.filter(|newest| new <= *newest) {
             return Ok(Verdict::NotNewer { newest });
         }
         let entry = self.nodes.get(&body.node);
@@ -477,7 +492,7 @@ impl Directory {
             self.forget(deadline, &node);
         }
         let entry = self.nodes.entry(node).or_insert_with(|| {
-            let deadline = now.plus_ms(STAGED_FOR_MS);
+            let deadline = now.plus_ms(STAGED_FOR_MS.min(self.limits.alive_for_ms));
             self.deadlines.insert((deadline, node));
             Entry {
                 chain: VecDeque::new(),
@@ -565,7 +580,7 @@ impl Directory {
         now: Timestamp,
         node: &PublicKey,
         newest: Version,
-        down: Option<NodeDown>,
+        down: Option<(PublicKey, NodeDown)>,
     ) {
         let Some(entry) = self.nodes.remove(node) else { return };
         self.deadlines.remove(&(entry.deadline, *node));

@@ -230,6 +230,12 @@ impl Federation {
         }
     }
 
+    /// Of how many nodes peers are still to be told something, summed over the peers.
+    #[must_use]
+    pub fn lacking(&self) -> usize {
+        self.peers.values().map(|peer| peer.lacks.len()).sum()
+    }
+
     /// Whether there is anything for a peer.
     #[must_use]
     pub fn has_messages(&self, peer: &PublicKey) -> bool {
@@ -291,7 +297,7 @@ impl Peer {
     /// The peer knows this version, as it sent it.
     fn has(&mut self, node: &PublicKey, version: Version) {
         if let Some(Lack::Updates(after)) = self.lacks.get_mut(node)
-            && after.is_some_and(|after| after < version)
+            && after.is_none_or(|after| after < version)
         {
             *after = Some(version);
         }

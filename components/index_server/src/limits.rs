@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A node without a sign of life for this long is dropped (protocol, section 9).
+/// A node without a sign of life for this long is dropped, unless less is set (protocol, section 9).
 pub const ALIVE_FOR_MS: u64 = 15 * 60 * 1_000;
 /// An update whose time is further away from the server's clock does not count as fresh.
 pub const MAX_AGE_MS: u64 = 60 * 60 * 1_000;
@@ -44,6 +44,9 @@ pub struct DirectoryLimits {
     /// Bytes of updates that may be stored of any node, besides four times its table, before a new
     /// snapshot is wanted of it; at twice as much its updates are dropped until it comes. 64 KiB.
     pub min_chain_bytes: usize,
+    /// A node without a sign of life for so many milliseconds is dropped; nodes give one every 5
+    /// minutes. [`ALIVE_FOR_MS`], and never more.
+    pub alive_for_ms: u64,
 }
 
 impl Default for DirectoryLimits {
@@ -55,6 +58,7 @@ impl Default for DirectoryLimits {
             max_currencies_per_node: 512,
             max_stored_bytes: 512 << 20,
             min_chain_bytes: 64 << 10,
+            alive_for_ms: ALIVE_FOR_MS,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use offset_net::metrics::{Counter, Gauge, ListenerCounts, Page};
+use offset_net::metrics::{Counter, Durations, Gauge, ListenerCounts, Page};
 
 use crate::directory::{Refusal, Verdict};
 
@@ -18,6 +18,12 @@ pub(crate) struct Counts {
     pub(crate) edges: Gauge,
     pub(crate) connected: Gauge,
     pub(crate) servers: Gauge,
+    pub(crate) trusted: Gauge,
+    pub(crate) lacking: Gauge,
+    /// Of the searches themselves.
+    pub(crate) searching: Durations,
+    /// From a request to its answer.
+    pub(crate) answering: Durations,
     pub(crate) waiting: Gauge,
     updates: [Counter; UPDATES.len()],
     /// Of federated servers, and not taken.
@@ -49,6 +55,26 @@ impl Metrics {
             "offset_index_federated",
             "Index servers that are connected.",
             counts.servers.value(),
+        );
+        page.gauge(
+            "offset_index_trusted",
+            "Index servers that are trusted.",
+            counts.trusted.value(),
+        );
+        page.gauge(
+            "offset_index_federated_lacking",
+            "Nodes of which federated servers are still to be told something, summed over them.",
+            counts.lacking.value(),
+        );
+        page.durations(
+            "offset_index_search_seconds",
+            "How long searches took, without the time they waited.",
+            &counts.searching,
+        );
+        page.durations(
+            "offset_index_answer_seconds",
+            "How long requests waited and were searched for.",
+            &counts.answering,
         );
         let updates = UPDATES.iter().zip(&counts.updates);
         page.counters(

@@ -166,6 +166,11 @@ impl Peers {
         self.peers.values().filter(|peer| matches!(peer.state, PeerState::Connected(_))).count()
     }
 
+    /// How many servers are trusted.
+    pub(crate) fn trusted_count(&self) -> usize {
+        self.peers.len()
+    }
+
     /// The servers that are connected.
     pub(crate) fn connected(&self) -> Vec<PublicKey> {
         let connected = |peer: &Peer| matches!(peer.state, PeerState::Connected(_));

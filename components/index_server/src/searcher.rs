@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use offset_crypto::PublicKey;
@@ -80,6 +80,10 @@ pub(crate) struct Answer {
     pub(crate) asker: Asker,
     /// `None` when it waited too long to be worth doing.
     pub(crate) found: Option<Found>,
+    /// When it was asked.
+    pub(crate) asked_at: Instant,
+    /// How long the search itself took.
+    pub(crate) searched_for: Duration,
 }
 
 /// Runs searches, a few at a time.
@@ -185,6 +189,7 @@ impl Searcher {
             let stale = limits.patience <= asked_at.elapsed();
             let scratches = Arc::clone(&self.scratches);
             self.running.spawn_blocking(move || {
+                let begin = Instant::now();
                 let found = (!stale).then(|| {
                     // No search runs under this lock, so it is as good after a panic.
                     let lock = || scratches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,7 +198,7 @@ impl Searcher {
                     lock().push(scratch);
                     found
                 });
-                Answer { asker, found }
+                Answer { asker, found, asked_at, searched_for: begin.elapsed() }
             });
         }
     }
@@ -208,7 +213,6 @@ mod tests {
         view::GraphFeed,
     };
     use offset_proto::{Credits, Currency};
-    use std::time::Duration;
 
     fn question() -> Question {
         Question::Routes(RouteQuery {

@@ -236,6 +236,8 @@ impl Owner {
         counts.nodes.set(self.directory.node_count());
         counts.connected.set(self.clients.len());
         counts.servers.set(self.peers.count());
+        counts.trusted.set(self.peers.trusted_count());
+        counts.lacking.set(self.federation.lacking());
         counts.edges.set(self.graph.view().graph().edge_count());
         counts.waiting.set(self.searcher.waiting());
     }
@@ -391,12 +393,16 @@ impl Owner {
     }
 
     fn handle_answer(&mut self, answer: Answer) {
-        let Answer { asker, found } = answer;
+        let Answer { asker, found, asked_at, searched_for } = answer;
+        let counts = self.metrics.counts();
+        if found.is_some() {
+            counts.searching.observe(searched_for);
+        }
+        counts.answering.observe(asked_at.elapsed());
         if !self.is_client(&asker.key, asker.session) {
             return;
         }
         let request_id = asker.request_id;
-        let counts = self.metrics.counts();
         let answer = match found {
             None => {
                 counts.refused[PATIENCE].raise();

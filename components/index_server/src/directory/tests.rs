@@ -51,6 +51,7 @@ fn directory() -> Directory {
         max_currencies_per_node: 2,
         max_stored_bytes: 64 << 10,
         min_chain_bytes: 2_000,
+        ..DirectoryLimits::default()
     })
 }
 
@@ -300,6 +301,37 @@ fn fifteen_minutes_without_a_sign_of_life() {
     dir.handle_timeout(end.plus_ms(15 * MINUTE));
     dir.handle_timeout(end.plus_ms(16 * MINUTE + 24 * 60 * MINUTE));
     assert_eq!((dir.version(&key(1)), dir.next_timeout()), (None, None));
+}
+
+#[test]
+fn how_long_a_node_lives_without_a_sign_can_be_set() {
+    let limits = DirectoryLimits { alive_for_ms: 2_000, ..DirectoryLimits::default() };
+    let mut dir = Directory::new(limits);
+    let snapshot = |counter| update(1, EPOCH, counter, UpdateKind::Snapshot(vec![]));
+    assert_eq!(dir.handle_update(NOW, snapshot(1), true), APPLIED);
+    assert_eq!(dir.handle_update(NOW.plus_ms(1_500), snapshot(2), true), APPLIED);
+    for (at, nodes) in [(2_000, 1), (3_499, 1), (3_500, 0)] {
+        assert!(dir.next_timeout().is_some_and(|next| next <= NOW.plus_ms(3_500)));
+        dir.handle_timeout(NOW.plus_ms(at));
+        assert_eq!(dir.node_count(), nodes, "after {at} ms");
+    }
+}
+
+#[test]
+fn a_home_server_speaks_for_updates_that_name_it_alone() {
+    let mut dir = directory();
+    let snapshot = |counter, home| {
+        let body = body(1, EPOCH, counter, UpdateKind::Snapshot(vec![]));
+        signed(UpdateBody { home_server: key(home), ..body })
+    };
+    assert_eq!(dir.handle_update(NOW, snapshot(5, HOME), false), APPLIED);
+    let down = NodeDown::sign(key(1), EPOCH + 80_000, u64::MAX, &identity(HOME));
+    assert!(dir.handle_node_down(NOW, down));
+    let known = |newest| Verdict::NotNewer { newest };
+    let far = known((EPOCH + 80_000, u64::MAX));
+    assert_eq!(dir.handle_update(NOW, snapshot(6, HOME), false), far);
+    assert_eq!(dir.handle_update(NOW, snapshot(5, HOME + 1), false), known((EPOCH, 5)));
+    assert_eq!(dir.handle_update(NOW, snapshot(6, HOME + 1), false), APPLIED);
 }
 
 #[test]

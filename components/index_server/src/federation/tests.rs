@@ -1,3 +1,6 @@
+mod bandwidth;
+mod lies;
+
 use super::*;
 use crate::{
     directory::tests::{NOW, identity},
@@ -68,6 +71,21 @@ impl World {
             edges,
             links: BTreeMap::new(),
         }
+    }
+
+    /// Servers linked in any connected shape: a tree, and as many links more as servers at most.
+    fn of_any_shape(seed: u64, servers: u8) -> Self {
+        let mut world = Self::new(seed, servers, false);
+        let count = usize::from(servers);
+        let mut edges: BTreeSet<_> = (1..count).map(|n| (world.pick(n), n)).collect();
+        for _ in 0..world.pick(count + 1) {
+            let (a, b) = (world.pick(count), world.pick(count));
+            if a != b {
+                edges.insert((a.min(b), a.max(b)));
+            }
+        }
+        world.edges = edges.into_iter().collect();
+        world
     }
 
     fn pick(&mut self, bound: usize) -> usize {
@@ -173,22 +191,41 @@ impl World {
         }
     }
 
+    /// A server dies and starts again, knowing nothing; nobody says that its nodes left.
+    fn restart(&mut self, server: usize) {
+        for edge in self.edges.clone() {
+            if edge.0 == server || edge.1 == server {
+                self.cut(edge);
+            }
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.home == Some(server)) {
+            node.home = None;
+        }
+        let fresh = Self::new(0, 1, false).servers.remove(0);
+        self.servers[server].directory = fresh.directory;
+        self.servers[server].federation = fresh.federation;
+    }
+
     fn random_action(&mut self) {
         let node = self.pick(self.nodes.len());
         let edge = self.any_edge();
-        match self.pick(12) {
-            0 => {
+        match self.pick(40) {
+            0..=3 => self.leave(node),
+            4 => self.cut(edge),
+            5..=8 => {
+                self.cut(edge);
+                self.connect(edge);
+            }
+            9 => {
+                let server = self.pick(self.servers.len());
+                self.restart(server);
+            }
+            10..=12 => {
                 self.leave(node);
                 self.nodes[node].home = Some(self.pick(self.servers.len()));
                 self.snapshot(node);
             }
-            1 => self.leave(node),
-            2 => self.cut(edge),
-            3 => {
-                self.cut(edge);
-                self.connect(edge);
-            }
-            4..=6 if self.nodes[node].home.is_some() => {
+            13..=22 if self.nodes[node].home.is_some() => {
                 let friend = key(u8::try_from(50 + self.pick(5)).unwrap());
                 let line = line(self.pick(100) as u128, 1, 1);
                 self.nodes[node].table.insert((friend, Currency::fallback()), line);
@@ -226,12 +263,11 @@ impl World {
 }
 
 #[test]
-fn servers_converge_after_joins_moves_and_partitions() {
+fn servers_converge_after_joins_moves_partitions_and_restarts() {
     for seed in 0..60 {
-        let ring = seed % 2 == 0;
-        let mut world = World::new(seed, u8::try_from(3 + seed % 3).unwrap(), ring);
+        let mut world = World::of_any_shape(seed, u8::try_from(3 + seed % 4).unwrap());
         world.edges.clone().into_iter().for_each(|edge| world.connect(edge));
-        for _ in 0..200 {
+        for _ in 0..300 {
             world.random_action();
         }
         let edges = world.edges.clone();
