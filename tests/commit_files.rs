@@ -107,6 +107,10 @@ fn a_payment_whose_command_was_stopped_is_asked_for_by_its_id() {
     let sandbox = Sandbox::new();
     let _network = sandbox.network("line:3");
     sandbox.run(&format!("{SELLER} seller create-invoice -a 9 -i a.invoice")).success();
+    eventually("a way to the seller", || {
+        let shown = sandbox.run(&format!("{BUYER} funds quote -i a.invoice")).stdout;
+        if shown.contains("It can be paid now.") { Ok(()) } else { Err(shown) }
+    });
     // The seller's node is silent while the command is stopped; the one between passes it on.
     sandbox.run("kill -STOP $(cat net/node2/node.db.lock)").success();
     let pay = format!(
