@@ -52,16 +52,25 @@ impl Network {
         assert!(sent.success());
     }
 
-    /// Starts a node that was killed again, at its old address and with its old files.
+    /// Starts a node that was killed again, with its old files: where there is room, as anybody may
+    /// have taken its port meanwhile, and with a ticket that says so.
     pub fn start_again(&self, sandbox: &Sandbox, name: &str) -> Daemon {
-        let address = self.daemon(name)["addresses"][0].as_str().unwrap();
-        sandbox.daemon(
+        let daemon = sandbox.daemon(
             &format!(
-                "stnode -i net/{name}/node.ident -l {address} -d net/{name}/node.db \
+                "stnode -i net/{name}/node.ident -l 127.0.0.1:0 -d net/{name}/node.db \
                  -t net/{name}/trusted"
             ),
             1,
-        )
+        );
+        let ticket = format!("net/{name}/node.ticket");
+        let address = format!("address = \"{}\"", daemon.addresses[0]);
+        let text = sandbox.read(&ticket);
+        let moved = text.lines().map(|line| match line.starts_with("address = ") {
+            true => address.as_str(),
+            false => line,
+        });
+        sandbox.write(&ticket, &(moved.collect::<Vec<_>>().join("\n") + "\n"));
+        daemon
     }
 
     fn daemon(&self, name: &str) -> &Value {
