@@ -18,7 +18,7 @@ pub struct CreateInvoice {
     pub description: Text,
     /// Milliseconds until it expires; `None`: an hour.
     pub expires_in_ms: Option<u64>,
-    /// Whether a committed payment waits for [`AppRequest::CollectInvoice`].
+    /// Whether a committed payment waits for [`super::AppRequest::CollectInvoice`].
     pub hold: Hold,
 }
 
@@ -50,7 +50,7 @@ pub struct InvoiceReport {
     pub invoice: Invoice,
     /// Where it is.
     pub status: InvoiceStatus,
-    /// Whether it is committed and waits for [`AppRequest::CollectInvoice`], or for the end of the
+    /// Whether it is committed and waits for [`super::AppRequest::CollectInvoice`], or for the end of the
     /// hold.
     pub held: bool,
 }
