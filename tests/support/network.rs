@@ -40,9 +40,15 @@ impl Network {
         Self { child, printed, status: serde_json::from_str(&status).unwrap() }
     }
 
-    /// Ends one of its daemons as a crash would.
+    /// Ends one of its daemons as a crash would, and waits until nothing of it is left: until then
+    /// its files are locked.
     pub fn kill(&self, name: &str) {
         self.signal(name, "KILL");
+        let process = format!("/proc/{}", self.daemon(name)["pid"]);
+        eventually("it is gone", || match std::path::Path::new(&process).exists() {
+            true => Err(format!("{name} still ends")),
+            false => Ok(()),
+        });
     }
 
     /// Sends a signal to one of its daemons.
