@@ -55,6 +55,7 @@ mod journal;
 mod kept;
 mod loading;
 mod mediator;
+mod past;
 mod pending;
 mod proof;
 mod recovery;
@@ -74,5 +75,6 @@ pub use crate::{
     channel::InvalidTerms,
     config::Config,
     funder::Funder,
+    past::{Past, PastQuestion},
     side::{Side, Sided},
 };

@@ -32,6 +32,10 @@ use offset_proto::{
 
 use super::{key, node};
 
+fn last_event(state: &State) -> u64 {
+    state.journal.keys().next_back().copied().unwrap_or(0)
+}
+
 pub(super) struct Generator(pub(super) SeededRng);
 
 impl Generator {
@@ -61,12 +65,14 @@ impl Generator {
                 changes.push(Change::Payment(id, self.payment()));
             }
             7 if self.coin() => changes.push(match self.below(4) {
-                0 => Change::ForgetJournal(self.below(20)),
+                0 => Change::ForgetJournal(self.below(1 + last_event(state))),
                 1 => Change::Journal(
-                    self.below(20),
+                    1 + last_event(state),
                     JournalRow::Payment(PaymentId::from_bytes([self.byte(9); 16])),
                 ),
-                _ => Change::Journal(self.below(20), JournalRow::Invoice(self.fixed().into())),
+                _ => {
+                    Change::Journal(1 + last_event(state), JournalRow::Invoice(self.fixed().into()))
+                }
             }),
             7 if self.coin() => {
                 let hour = self.below(4);
