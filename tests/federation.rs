@@ -375,7 +375,7 @@ async fn a_server_that_ends_takes_its_nodes_along_and_knows_the_others_again() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     chain.start_server(0);
+    chain.until(&[0], 1, &[ann, bea], true).await;
     let said = chain.servers[0].daemon.as_ref().unwrap().stderr();
     assert!(said.contains("known is not used"), "{said}");
-    chain.until(&[0], 1, &[ann, bea], true).await;
 }
