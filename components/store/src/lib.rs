@@ -45,6 +45,7 @@ mod lock;
 mod opening;
 mod reader;
 mod rows;
+mod shared;
 mod sqlite;
 mod starts;
 mod table;

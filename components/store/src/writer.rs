@@ -23,7 +23,7 @@ use offset_proto::{
     history::{HistoryPage, HistoryQuery},
 };
 
-use crate::{Error, Reader, Store};
+use crate::{Error, Reader, Store, shared::last_of_each};
 
 /// How many batches may wait while one is being committed.
 pub const QUEUED_BATCHES: usize = 4;
@@ -386,6 +386,9 @@ impl<S: Store, F> Worker<S, F> {
                             }
                             Err(_) => break,
                         }
+                    }
+                    if 1 < tickets.len() {
+                        changes = last_of_each(changes);
                     }
                     self.store.commit(&changes)?;
                     let entries =

@@ -7,7 +7,7 @@ use offset_funder::{Change, Side, state::State};
 use proptest::prelude::*;
 
 use super::{generator::Generator, made, node, open, rows_of};
-use crate::{Store as _, column::Values, rows};
+use crate::{Store as _, column::Values, rows, shared::last_of_each};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
@@ -64,6 +64,46 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Batches that share a transaction give what they give one after the other.
+    #[test]
+    fn batches_may_share_a_transaction(seed: u64, sizes in prop::collection::vec(1usize..30, 1..6)) {
+        let (_directory, path) = made();
+        let mut store = open(&path);
+        let mut state = State::default();
+        let mut generator = Generator(SeededRng::new(seed));
+        for size in sizes {
+            let mut batch = Vec::new();
+            for _ in 0..size {
+                let changes = generator.batch(&state);
+                for change in &changes {
+                    state.apply(node(), change).unwrap();
+                }
+                batch.extend(changes);
+            }
+            let all = batch.len();
+            let left = last_of_each(batch);
+            prop_assert!(left.len() <= all);
+            store.commit(&left).unwrap();
+            let loaded = store.load().unwrap();
+            prop_assert_eq!(rows_of(&loaded), rows_of(&state));
+            prop_assert_eq!(roots(&loaded), roots(&state));
+        }
+    }
+}
+
+#[test]
+fn of_a_row_only_the_last_change_is_written() {
+    let change = |op| Change::Queued(super::key(1), 5, op);
+    let recovery = Change::Recovery(None);
+    let twice = vec![change(None), recovery.clone(), change(None), recovery.clone()];
+    assert_eq!(last_of_each(twice), [recovery.clone(), change(None), recovery.clone()]);
+    let gone = vec![change(None), Change::RemovedFriend(super::key(1)), change(None)];
+    assert_eq!(last_of_each(gone.clone()), gone);
 }
 
 /// The pending roots, which are signed and so must survive.
