@@ -10,12 +10,12 @@ use offset_funder::{
     state::{FriendRecovery, State},
 };
 use offset_proto::{
-    Credits,
+    Balance, Credits,
     app::{AppReply, ConfigRequest, PaymentStatus},
     friend::{FriendMessage, MoveToken},
     history::{Adjustment, HistoryEvent},
     proof::{CurrencyState, LineState, PROOF_PAGE_BYTES, ProofPage, Signed, StateProof},
-    report::{self, CurrencyStatus},
+    report::{self, CurrencyStatus, FriendStanding},
 };
 use support::{Net, credit, name};
 
@@ -185,7 +185,7 @@ fn a_claim_that_is_not_proven_changes_nothing() {
     let cases: [(&str, Forge); 9] = [
         ("another balance", |proof, _| {
             let LineState::Active(line) = &mut signed(proof).1[0].line else { panic!("active") };
-            line.balance = offset_proto::Balance::new(1).unwrap();
+            line.balance = Balance::new(1).unwrap();
         }),
         ("another limit", |proof, _| {
             let LineState::Active(line) = &mut signed(proof).1[0].line else { panic!("active") };
@@ -265,7 +265,7 @@ fn pages_that_were_not_asked_for_close_the_session() {
         ("a page twice", vec![page(0, total, whole), page(0, total, whole)], false),
         ("too short", vec![page(0, total, whole - 1)], false),
         ("too long at its end", vec![page(0, 5, 6)], false),
-        ("an empty proof", vec![page(0, 0, 0)], false),
+        ("an empty page of something", vec![page(0, 5, 0)], false),
         ("another total", vec![page(0, total, whole), page(1, total + 1, whole)], false),
     ];
     for (case, pages, stands) in cases {
@@ -281,6 +281,48 @@ fn pages_that_were_not_asked_for_close_the_session() {
         assert_eq!(net.connected_pairs().contains(&(0, 1)), stands, "{case}");
         assert_eq!(net.balance(0, 1), -10);
         assert_eq!(proven_balance(&mut net, 0), None, "{case}");
+    }
+}
+
+#[test]
+fn who_was_removed_meanwhile_and_added_again_is_told_that_nothing_is_left_to_show() {
+    for at_once in [false, true] {
+        let (mut net, copy) = with_old_copy();
+        let (key, friend) = (net.key(0), name("n0"));
+        net.config(1, ConfigRequest::RemoveFriend { friend: friend.clone(), forfeit: true });
+        net.flush(1);
+        let (relays, currency, opening_balance) = (Vec::new(), None, Balance::ZERO);
+        for request in [
+            ConfigRequest::AddFriend {
+                name: friend.clone(),
+                public_key: key,
+                relays,
+                currency,
+                opening_balance,
+            },
+            ConfigRequest::SetFriendEnabled { friend, enabled: true },
+        ] {
+            net.config(1, request);
+        }
+        net.restore(0, &copy, at_once);
+        net.connect(0, 1);
+        net.settle();
+        // Both know on which terms the other would begin again, and the owner of either may accept.
+        for node in [0, 1] {
+            let standing = &report(&mut net, node).friends[0].standing;
+            let FriendStanding::Inconsistent(row) = standing else { panic!("{standing:?}") };
+            assert!(row.remote.is_some(), "node {node} heard no terms");
+        }
+        let FriendStanding::Inconsistent(row) = &report(&mut net, 0).friends[0].standing else {
+            panic!("just looked at")
+        };
+        let reset_token = row.remote.as_ref().unwrap().reset_token;
+        net.config(0, ConfigRequest::ResetFriend { friend: name("n1"), reset_token });
+        net.settle();
+        for node in [0, 1] {
+            let standing = &report(&mut net, node).friends[0].standing;
+            assert_eq!(*standing, FriendStanding::Consistent);
+        }
     }
 }
 

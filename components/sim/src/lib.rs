@@ -19,18 +19,34 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a simulator looks at some of many kinds")]
 
 mod app;
+mod balances;
+mod betrayer;
 mod chaos;
 mod check;
 mod disk;
 mod index;
+mod ledger;
+mod liars;
+mod misfortune;
 mod node;
 mod options;
+#[path = "../../funder/tests/support/puppet.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests of the funder")]
+mod puppet;
 mod relay;
+mod sealed;
 mod session;
+mod sum;
 mod wire;
 mod world;
 
 pub use crate::{options::Options, world::Summary};
+
+/// What a seed draws, as text.
+#[must_use]
+pub fn describe(seed: u64) -> String {
+    format!("{:?}", Options::draw(seed))
+}
 
 /// Runs one seed to its end.
 ///

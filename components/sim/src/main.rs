@@ -51,6 +51,7 @@ fn main() -> ExitCode {
             }
             Err(_) => {
                 failed += 1;
+                println!("{}", offset_sim::describe(seed));
                 println!(
                     "replay: cargo run --profile sim -p offset-sim -- --seeds 1 --from {seed}"
                 );
