@@ -99,7 +99,9 @@ impl Funder {
             // One that was asked for before its friend lost its turn.
             return;
         };
-        if (page.page, page.total_bytes) == (0, 0) && asking.bytes.is_empty() && page.bytes.is_empty()
+        if (page.page, page.total_bytes) == (0, 0)
+            && asking.bytes.is_empty()
+            && page.bytes.is_empty()
         {
             self.proofs.asking = None;
             // It would wait for ever otherwise: what was lost is nowhere, so the owners decide.

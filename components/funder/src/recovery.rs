@@ -425,11 +425,17 @@ impl Funder {
             Link::Downstream(friend, id) => {
                 let out = Place { friend, currency, id };
                 let waits = self.queued_request(friend, id).is_some();
-                let gone = self.pending(&out, Side::Local).is_none_or(|sent| sent.closing);
+                // In the copy it may have waited in the queue, and be proven as sent: then it does not
+                // know yet for whom, and both find each other again by its id.
+                let back = Link::Upstream(at.friend, at.id);
+                let partner = self.pending(&out, Side::Local);
+                let gone = partner.is_none_or(|sent| sent.closing || sent.link != back);
                 !row.closing && !waits && gone
             }
             Link::Upstream(friend, id) => {
-                self.pending(&Place { friend, currency, id }, Side::Remote).is_none()
+                let incoming = Place { friend, currency, id };
+                let back = Link::Downstream(at.friend, at.id);
+                self.pending(&incoming, Side::Remote).is_none_or(|row| row.link != back)
             }
             Link::None | Link::Destination | Link::Payment(_) => false,
         }

@@ -11,9 +11,10 @@ use offset_funder::{
 };
 use offset_proto::{
     Balance, Credits,
-    app::{AppReply, ConfigRequest, PaymentStatus},
-    friend::{FriendMessage, MoveToken},
+    app::{AppReply, ConfigRequest, Hold, PaymentStatus, PaymentTarget},
+    friend::{FriendMessage, FriendOp, MoveToken},
     history::{Adjustment, HistoryEvent},
+    payment::Invoice,
     proof::{CurrencyState, LineState, PROOF_PAGE_BYTES, ProofPage, Signed, StateProof},
     report::{self, CurrencyStatus, FriendStanding},
 };
@@ -411,6 +412,63 @@ fn a_payment_that_was_unfinished_in_the_copy_is_never_tried_again() {
 }
 
 /// Two copies of one node, of which each thinks it is the one.
+/// A mediator's copy in which a request is pending that came in, and what it passed on waits in the
+/// queue; then all of it goes on, until the destination holds it.
+fn with_queued_copy() -> (Net, State, Invoice) {
+    for warm_up in 0..4 {
+        let mut net = Net::chain(3, 1_000, 1);
+        for _ in 0..warm_up {
+            pay(&mut net, 1, 2, 1);
+        }
+        let invoice = net.held_invoice(2, 50, Hold::Standard);
+        let request = net.pay_request(PaymentTarget::Invoice(Box::new(invoice.clone())));
+        net.pay(0, request);
+        let mut copy = None;
+        for _ in 0..60 {
+            for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+                let _ = net.flush(from) | net.deliver(from, to) | net.flush(to);
+                let disk = &net.nodes[1].disk;
+                let mut queued = disk.friends[&net.key(2)].queue.values();
+                if queued.any(|row| matches!(row.op, FriendOp::Request(_))) {
+                    copy = Some(disk.clone());
+                }
+            }
+        }
+        net.settle();
+        if let Some(copy) = copy {
+            return (net, copy, invoice);
+        }
+    }
+    panic!("a request never waits in the queue");
+}
+
+#[test]
+fn a_request_that_was_queued_in_the_copy_and_sent_since_finds_its_partner() {
+    for collects in [false, true] {
+        let (mut net, copy, invoice) = with_queued_copy();
+        net.restore(1, &copy, true);
+        for other in [2, 0] {
+            net.connect(1, other);
+            net.settle();
+        }
+        let (invoice_id, ended) = (invoice.id(), None);
+        net.command(
+            2,
+            if collects {
+                Command::CollectInvoice { invoice_id, ended }
+            } else {
+                Command::CancelInvoice { invoice_id, ended }
+            },
+        );
+        net.settle();
+        let paid = if collects { -50 } else { 0 };
+        assert_eq!(net.total(0), paid, "what the destination says reaches the buyer");
+        net.config(1, ConfigRequest::EndRecovery { cancel_unknown: false });
+        net.settle();
+        net.check_at_rest(true);
+    }
+}
+
 #[test]
 fn two_copies_never_make_two_tokens_for_one_counter_that_a_friend_takes() {
     let mut net = Net::chain(2, 1_000, 8);

@@ -234,14 +234,8 @@ impl World {
         let request =
             PayRequest { payment_id, target, max_fee, deadline_ms, note, max_parts: None };
         let request_again = request.clone();
-        let order = Order {
-            request: request_again,
-            seller,
-            currency,
-            amount,
-            by_commit,
-            status: None,
-        };
+        let order =
+            Order { request: request_again, seller, currency, amount, by_commit, status: None };
         self.nodes[buyer].app.orders.insert(payment_id, order);
         self.ask_to_pay(buyer, request, by_commit);
         payment_id

@@ -8,9 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use offset_crypto::{
-    HashedLock, InvoiceId, PlainLock, PublicKey, RequestId, Rng as _, Signature,
-};
+use offset_crypto::{HashedLock, InvoiceId, PlainLock, PublicKey, RequestId, Rng as _, Signature};
 use offset_funder::{api::SessionId, state::Friend};
 use offset_proto::{
     Balance, Credits, Currency,
@@ -395,11 +393,8 @@ impl World {
         let mut id = [0; 32];
         self.draw.0.fill(&mut id);
         let spontaneous = open.is_empty() || self.draw.coin();
-        let (invoice_id, total) = if spontaneous {
-            (InvoiceId::from_bytes(id), amount)
-        } else {
-            *self.draw.of(&open)
-        };
+        let (invoice_id, total) =
+            if spontaneous { (InvoiceId::from_bytes(id), amount) } else { *self.draw.of(&open) };
         let mut id = [0; 16];
         self.draw.0.fill(&mut id);
         Request {

@@ -87,7 +87,11 @@ impl World {
 
     /// What an index server answers in place of this; `None`: nothing at all. What does not decode is
     /// no lie but the end of a connection.
-    pub(crate) fn index_lie(&mut self, index: usize, answer: IndexToClient) -> Option<IndexToClient> {
+    pub(crate) fn index_lie(
+        &mut self,
+        index: usize,
+        answer: IndexToClient,
+    ) -> Option<IndexToClient> {
         if !self.indexes[index].lies || self.draw.index(3) != 0 {
             return Some(answer);
         }

@@ -126,8 +126,7 @@ impl World {
                 if self.restored.contains(&node) {
                     self.take_proofs(node);
                 }
-                let friends: Vec<_> =
-                    self.nodes[node].disk.state.friends.keys().copied().collect();
+                let friends: Vec<_> = self.nodes[node].disk.state.friends.keys().copied().collect();
                 for key in friends {
                     // Of each pair one side gives in, now the one and now the other.
                     if (node < self.by_key[&key]) == (round % 2 == 0) {

@@ -116,7 +116,14 @@ impl Options {
             change_every_ms: rng.maybe(&[100, 1_000]),
             part_every_ms: rng.maybe(&[5_000, 20_000]).filter(|_| ill),
             clock_jumps: rng.coin(),
-            fees: *rng.of(&[(0, 0), (0, 0), (10_000, 1), (10_000, 1), (1_000_000, 0), (1, u64::MAX)]),
+            fees: *rng.of(&[
+                (0, 0),
+                (0, 0),
+                (10_000, 1),
+                (10_000, 1),
+                (1_000_000, 0),
+                (1, u64::MAX),
+            ]),
             holds: rng.coin(),
             commits: rng.coin(),
         }

@@ -16,9 +16,9 @@ use crate::{
     index::IndexSite,
     ledger::Ledger,
     node::{Node, Process},
-    sum::Sum,
     options::{Draw, Options},
     relay::RelaySite,
+    sum::Sum,
     wire::{Packet, Site, WireId, Wires},
 };
 
