@@ -73,7 +73,10 @@ impl Ledger {
         let pair = self.pairs.entry(keys.into()).or_default();
         if (pair.epoch, pair.counter) < (token.body.epoch, token.body.counter) {
             for (lock, moved) in pair.apply(keys, by, token) {
-                self.moves.entry(lock).or_default().push(moved);
+                let moves = self.moves.entry(lock).or_default();
+                let same = moves.iter().all(|other| other.currency == moved.currency);
+                assert!(same, "one attempt moves two currencies");
+                moves.push(moved);
             }
         }
     }
