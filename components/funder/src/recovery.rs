@@ -272,7 +272,9 @@ impl Funder {
         if let Some(session) = session.filter(|session| session.withheld) {
             let session = session.id;
             self.effects.push(Effect::Disconnect { friend: key, session });
-        } else if session.is_some_and(|session| session.theirs.is_some()) {
+        } else if session.is_some() {
+            // What was said of this node in this session is over, even if the friend has not yet
+            // said where it is itself.
             self.send_resume(key);
             self.compare_resumes(now, key);
         }

@@ -470,6 +470,25 @@ fn a_request_that_was_queued_in_the_copy_and_sent_since_finds_its_partner() {
 }
 
 #[test]
+fn a_state_that_is_installed_before_the_friend_has_resumed_is_told_to_it() {
+    let (mut net, copy) = with_old_copy();
+    net.restore(0, &copy, false);
+    net.connect(0, 1);
+    net.settle();
+    assert!(proven_balance(&mut net, 0).is_some());
+    net.disconnect(0, 1);
+    net.connect(0, 1);
+    net.flush(0);
+    let proven = report(&mut net, 0).friends.remove(0).recovery;
+    let report::FriendRecovery::Proven { token, .. } = proven else { panic!("{proven:?}") };
+    let friend = name("n1");
+    net.config(0, ConfigRequest::RecoverFriend { friend, token, public_key: None });
+    net.settle();
+    pay(&mut net, 0, 1, 5);
+    assert_eq!((net.balance(0, 1), net.balance(1, 0)), (-105, 105));
+}
+
+#[test]
 fn two_copies_never_make_two_tokens_for_one_counter_that_a_friend_takes() {
     let mut net = Net::chain(2, 1_000, 8);
     pay(&mut net, 0, 1, 10);

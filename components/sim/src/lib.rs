@@ -31,7 +31,12 @@ mod misfortune;
 mod node;
 mod options;
 #[path = "../../funder/tests/support/puppet.rs"]
-#[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared with the tests of the funder")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared with the tests of the funder"
+)]
 mod puppet;
 mod relay;
 mod sealed;
