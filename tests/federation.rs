@@ -99,8 +99,9 @@ impl Chain {
             std::fs::create_dir_all(sandbox.file(&format!("{name}/trusted"))).unwrap();
             sandbox.run(&format!("stmgr gen-ident -o {name}/ident")).success();
             let (nodes, others) = (Port::free(), Port::free());
+            std::fs::create_dir_all(sandbox.file(&format!("{name}/state"))).unwrap();
             let line = format!(
-                "stindex --config limits.toml -i {name}/ident -t {name}/trusted \
+                "stindex --config limits.toml -i {name}/ident -t {name}/trusted --state {name}/state \
                  -c 127.0.0.1:{} -s 127.0.0.1:{}",
                 nodes.number, others.number
             );
@@ -134,6 +135,10 @@ impl Chain {
 
     fn kill_server(&mut self, n: usize) {
         block_in_place(|| self.servers[n].daemon.take().unwrap().kill());
+    }
+
+    fn stop_server(&mut self, n: usize) {
+        assert!(block_in_place(|| self.servers[n].daemon.take().unwrap().terminate()).success());
     }
 
     fn set_link(&self, n: usize, open: bool) {
@@ -341,4 +346,36 @@ async fn a_node_that_leaves_vanishes_everywhere_and_answers_have_their_age() {
     cyd.stop();
     chain.until(&[2, 1, 0], 1, &way, false).await;
     chain.until(&[2, 1, 0], 1, &[ann, bea], true).await;
+}
+
+/// A server that is told to end says of its nodes that they left, unless they are elsewhere by then;
+/// and what it knew it knows again, without any other server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_takes_its_nodes_along_and_knows_the_others_again() {
+    let (mut chain, nodes) = chain_of_three(900_000, Duration::from_secs(600)).await;
+    let [ann, bea, cyd] = &nodes;
+    let way = [ann, bea, cyd];
+    chain.until(&[0, 1, 2], 100, &way, true).await;
+
+    chain.stop_server(2);
+    chain.until(&[1, 0], 1, &way, false).await;
+    chain.until(&[1, 0], 1, &[ann, bea], true).await;
+
+    // Alone, so that nobody can tell it; and its node is gone for good.
+    cyd.stop();
+    chain.set_link(1, false);
+    chain.start_server(2);
+    chain.until(&[2], 1, &[ann, bea], true).await;
+    chain.set_link(1, true);
+    chain.until(&[2], 1, &way, false).await;
+
+    // A torn file is not used, and said so.
+    chain.stop_server(0);
+    let file = chain.sandbox.file("index0/state/known");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    chain.start_server(0);
+    chain.until(&[0], 1, &[ann, bea], true).await;
+    let said = chain.servers[0].daemon.as_ref().unwrap().stderr();
+    assert!(said.contains("known is not used"), "{said}");
 }

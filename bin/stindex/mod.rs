@@ -38,6 +38,9 @@ struct StindexArguments {
     /// Directory with the tickets of the index servers to federate with. It is watched.
     #[arg(short, long, env = "STINDEX_TRUSTED")]
     trusted: PathBuf,
+    /// Directory in which to keep what is known, so that it is known at once after a restart.
+    #[arg(long, value_name = "DIR", env = "STINDEX_STATE")]
+    state: Option<PathBuf>,
     /// Where to let Prometheus read counters (GET /metrics), as HOST:PORT; best on this machine alone.
     #[arg(long, value_name = "ADDR", env = "STINDEX_METRICS")]
     metrics: Option<NetworkAddress>,
@@ -93,6 +96,7 @@ fn run(arguments: StindexArguments) -> anyhow::Result<Answer> {
         limits,
         client_connections: nodes,
         server_connections: servers,
+        state: arguments.state,
         ..Config::new(identity, arguments.trusted)
     };
     daemon::run(async move {

@@ -9,13 +9,22 @@
 //! that is hours old: such a chain is kept aside, invisible to the graph, and comes to life with the
 //! first update in it that is fresh.
 //!
+//! What was loaded from a file of the server's own lies there as it was written until the node says
+//! something more (`load`).
+//!
 //! Invariants: *chain* (stored updates have one epoch and counters without gap, the first is a
 //! snapshot), *newest only* (nothing at or below the newest known epoch and counter is applied, for
 //! a day also of a node that is gone), *bounds* (nodes, lines of a node and stored bytes stay below
 //! their limits).
 
+mod apply;
+mod entry;
+mod judge;
+mod load;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::Arc,
 };
@@ -23,15 +32,13 @@ use std::{
 use offset_crypto::PublicKey;
 use offset_proto::{
     Currency, Timestamp,
-    canonical::index_table_hash,
     index::{
         DigestEntry, IndexLine, IndexTable, NodeDown, SignedUpdate, UpdateKind, UpdateMutation,
     },
 };
 
-use crate::limits::{
-    COMPARE_EVERY_MS, DirectoryLimits, MAX_AGE_MS, MAX_EPOCH_AHEAD_S, REMEMBER_MS, STAGED_FOR_MS,
-};
+use crate::limits::{DirectoryLimits, MAX_EPOCH_AHEAD_S};
+use entry::{Entry, Gone, Life};
 
 /// An update whose signature was found to be its node's. Only such ones reach the directory, so the
 /// check can be made on another thread.
@@ -39,6 +46,11 @@ use crate::limits::{
 pub struct VerifiedUpdate(Arc<SignedUpdate>);
 
 impl VerifiedUpdate {
+    /// An update that was checked before it was written into a file of our own.
+    fn checked_before(update: SignedUpdate) -> Self {
+        Self(Arc::new(update))
+    }
+
     /// Checks the signature.
     #[must_use]
     pub fn check(update: SignedUpdate) -> Option<Self> {
@@ -126,67 +138,6 @@ pub struct Directory {
     changes: Vec<LineChange>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// The last snapshot, then what followed it.
-    chain: VecDeque<VerifiedUpdate>,
-    chain_bytes: usize,
-    table: IndexTable,
-    /// How many lines of the table are in each currency.
-    currencies: BTreeMap<Currency, usize>,
-    /// When the table's hash was last compared with what the node says.
-    compared_at: Timestamp,
-    life: Life,
-    /// Its key in `deadlines`.
-    deadline: Timestamp,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    /// Not in the graph: nothing fresh was seen of it.
-    Staged,
-    /// In the graph.
-    Alive {
-        /// When the last fresh update came.
-        heard_at: Timestamp,
-    },
-}
-
-#[derive(Debug)]
-struct Gone {
-    /// Of what the node itself said.
-    newest: Version,
-    /// The home server's word, where that is how it went, and which server that was.
-    down: Option<(PublicKey, NodeDown)>,
-    deadline: Timestamp,
-}
-
-impl Gone {
-    /// Up to where updates that name this home server are old. A home server may speak of updates
-    /// that did not come here yet, but of those alone that name it: else one that a node has left
-    /// could keep what the node says at its new home from everybody.
-    fn known(&self, home_server: &PublicKey) -> Version {
-        match &self.down {
-            Some((home, down)) if home == home_server => (down.epoch, down.counter),
-            Some(_) | None => self.newest,
-        }
-    }
-}
-
-impl Entry {
-    fn newest(&self) -> &SignedUpdate {
-        self.chain.back().expect("an entry is made with a snapshot").update()
-    }
-
-    fn version(&self) -> Version {
-        version(self.newest())
-    }
-
-    fn is_alive(&self) -> bool {
-        self.life != Life::Staged
-    }
-}
-
 impl Directory {
     /// An empty directory.
     #[must_use]
@@ -223,11 +174,14 @@ impl Directory {
     pub fn handle_node_down(&mut self, now: Timestamp, down: NodeDown) -> bool {
         let Some(entry) = self.nodes.get(&down.node) else { return false };
         let said = (down.epoch, down.counter);
-        let home = entry.newest().body.home_server;
-        if said < entry.version() || epoch_too_far_ahead(now, down.epoch) || !down.verify(&home) {
+        let home = entry.newest.home_server;
+        if said < entry.newest.version
+            || epoch_too_far_ahead(now, down.epoch)
+            || !down.verify(&home)
+        {
             return false;
         }
-        let (node, newest) = (down.node, entry.version());
+        let (node, newest) = (down.node, entry.newest.version);
         self.remove(now, &node, newest, Some((home, down)));
         self.debug_check();
         true
@@ -235,22 +189,13 @@ impl Directory {
 
     /// Drops what is too old; to be called when [`Directory::next_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        let alive_for_ms = self.limits.alive_for_ms;
         while let Some((deadline, node)) = self.deadlines.first().copied() {
             if now < deadline {
                 break;
             }
             self.deadlines.remove(&(deadline, node));
-            let Some(entry) = self.nodes.get_mut(&node) else { continue };
-            match entry.life {
-                Life::Alive { heard_at } if now < heard_at.plus_ms(alive_for_ms) => {
-                    entry.deadline = heard_at.plus_ms(alive_for_ms);
-                    self.deadlines.insert((entry.deadline, node));
-                }
-                Life::Alive { .. } | Life::Staged => {
-                    let newest = entry.version();
-                    self.remove(now, &node, newest, None);
-                }
+            if let Some(newest) = self.nodes.get(&node).map(|entry| entry.newest.version) {
+                self.remove(now, &node, newest, None);
             }
         }
         while let Some((deadline, node)) = self.forget.first().copied() {
@@ -298,14 +243,14 @@ impl Directory {
     /// The newest known version of what a node said, alive, staged or gone.
     #[must_use]
     pub fn version(&self, node: &PublicKey) -> Option<Version> {
-        let entry = self.nodes.get(node).map(Entry::version);
+        let entry = self.nodes.get(node).map(|entry| entry.newest.version);
         entry.or_else(|| self.gone.get(node).map(|gone| gone.newest))
     }
 
     /// The server that a node's newest update names as its home.
     #[must_use]
     pub fn home_server(&self, node: &PublicKey) -> Option<PublicKey> {
-        self.nodes.get(node).map(|entry| entry.newest().body.home_server)
+        self.nodes.get(node).map(|entry| entry.newest.home_server)
     }
 
     /// When a living node last said anything, by the node's own clock: that statement confirms its
@@ -313,28 +258,25 @@ impl Directory {
     #[must_use]
     pub fn stated_at(&self, node: &PublicKey) -> Option<Timestamp> {
         let entry = self.nodes.get(node).filter(|entry| entry.is_alive())?;
-        Some(entry.newest().body.time)
+        Some(entry.newest.time)
     }
 
     /// The first stored update that whoever knows `after` of the node lacks.
     #[must_use]
-    pub fn update_after(
-        &self,
-        node: &PublicKey,
-        after: Option<Version>,
-    ) -> Option<&VerifiedUpdate> {
+    pub fn update_after(&self, node: &PublicKey, after: Option<Version>) -> Option<VerifiedUpdate> {
         let entry = self.nodes.get(node)?;
-        if after.is_some_and(|after| entry.version() <= after) {
+        if after.is_some_and(|after| entry.newest.version <= after) {
             return None;
         }
-        let (epoch, first) = version(entry.chain.front()?.update());
+        let (epoch, _) = entry.newest.version;
+        let first = entry.first_counter();
         let skip = match after {
             Some((after_epoch, after)) if after_epoch == epoch && first <= after => {
                 usize::try_from(after - first).ok()? + 1
             }
             Some(_) | None => 0,
         };
-        entry.chain.get(skip)
+        entry.update(skip)
     }
 
     /// The home server's word about a node that is gone.
@@ -348,7 +290,7 @@ impl Directory {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.nodes.range((from, Bound::Unbounded)).filter(|(_, entry)| entry.is_alive()).map(
             |(node, entry)| {
-                let (epoch, counter) = entry.version();
+                let (epoch, counter) = entry.newest.version;
                 DigestEntry { node: *node, epoch, counter }
             },
         )
@@ -360,38 +302,63 @@ impl Directory {
         self.nodes.len()
     }
 
+    /// The living nodes whose home is this server.
+    pub fn at_home(&self, server: &PublicKey) -> impl Iterator<Item = PublicKey> {
+        let alive = self.nodes.iter().filter(|(_, entry)| entry.is_alive());
+        alive.filter(|(_, entry)| entry.newest.home_server == *server).map(|(node, _)| *node)
+    }
+
+    /// When the living node was heard of which nothing was heard for longest; where none is alive,
+    /// nothing. A node that waits for a fresh statement may hide it for a minute.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let (_, node) = self.deadlines.first()?;
+        match self.nodes.get(node)?.life {
+            Life::Alive { heard_at } => Some(heard_at),
+            Life::Staged => None,
+        }
+    }
+
+    /// The bytes that stored statements are estimated to take.
+    #[must_use]
+    pub const fn stored_bytes(&self) -> usize {
+        self.stored_bytes
+    }
+
     /// What a living node reports.
     #[must_use]
-    pub fn table(&self, node: &PublicKey) -> Option<&IndexTable> {
-        self.nodes.get(node).filter(|entry| entry.is_alive()).map(|entry| &entry.table)
+    pub fn table(&self, node: &PublicKey) -> Option<Cow<'_, IndexTable>> {
+        let entry = self.nodes.get(node).filter(|entry| entry.is_alive())?;
+        let unpacked = entry.unpacked().map(|open| Cow::Owned(open.table));
+        unpacked.or_else(|| entry.opened().map(|open| Cow::Borrowed(&open.table)))
     }
 
     /// Whether the module's invariants hold. Looks at everything.
     pub fn check_invariants(&self) {
         let mut bytes = 0;
+        let mut currencies = BTreeMap::<Currency, usize>::new();
         for (node, entry) in &self.nodes {
-            let (epoch, first) = version(entry.chain[0].update());
-            assert!(matches!(entry.chain[0].update().body.kind, UpdateKind::Snapshot(_)), "chain");
-            for (at, update) in (first..).zip(&entry.chain) {
-                assert_eq!(version(update.update()), (epoch, at), "chain");
-                assert_eq!(update.update().body.node, *node, "chain");
-            }
-            assert!(entry.table.len() <= self.limits.max_lines_per_node, "bounds");
-            assert_eq!(entry.currencies.values().sum::<usize>(), entry.table.len());
-            assert!(entry.currencies.len() <= self.limits.max_currencies_per_node, "bounds");
             assert!(self.deadlines.contains(&(entry.deadline, *node)));
             assert!(!self.gone.contains_key(node), "a node is here or gone");
-            let sum: usize = entry.chain.iter().map(|update| update_bytes(update.update())).sum();
+            assert!(self.by_size.contains(&(entry.chain_bytes, *node)));
+            bytes += entry.chain_bytes;
+            if let Life::Alive { heard_at } = entry.life {
+                assert_eq!(entry.deadline, heard_at.plus_ms(self.limits.alive_for_ms));
+            }
+            let unpacked = Entry::unpacked(entry);
+            let open = unpacked.as_ref().or(entry.opened()).expect("it is packed or open");
+            open.check_invariants(node, &entry.newest);
+            assert_eq!(open.chain.len(), entry.updates);
+            assert!(open.table.len() <= self.limits.max_lines_per_node, "bounds");
+            assert!(open.currencies.len() <= self.limits.max_currencies_per_node, "bounds");
+            let sum: usize = open.chain.iter().map(|update| update_bytes(update.update())).sum();
             assert_eq!(sum, entry.chain_bytes);
-            bytes += sum;
-            assert!(self.by_size.contains(&(sum, *node)));
+            for (_, currency) in open.table.keys() {
+                *currencies.entry(currency.clone()).or_default() += 1;
+            }
         }
         assert_eq!(self.by_size.len(), self.nodes.len());
         assert_eq!(bytes, self.stored_bytes);
-        let mut currencies = BTreeMap::<Currency, usize>::new();
-        for (_, currency) in self.nodes.values().flat_map(|entry| entry.table.keys()) {
-            *currencies.entry(currency.clone()).or_default() += 1;
-        }
         assert_eq!(currencies, self.currencies);
         assert!(currencies.len() <= self.limits.max_currencies, "bounds");
         assert!(self.nodes.len() <= self.limits.max_nodes, "bounds");
@@ -406,210 +373,6 @@ impl Directory {
         if cfg!(debug_assertions) && self.nodes.len() <= 64 && self.stored_bytes <= 1 << 16 {
             self.check_invariants();
         }
-    }
-
-    /// `Err(fresh)` when the update is to be applied.
-    fn judge(
-        &self,
-        now: Timestamp,
-        update: &SignedUpdate,
-        first_hand: bool,
-    ) -> Result<Verdict, bool> {
-        let body = &update.body;
-        let new = version(update);
-        if epoch_too_far_ahead(now, body.epoch) {
-            return Ok(Verdict::Refused(Refusal::Epoch));
-        }
-        let fresh = now.ms_since(body.time) <= MAX_AGE_MS;
-        if now.plus_ms(MAX_AGE_MS) < body.time || (first_hand && !fresh) {
-            return Ok(Verdict::Refused(Refusal::Time));
-        }
-        let gone = || self.gone.get(&body.node).map(|gone| gone.known(&body.home_server));
-        let newest = self.nodes.get(&body.node).map(Entry::version).or_else(gone);
-        if let Some(newest) = newest.filter(|newest| new <= *newest) {
-            return Ok(Verdict::NotNewer { newest });
-        }
-        let entry = self.nodes.get(&body.node);
-        if mutations(&body.kind).iter().any(|mutation| line_of(mutation).0 == body.node) {
-            return Ok(Verdict::Refused(Refusal::OwnLine));
-        }
-        let (lines, freed) = match (&body.kind, entry) {
-            (UpdateKind::Snapshot(_), None) => (0, 0),
-            (UpdateKind::Snapshot(_), Some(entry)) => (0, entry.chain_bytes),
-            (UpdateKind::Delta(_) | UpdateKind::Alive { .. }, Some(entry)) => {
-                let (epoch, counter) = entry.version();
-                let next = epoch == body.epoch && counter.checked_add(1) == Some(body.counter);
-                let most = 2 * self.refresh_bytes(entry);
-                if !next || most < entry.chain_bytes + update_bytes(update) {
-                    return Ok(Verdict::Gap);
-                }
-                (entry.table.len(), 0)
-            }
-            (UpdateKind::Delta(_) | UpdateKind::Alive { .. }, None) => return Ok(Verdict::Gap),
-        };
-        if self.limits.max_lines_per_node < lines + added_lines(&body.kind, entry) {
-            return Ok(Verdict::Refused(Refusal::TooManyLines));
-        }
-        if self.limits.max_currencies_per_node < currencies_after(&body.kind, entry) {
-            return Ok(Verdict::Refused(Refusal::TooManyLines));
-        }
-        let kept = entry.map_or(0, |entry| entry.chain_bytes) - freed;
-        let bytes = self.stored_bytes - freed + update_bytes(update);
-        let no_room = self.limits.max_stored_bytes < bytes
-            && self.larger_than(kept + update_bytes(update), &body.node).is_none();
-        let nodes = self.nodes.len() + usize::from(entry.is_none());
-        let currencies = self.currencies.len() + self.new_currencies(&body.kind);
-        if no_room || self.limits.max_nodes < nodes || self.limits.max_currencies < currencies {
-            return Ok(Verdict::Refused(Refusal::Full));
-        }
-        Err(fresh)
-    }
-
-    /// The node of which most is stored, if that is more than so many bytes: it gives way to a smaller
-    /// one when there is no room. Honest nodes are seldom as large, and many small ones cost an
-    /// attacker more connections than few large ones.
-    fn larger_than(&self, bytes: usize, but: &PublicKey) -> Option<PublicKey> {
-        let mut largest_first = self.by_size.iter().rev().filter(|(_, node)| node != but);
-        largest_first.next().filter(|(size, _)| bytes < *size).map(|(_, node)| *node)
-    }
-
-    /// How many currencies an update names that nobody else reports a line in.
-    fn new_currencies(&self, kind: &UpdateKind) -> usize {
-        let new = mutations(kind).iter().filter_map(|mutation| match mutation {
-            UpdateMutation::Set { currency, .. } => {
-                (!self.currencies.contains_key(currency)).then_some(currency)
-            }
-            UpdateMutation::Remove { .. } => None,
-        });
-        new.collect::<BTreeSet<_>>().len()
-    }
-
-    /// Stores an update that was judged to be applicable; whether a snapshot is wanted.
-    fn apply(&mut self, now: Timestamp, update: VerifiedUpdate, fresh: bool) -> bool {
-        let body = &update.update().body;
-        let node = body.node;
-        if let Some(deadline) = self.gone.get(&node).map(|gone| gone.deadline) {
-            self.forget(deadline, &node);
-        }
-        let entry = self.nodes.entry(node).or_insert_with(|| {
-            let deadline = now.plus_ms(STAGED_FOR_MS.min(self.limits.alive_for_ms));
-            self.deadlines.insert((deadline, node));
-            Entry {
-                chain: VecDeque::new(),
-                chain_bytes: 0,
-                table: IndexTable::new(),
-                currencies: BTreeMap::new(),
-                compared_at: Timestamp(0),
-                life: Life::Staged,
-                deadline,
-            }
-        });
-        self.by_size.remove(&(entry.chain_bytes, node));
-        let mut changed = BTreeSet::new();
-        if let UpdateKind::Snapshot(_) = &body.kind {
-            self.stored_bytes -= entry.chain_bytes;
-            entry.chain.clear();
-            entry.chain_bytes = 0;
-            changed.extend(std::mem::take(&mut entry.table).into_keys());
-            for (_, currency) in &changed {
-                uncount(&mut self.currencies, currency);
-            }
-            entry.currencies.clear();
-        }
-        for mutation in mutations(&body.kind) {
-            let (friend, currency) = line_of(mutation);
-            let key = (friend, currency.clone());
-            match mutation {
-                UpdateMutation::Set { line, .. } => {
-                    if entry.table.insert(key.clone(), *line).is_none() {
-                        *self.currencies.entry(currency.clone()).or_default() += 1;
-                        *entry.currencies.entry(currency.clone()).or_default() += 1;
-                    }
-                }
-                UpdateMutation::Remove { .. } => {
-                    if entry.table.remove(&key).is_some() {
-                        uncount(&mut self.currencies, currency);
-                        uncount(&mut entry.currencies, currency);
-                    }
-                }
-            }
-            changed.insert(key);
-        }
-        let mut differs = false;
-        if let UpdateKind::Alive { table } = &body.kind {
-            // A large table takes long to hash, and a node may say anything at any time.
-            if COMPARE_EVERY_MS <= now.ms_since(entry.compared_at) {
-                entry.compared_at = now;
-                differs = index_table_hash(&entry.table) != *table;
-            }
-        }
-        if fresh {
-            if !entry.is_alive() {
-                changed = entry.table.keys().cloned().collect();
-            }
-            entry.life = Life::Alive { heard_at: now };
-        }
-        if entry.is_alive() {
-            self.changes.extend(changed.into_iter().map(|key| {
-                let line = entry.table.get(&key).copied();
-                LineChange { node, friend: key.0, currency: key.1, line }
-            }));
-        }
-        let bytes = update_bytes(update.update());
-        entry.chain.push_back(update);
-        entry.chain_bytes += bytes;
-        self.stored_bytes += bytes;
-        self.by_size.insert((entry.chain_bytes, node));
-        if self.limits.max_stored_bytes < self.stored_bytes
-            && let Some(largest) = self.larger_than(0, &node)
-            && let Some(newest) = self.version(&largest)
-        {
-            self.remove(now, &largest, newest, None);
-        }
-        let entry = &self.nodes[&node];
-        differs || self.refresh_bytes(entry) < entry.chain_bytes
-    }
-
-    /// Above this many stored bytes a new snapshot is worth asking for.
-    fn refresh_bytes(&self, entry: &Entry) -> usize {
-        self.limits.min_chain_bytes + 4 * entry.table.len() * MUTATION_BYTES
-    }
-
-    fn remove(
-        &mut self,
-        now: Timestamp,
-        node: &PublicKey,
-        newest: Version,
-        down: Option<(PublicKey, NodeDown)>,
-    ) {
-        let Some(entry) = self.nodes.remove(node) else { return };
-        self.deadlines.remove(&(entry.deadline, *node));
-        self.by_size.remove(&(entry.chain_bytes, *node));
-        self.stored_bytes -= entry.chain_bytes;
-        for (_, currency) in entry.table.keys() {
-            uncount(&mut self.currencies, currency);
-        }
-        if entry.is_alive() {
-            self.changes.extend(entry.table.into_keys().map(|(friend, currency)| LineChange {
-                node: *node,
-                friend,
-                currency,
-                line: None,
-            }));
-        }
-        let deadline = now.plus_ms(REMEMBER_MS);
-        self.forget.insert((deadline, *node));
-        self.gone.insert(*node, Gone { newest, down, deadline });
-        if self.limits.max_nodes < self.gone.len()
-            && let Some((deadline, oldest)) = self.forget.first().copied()
-        {
-            self.forget(deadline, &oldest);
-        }
-    }
-
-    fn forget(&mut self, deadline: Timestamp, node: &PublicKey) {
-        self.forget.remove(&(deadline, *node));
-        self.gone.remove(node);
     }
 }
 
@@ -637,34 +400,6 @@ const fn line_of(mutation: &UpdateMutation) -> (PublicKey, &Currency) {
         UpdateMutation::Set { friend, currency, .. }
         | UpdateMutation::Remove { friend, currency } => (*friend, currency),
     }
-}
-
-/// How many lines at most an update adds to those that the entry keeps.
-fn added_lines(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
-    let kept = match kind {
-        UpdateKind::Delta(_) | UpdateKind::Alive { .. } => entry,
-        UpdateKind::Snapshot(_) => None,
-    };
-    let sets = mutations(kind).iter().filter(|mutation| {
-        let (friend, currency) = line_of(mutation);
-        let known = kept.is_some_and(|entry| entry.table.contains_key(&(friend, currency.clone())));
-        matches!(mutation, UpdateMutation::Set { .. }) && !known
-    });
-    sets.count()
-}
-
-/// In how many currencies at most the entry has lines after an update.
-fn currencies_after(kind: &UpdateKind, entry: Option<&Entry>) -> usize {
-    let kept = match kind {
-        UpdateKind::Delta(_) | UpdateKind::Alive { .. } => entry,
-        UpdateKind::Snapshot(_) => None,
-    };
-    let is_kept = |currency| kept.is_some_and(|entry| entry.currencies.contains_key(currency));
-    let new = mutations(kind).iter().filter_map(|mutation| match mutation {
-        UpdateMutation::Set { currency, .. } => (!is_kept(currency)).then_some(currency),
-        UpdateMutation::Remove { .. } => None,
-    });
-    kept.map_or(0, |entry| entry.currencies.len()) + new.collect::<BTreeSet<_>>().len()
 }
 
 /// One line less in a currency.

@@ -214,14 +214,14 @@ impl Federation {
                     directory.down(&node).cloned().map(IndexPeerMessage::NodeDown)
                 }
                 Lack::Updates(after) => {
-                    let update = directory.update_after(&node, after).map(VerifiedUpdate::update);
-                    let sent = update.map(version);
+                    let update = directory.update_after(&node, after);
+                    let sent = update.as_ref().map(|update| version(update.update()));
                     if sent == directory.version(&node) || sent.is_none() {
                         peer.done(node);
                     } else {
                         peer.lacks.insert(node, Lack::Updates(sent));
                     }
-                    update.map(|update| IndexPeerMessage::Update(Box::new(update.clone())))
+                    update.map(|update| IndexPeerMessage::Update(Box::new(update.update().clone())))
                 }
             };
             if message.is_some() {

@@ -14,6 +14,7 @@
 //! [`Graph::remove_line`]; the searches see, inside this crate, the edges of a node in both
 //! directions.
 
+pub(crate) mod bulk;
 mod pool;
 mod rates;
 
@@ -35,7 +36,7 @@ pub(crate) use pool::Link;
 pub(crate) use rates::{FREE, RateNumber};
 
 /// The graphs of all currencies.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Graph {
     currencies: BTreeMap<Currency, CurrencyGraph>,
     /// Of all of them.
@@ -108,7 +109,7 @@ impl Graph {
 }
 
 /// The graph of one currency.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CurrencyGraph {
     numbers: HashTable<Number>,
     hasher: RandomState,

@@ -58,7 +58,8 @@ struct Session {
     dialled: bool,
     since: Instant,
     sender: Sender<IndexPeerMessage>,
-    messages: mpsc::Sender<IndexPeerMessage>,
+    /// Nothing when there will be no more: the connection is closed after the last one.
+    messages: Option<mpsc::Sender<IndexPeerMessage>>,
 }
 
 impl Peers {
@@ -136,7 +137,7 @@ impl Peers {
             dialled,
             since: Instant::now(),
             sender: connection.sender(),
-            messages,
+            messages: Some(messages),
         });
         self.sessions.spawn(serve_peer(Arc::clone(&self.desk), connection, number, given));
         log::info!("index server {key:?} is connected");
@@ -179,8 +180,9 @@ impl Peers {
 
     /// Gives messages to a server's connection, as many as it has room for.
     pub(crate) fn feed(&self, key: &PublicKey, mut next: impl FnMut() -> Option<IndexPeerMessage>) {
-        let Some(session) = self.session(key) else { return };
-        while let Ok(room) = session.messages.try_reserve() {
+        let session = self.session(key);
+        let Some(messages) = session.and_then(|session| session.messages.as_ref()) else { return };
+        while let Ok(room) = messages.try_reserve() {
             let Some(message) = next() else { return };
             room.send(message);
         }
@@ -234,10 +236,23 @@ impl Peers {
         }
     }
 
-    /// Closes every connection.
-    pub(crate) fn close_all(&mut self, reason: &str) {
+    /// Closes every connection after what was given to it.
+    pub(crate) fn close_all(&mut self) {
         for peer in self.peers.values_mut() {
-            peer.stop(reason);
+            match &mut peer.state {
+                PeerState::Waiting { .. } => {}
+                PeerState::Dialling(task) => task.abort(),
+                PeerState::Connected(session) => session.messages = None,
+            }
+        }
+    }
+
+    /// Waits until all connections have ended.
+    pub(crate) async fn all_closed(&self) {
+        for key in self.connected() {
+            if let Some(session) = self.session(&key) {
+                session.sender.closed().await;
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The index server: one owner of graph, directory and federation, and the tasks around it.
 
+mod leaving;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -22,13 +24,15 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
     Error,
+    absent::Absent,
     directory::{Directory, Refusal, Verdict, VerifiedUpdate, version},
     federation::{Federation, PeerInput},
+    keeper::Keeper,
     limits::Limits,
     metrics::{CROWD, Metrics, PACE, PATIENCE},
     pace::{Buckets, address_block},
@@ -57,6 +61,8 @@ pub struct Config {
     pub net: NetConfig,
     /// How other servers are dialled again.
     pub backoff: BackoffConfig,
+    /// The directory in which the server keeps what it knows, if it does.
+    pub state: Option<PathBuf>,
     /// Where the server counts.
     pub metrics: Metrics,
 }
@@ -72,7 +78,14 @@ impl Config {
             client_connections: offset_net::Limits::default(),
             server_connections: offset_net::Limits::default(),
             net: NetConfig::default(),
-            backoff: BackoffConfig::default(),
+            // Servers that trust each other are few, and what one of them does not hear is missing
+            // in its answers: a minute between two tries is too long.
+            backoff: BackoffConfig {
+                longest: PEER_BACKOFF,
+                reset_after: PEER_BACKOFF,
+                ..BackoffConfig::default()
+            },
+            state: None,
             metrics: Metrics::default(),
         }
     }
@@ -82,7 +95,8 @@ impl Config {
 /// tells everybody and ends.
 ///
 /// # Errors
-/// [`Error::Trusted`] when the directory of trusted servers cannot be listed at the start.
+/// [`Error::Trusted`] when the directory of trusted servers cannot be listed at the start, and
+/// [`Error::State`] when there is no directory in which to keep what the server knows.
 pub async fn run(
     config: Config,
     clients: TcpListener,
@@ -95,6 +109,9 @@ pub async fn run(
         path: config.trusted.clone(),
         reason: error.to_string(),
     })?;
+    if let Some(path) = config.state.as_ref().filter(|path| !path.is_dir()) {
+        return Err(Error::State { path: path.clone() });
+    }
     let (trusted_sender, trusted) = watch::channel(first);
     let (events, inbox) = mpsc::channel(WAITING_EVENTS);
     let desk =
@@ -148,8 +165,10 @@ struct Owner {
     directory: Directory,
     federation: Federation,
     graph: GraphFeed,
+    keeper: Option<Keeper>,
     searcher: Searcher,
     clients: BTreeMap<PublicKey, Client>,
+    absent: Absent,
     peers: Peers,
     trusted: watch::Receiver<Trusted>,
     requests_by_key: Buckets<PublicKey>,
@@ -173,7 +192,18 @@ impl Owner {
         trusted: watch::Receiver<Trusted>,
     ) -> Self {
         let limits = &config.limits;
-        let graph = GraphFeed::default();
+        let mut graph = GraphFeed::default();
+        let keeper = config.state.clone().map(|path| Keeper::new(path, &config.identity));
+        let known = keeper.as_ref().and_then(|keeper| keeper.load(&limits.directory, now()));
+        let mut absent = Absent::default();
+        let directory = match known {
+            Some((directory, known)) => {
+                graph.begin_with(known);
+                absent.extend(directory.at_home(&config.identity.public_key()));
+                directory
+            }
+            None => Directory::new(limits.directory.clone()),
+        };
         let dialling = Dialling {
             identity: channel_identity,
             net: config.net.clone(),
@@ -181,11 +211,13 @@ impl Owner {
         };
         Self {
             identity: Arc::clone(&config.identity),
-            directory: Directory::new(limits.directory.clone()),
+            directory,
             federation: Federation::default(),
             searcher: Searcher::new(limits.search.clone(), graph.view()),
             graph,
+            keeper,
             clients: BTreeMap::new(),
+            absent,
             peers: Peers::new(dialling, desk),
             trusted,
             requests_by_key: Buckets::new(limits.clients.requests_per_key),
@@ -217,18 +249,31 @@ impl Owner {
                 Input::Answer(answer) => self.handle_answer(answer),
                 Input::Dialled((_, Ok(connection))) => self.handle_peer(connection, true),
                 Input::Dialled((key, Err(error))) => self.peers.dialling_failed(&key, &error),
-                Input::Timeout => {
-                    self.directory.handle_timeout(now());
-                    self.federation.forget_gone(&self.directory);
-                    self.peers.dial_due();
-                }
+                Input::Timeout => self.handle_timeout(),
                 Input::Shutdown => break,
             }
             self.graph.apply(self.directory.take_changes());
             self.feed_peers();
+            if let Some(keeper) = &mut self.keeper {
+                keeper.step(&self.directory);
+            }
             self.measure();
         }
-        self.say_goodbye().await;
+        self.say_goodbye(inbox).await;
+    }
+
+    fn handle_timeout(&mut self) {
+        // Also woken for other things, many times a second.
+        if self.directory.next_timeout().is_some_and(|at| at <= now()) {
+            self.directory.handle_timeout(now());
+            self.federation.forget_gone(&self.directory);
+        }
+        for node in self.absent.due() {
+            if !self.clients.contains_key(&node) {
+                self.say_that_it_left(&node);
+            }
+        }
+        self.peers.dial_due();
     }
 
     fn measure(&self) {
@@ -278,7 +323,9 @@ impl Owner {
         // Changes that wait for a search are shown as soon as it has ended.
         let expiry = if self.graph.is_behind() { expiry.min(PUBLISH_AGAIN) } else { expiry };
         let expiry = Instant::now() + expiry;
-        self.peers.next_dial().map_or(expiry, |dial| dial.min(expiry))
+        let keeping = self.keeper.as_ref().map(Keeper::wake_at);
+        let others = [self.peers.next_dial(), keeping, self.absent.next()];
+        others.into_iter().flatten().fold(expiry, Instant::min)
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -359,6 +406,11 @@ impl Owner {
     fn handle_client_left(&mut self, key: &PublicKey) {
         self.clients.remove(key);
         log::info!("node {key:?} is disconnected");
+        self.say_that_it_left(key);
+    }
+
+    /// A node whose home this server is went away.
+    fn say_that_it_left(&mut self, key: &PublicKey) {
         // Another server may have become its home meanwhile; then it is that one's to speak.
         if self.directory.home_server(key) != Some(self.identity.public_key()) {
             return;
@@ -457,6 +509,13 @@ impl Owner {
     }
 
     fn handle_peer_said(&mut self, key: &PublicKey, input: PeerInput) {
+        // A node that this server was the home of before it started again, as others know it.
+        if let PeerInput::Update(update) = &input
+            && update.update().body.home_server == self.identity.public_key()
+            && !self.clients.contains_key(&update.update().body.node)
+        {
+            self.absent.extend([update.update().body.node]);
+        }
         let result = self.federation.handle_message(now(), &mut self.directory, key, input);
         if let Err(refusal) = result {
             self.metrics.counts().not_taken(refusal);
@@ -484,21 +543,6 @@ impl Owner {
             }
         }
     }
-
-    async fn say_goodbye(mut self) {
-        self.peers.close_all(GOODBYE);
-        for client in self.clients.values() {
-            client.sender.close(GOODBYE);
-        }
-        let all_closed = async {
-            for client in self.clients.values() {
-                client.sender.closed().await;
-            }
-        };
-        if timeout(GOODBYE_TIME, all_closed).await.is_err() {
-            log::debug!("not every node took the goodbye");
-        }
-    }
 }
 
 fn refused(request_id: RouteRequestId) -> IndexToClient {
@@ -513,7 +557,6 @@ const PUBLISH_AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 /// A clock that is off by more than this from one look to the next was set; less is correction.
 const CLOCK_SET_MS: u64 = 10_000;
-const GOODBYE: &str = "the index server is shutting down";
-/// How long a shutdown waits for goodbyes to be taken.
-const GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// How long two tries of reaching another server lie apart at most.
+const PEER_BACKOFF: Duration = Duration::from_secs(10);
 const TOO_MANY: &str = "too many route requests at this index server; ask again in a moment";

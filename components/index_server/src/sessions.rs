@@ -220,7 +220,13 @@ async fn write_peer(
             desk.tell(Event::PeerHasRoom { key, session }).await;
         }
     }
+    // There will be no more. Where the owner closed the connection, it is closed already.
+    sender.close(GOODBYE);
+    sender.closed().await;
 }
+
+/// What everybody is told at the end.
+pub(crate) const GOODBYE: &str = "the index server is shutting down";
 
 /// What an update counts against the pace: its mutations, and ten for the signature.
 fn update_cost(update: &SignedUpdate) -> u32 {

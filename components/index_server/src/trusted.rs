@@ -12,6 +12,7 @@ use std::{
 };
 
 use offset_crypto::PublicKey;
+use offset_net::owners;
 use offset_proto::{
     NetworkAddress, ServerAddress,
     file::{IndexTicket, MAX_FILE_BYTES, OffsetFile as _},
@@ -50,9 +51,14 @@ impl TrustedDirectory {
         let mut paths = Vec::new();
         for entry in entries {
             let entry = entry?;
-            if !entry.file_name().to_string_lossy().starts_with('.') {
-                paths.push(entry.path());
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
             }
+            if paths.len() == MAX_FILES {
+                log::error!("more than {MAX_FILES} files in {}", self.path.display());
+                break;
+            }
+            paths.push(entry.path());
         }
         paths.sort();
         for path in paths {
@@ -76,8 +82,12 @@ impl TrustedDirectory {
     }
 
     fn read_ticket(&self, path: &Path) -> Result<ServerAddress, Trouble> {
+        let file = std::fs::metadata(path)?;
+        // The name may be a link that somebody else made.
+        let (directory, name) = (std::fs::metadata(&self.path)?, std::fs::symlink_metadata(path)?);
+        owners::check(&directory, &[&name, &file]).map_err(Trouble::File)?;
         // Not a pipe or a device, which could block or never end.
-        if !std::fs::metadata(path)?.is_file() {
+        if !file.is_file() {
             return Err(Trouble::File("not a regular file".into()));
         }
         let mut text = String::new();
@@ -144,6 +154,8 @@ pub(crate) async fn watch_directory(
     }
 }
 
+/// So many files are looked at; who federates with more servers than that floods its links.
+const MAX_FILES: usize = 1_024;
 /// A revoked server's session is closed within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -183,6 +195,23 @@ mod tests {
         assert_eq!(trusted.read().unwrap().into_keys().collect::<Vec<_>>(), [key(2)]);
         drop(directory);
         assert_eq!(trusted.read().unwrap(), Trusted::new());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_ticket_that_anybody_could_have_written_does_not_count() {
+        use std::{fs, os::unix::fs::PermissionsExt as _};
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        fs::write(&one, ticket(1, "127.0.0.1:1")).unwrap();
+        fs::write(&two, ticket(2, "127.0.0.1:2")).unwrap();
+        let mut trusted = TrustedDirectory::new(directory.path().to_owned(), key(9));
+        fs::set_permissions(&two, fs::Permissions::from_mode(0o646)).unwrap();
+        assert_eq!(trusted.read().unwrap().into_keys().collect::<Vec<_>>(), [key(1)]);
+        assert!(trusted.reported[&two].contains("chmod o-w"), "{:?}", trusted.reported);
+        fs::set_permissions(&two, fs::Permissions::from_mode(0o664)).unwrap();
+        assert_eq!(trusted.read().unwrap().len(), 2);
+        assert!(trusted.reported.is_empty());
     }
 
     #[test]

@@ -54,6 +54,14 @@ impl GraphFeed {
         self.view.clone()
     }
 
+    /// Begins with a graph that is there already, instead of the one so far.
+    pub fn begin_with(&mut self, graph: Graph) {
+        self.other = Arc::new(graph.clone());
+        drop(self.view.exchange(Arc::new(graph)));
+        self.lacking.clear();
+        self.waiting.clear();
+    }
+
     /// Takes changes in, and shows them to new searches unless an old one is still busy.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = LineChange>) {
         self.waiting.extend(changes);

@@ -35,6 +35,7 @@ mod error;
 mod hello;
 pub mod metrics;
 mod outbox;
+pub mod owners;
 mod serve;
 
 pub use crate::admission::{Limits, Rate, Refusal};

@@ -1,7 +1,6 @@
 //! Applications as the core sees them: where their replies and events go.
 
 mod connection;
-mod owners;
 pub(crate) mod pace;
 #[cfg(test)]
 mod tests;

@@ -272,6 +272,6 @@ fn a_server_knows_the_table_after_any_changes() {
                 }
             }
         }
-        assert_eq!(directory.table(&key(1)), Some(&reporter.lines), "seed {seed}");
+        assert_eq!(directory.table(&key(1)).as_deref(), Some(&reporter.lines), "seed {seed}");
     }
 }

@@ -1,7 +1,10 @@
 use super::*;
-use crate::graph::tests::{key, line};
+use crate::{
+    graph::tests::{key, line},
+    limits::{COMPARE_EVERY_MS, STAGED_FOR_MS},
+};
 use offset_crypto::{Identity, Seed};
-use offset_proto::index::UpdateBody;
+use offset_proto::{canonical::index_table_hash, index::UpdateBody};
 
 /// The identity of a small number.
 pub(crate) fn identity(n: u8) -> Identity {
@@ -86,7 +89,7 @@ fn snapshot_delta_alive() {
     assert_eq!(dir.handle_update(NOW, delta, true), APPLIED);
     let expected = sorted([(key(2), Some(11)), (key(3), None), (key(4), None)]);
     assert_eq!(changed(&mut dir), expected);
-    let table = dir.table(&key(1)).unwrap().clone();
+    let table = dir.table(&key(1)).unwrap().into_owned();
     let fits = update(1, EPOCH, 3, alive(&table));
     assert_eq!(dir.handle_update(NOW, fits, true), APPLIED);
     let differs = |counter| update(1, EPOCH, counter, alive(&IndexTable::new()));
@@ -279,7 +282,7 @@ fn fifteen_minutes_without_a_sign_of_life() {
     let snapshot = update(1, EPOCH, 1, UpdateKind::Snapshot(vec![set(2, 1)]));
     assert_eq!(dir.handle_update(NOW, snapshot.clone(), true), APPLIED);
     let later = NOW.plus_ms(14 * MINUTE);
-    let sign = update(1, EPOCH, 2, alive(dir.table(&key(1)).unwrap()));
+    let sign = update(1, EPOCH, 2, alive(&dir.table(&key(1)).unwrap()));
     assert_eq!(dir.handle_update(later, sign, true), APPLIED);
     let _ = dir.take_changes();
     dir.handle_timeout(later.plus_ms(15 * MINUTE - 1));

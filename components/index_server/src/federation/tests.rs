@@ -255,7 +255,7 @@ impl World {
                 let known = server.directory.table(&key(node.number));
                 let expected = node.home.map(|_| &node.table);
                 let (number, at) = (node.number, server.key);
-                assert_eq!(known, expected, "node {number} at {at:?}, seed {seed}");
+                assert_eq!(known.as_deref(), expected, "node {number} at {at:?}, seed {seed}");
             }
             server.directory.check_invariants();
         }

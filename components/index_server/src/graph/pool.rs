@@ -46,6 +46,28 @@ impl Block {
     pub(super) const fn slots(&self) -> std::ops::Range<usize> {
         index(self.start)..index(self.start) + index(self.len)
     }
+
+    /// A block that is filled at once.
+    pub(super) fn laid_out(start: u32, len: u32, live: u32) -> Self {
+        Self { start, len, live, room: room_for(len) }
+    }
+
+    /// Where the next block may begin.
+    pub(super) const fn end(&self) -> u32 {
+        self.start + self.room
+    }
+}
+
+/// What a slot that is filled at once holds besides what both ends say of its inward edge.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    /// The rate of the inward edge.
+    pub(super) rate: RateNumber,
+    pub(super) outward: Link,
+    /// The place of the twin in the friend's block.
+    pub(super) twin: u32,
+    /// Whether the node whose slot it is reports the line.
+    pub(super) reported: bool,
 }
 
 /// What the two ends say of one direction: what the sender could send and the receiver receive.
@@ -56,7 +78,7 @@ pub(super) struct Said {
 }
 
 /// All slots, as arrays side by side.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Pool {
     /// From the friend to the node whose block it is.
     pub(super) inward: Vec<Link>,
@@ -110,6 +132,25 @@ impl Pool {
         self.twins[slot] =
             self.twins[slot] & !OWN_IS_LESS | if own_is_less { OWN_IS_LESS } else { 0 };
         self.outward[twin].capacity = capacity;
+    }
+
+    /// Makes as many empty slots as blocks laid out at once need.
+    pub(super) fn lay_out(&mut self, slots: u32) {
+        self.inward = vec![Link::default(); index(slots)];
+        self.outward = self.inward.clone();
+        self.larger = vec![0; index(slots)];
+        self.twins = vec![0; index(slots)];
+    }
+
+    /// Fills a slot. Its twin is filled for itself.
+    pub(super) fn fill(&mut self, at: usize, slot: Slot, said: Said) {
+        let Slot { rate, outward, twin, reported } = slot;
+        let Said { sender, receiver } = said;
+        let own_is_less = if receiver < sender { OWN_IS_LESS } else { 0 };
+        self.inward[at] = Link { capacity: sender.min(receiver), peer: outward.peer, rate };
+        self.outward[at] = outward;
+        self.larger[at] = sender.max(receiver);
+        self.twins[at] = twin | own_is_less | if reported { REPORTED } else { 0 };
     }
 
     /// The place of the slot with this friend.

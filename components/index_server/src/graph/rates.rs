@@ -11,7 +11,7 @@ pub(crate) type RateNumber = u32;
 pub(crate) const FREE: RateNumber = 0;
 
 /// The rates that any report of a graph names, each once, with how many name it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rates {
     rates: Vec<(Rate, u32)>,
     numbers: HashMap<Rate, RateNumber>,
@@ -57,6 +57,14 @@ impl Rates {
                 .expect("there are fewer rates than lines, and those are bounded below 2^32")
         };
         self.numbers.insert(rate, number);
+        number
+    }
+
+    /// One report more names the rate with this number.
+    pub(super) fn take_again(&mut self, number: RateNumber) -> RateNumber {
+        if number != FREE {
+            self.rates[number as usize].1 += 1;
+        }
         number
     }
 

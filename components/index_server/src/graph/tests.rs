@@ -76,9 +76,9 @@ fn what_does_not_fit_into_64_bits_is_exact_too() {
 }
 
 /// What a graph must be like, as maps.
-type Model = BTreeMap<(Currency, PublicKey, PublicKey), IndexLine>;
+pub(crate) type Model = BTreeMap<(Currency, PublicKey, PublicKey), IndexLine>;
 
-fn check_against(graph: &Graph, model: &Model) {
+pub(crate) fn check_against(graph: &Graph, model: &Model) {
     graph.check_invariants();
     let mut edges = 0;
     for ((currency, from, to), line) in model {

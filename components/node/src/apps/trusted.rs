@@ -10,13 +10,14 @@ use std::{
 };
 
 use offset_crypto::PublicKey;
+use offset_net::owners;
 use offset_proto::{
     app::{AppLimits, Permissions},
     file::{AppTicket, OffsetFile as _},
 };
 use tokio::sync::watch;
 
-use crate::{apps::owners, limits};
+use crate::limits;
 
 /// What each trusted application may do.
 pub(crate) type Trusted = BTreeMap<PublicKey, Grant>;

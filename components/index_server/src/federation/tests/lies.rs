@@ -195,7 +195,7 @@ impl Plot {
                 let Some(version) = directory.version(&node) else { continue };
                 if let Some(table) = directory.table(&node) {
                     let said = self.signed.get(&(node, version));
-                    assert_eq!(Some(table), said, "node {number} at {honest}, seed {seed}");
+                    assert_eq!(Some(&*table), said, "node {number} at {honest}, seed {seed}");
                 }
                 let before = self.known.insert((honest, node), version);
                 assert!(before <= Some(version), "node {number} at {honest}, seed {seed}");
@@ -203,7 +203,7 @@ impl Plot {
             // Nor can anybody but the home server make it forget one of its own.
             for node in self.world.nodes.iter().filter(|node| node.home == Some(honest)) {
                 let known = self.world.servers[honest].directory.table(&key(node.number));
-                assert_eq!(known, Some(&node.table), "a node of {honest}, seed {seed}");
+                assert_eq!(known.as_deref(), Some(&node.table), "a node of {honest}, seed {seed}");
             }
         }
     }
@@ -232,7 +232,11 @@ fn a_liar_can_withhold_and_never_invent() {
             for honest in [0, 2] {
                 let known = plot.world.servers[honest].directory.table(&key(node.number));
                 let number = node.number;
-                assert_eq!(known, Some(&node.table), "node {number} at {honest}, seed {seed}");
+                assert_eq!(
+                    known.as_deref(),
+                    Some(&node.table),
+                    "node {number} at {honest}, seed {seed}"
+                );
             }
         }
         forged += plot.forged;
@@ -260,5 +264,5 @@ fn a_former_home_server_cannot_silence_a_node() {
     world.snapshot(0);
     world.connect((0, 2));
     world.drain();
-    assert_eq!(world.servers[2].directory.table(&key(1)), Some(&world.nodes[0].table));
+    assert_eq!(world.servers[2].directory.table(&key(1)).as_deref(), Some(&world.nodes[0].table));
 }

@@ -1,5 +1,5 @@
-//! Who may have put a ticket where it is. Whoever can put one into the directory can do with the
-//! node what they like.
+//! Who may have put a ticket where it is. Whoever can put one into a daemon's directory `trusted` can
+//! do with a node what they like, and take part in the federation of an index server.
 
 use std::fs::Metadata;
 
@@ -10,7 +10,7 @@ use std::fs::Metadata;
 /// # Errors
 /// What is wrong with it, and the command that mends it.
 #[cfg(unix)]
-pub(super) fn check(directory: &Metadata, files: &[&Metadata]) -> Result<(), String> {
+pub fn check(directory: &Metadata, files: &[&Metadata]) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt as _;
     let seen = |metadata: &Metadata| Seen { mode: metadata.mode(), owner: metadata.uid() };
     let myself = rustix::process::geteuid().as_raw();
@@ -27,7 +27,7 @@ pub(super) fn check(directory: &Metadata, files: &[&Metadata]) -> Result<(), Str
 
 /// Without Unix modes nothing is known of it.
 #[cfg(not(unix))]
-pub(super) fn check(_directory: &Metadata, _files: &[&Metadata]) -> Result<(), String> {
+pub fn check(_directory: &Metadata, _files: &[&Metadata]) -> Result<(), String> {
     Ok(())
 }
 
