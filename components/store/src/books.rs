@@ -36,15 +36,16 @@ pub(crate) fn check_last(db: &Connection, path: &Path, state: &mut State) -> Res
         path: path.to_owned(),
         why: format!("the books of currency {currency} with friend {friend} {what}"),
     };
-    for ((friend, currency), (sequence, balance)) in &ends {
-        let key = Values::default().put(sequence);
-        let entry = history::TABLE.find((db, path), key, history::read)?;
-        let is_it = |entry: &HistoryEntry| {
-            entry.friend == *friend && entry.currency == *currency && entry.balance == *balance
-        };
-        if !entry.as_ref().is_some_and(is_it) {
-            return Err(disagree(friend, currency, format!("have no entry {sequence}")));
+    let mut unseen = ends.clone();
+    each(db, path, LAST, Values::default(), |entry| {
+        let end = (entry.sequence, entry.balance);
+        match unseen.remove(&(entry.friend, entry.currency)) {
+            Some(known) if known == end => Ok(()),
+            Some(_) | None => Err("it is not as the end of its line was noted".to_owned()),
         }
+    })?;
+    if let Some(((friend, currency), (sequence, _))) = unseen.into_iter().next() {
+        return Err(disagree(&friend, &currency, format!("have no entry {sequence}")));
     }
     for (key, friend) in &state.friends {
         for (currency, line) in &friend.lines {
@@ -233,6 +234,7 @@ fn each(
 }
 
 const NEWEST: &str = "sequence = (SELECT max(sequence) FROM history)";
+const LAST: &str = "sequence IN (SELECT sequence FROM book_ends)";
 const OLDEST: &str = "kind <> 'carried_forward' ORDER BY sequence LIMIT 200";
 const CARRIED: &str = "kind = 'carried_forward' AND sequence < ?";
 /// As many as [`OLDEST`] gives: what a transaction drops, so that no payment waits long for it.
