@@ -215,7 +215,9 @@ fn several_routes(net: &Net, graph: &CurrencyGraph) {
             };
             found += 1;
             parts += way.len();
-            if compared < 100 && net.edges.len() < MOST_FOR_LEAST_COST {
+            if compared < MOST_FOR_LEAST_COST * 4 / net.edges.len()
+                && net.edges.len() < MOST_FOR_LEAST_COST
+            {
                 compared += 1;
                 let fee = way.iter().map(|route| route.fee.0).sum::<u128>();
                 fees += fee;

@@ -258,7 +258,7 @@ impl Pool {
 
     /// Whether a good part of the arrays is unused: nodes grew, or lines went.
     pub(super) fn is_sparse(&self) -> bool {
-        SPARSE_SLOTS < self.free_slots && self.inward.len() / 8 < self.free_slots
+        SPARSE_SLOTS < self.free_slots && self.inward.len() / 24 < self.free_slots
     }
 
     /// Moves all blocks together, in the order given.
@@ -310,13 +310,13 @@ fn room_for(slots: u32) -> u32 {
     slots.next_multiple_of(1 << step)
 }
 
-/// Lengthens an array in steps of a sixteenth: doubling would leave half of it unused.
+/// Lengthens an array in steps of a thirty-second: doubling would leave half of it unused.
 fn extend<T: Clone + Default>(array: &mut Vec<T>, len: usize) {
     if array.capacity() < len {
-        array.reserve_exact((len - array.len()).max(array.len() / 16));
+        array.reserve_exact((len - array.len()).max(array.len() / 32));
     }
     array.resize(len, T::default());
 }
 
 /// Fewer unused slots are not worth moving blocks.
-const SPARSE_SLOTS: usize = 1 << 12;
+const SPARSE_SLOTS: usize = 1 << 10;
