@@ -86,6 +86,10 @@ struct AppRequest {
       peer @28 :Data;
       receive @29 :Bool;             # from the node to us, not from us to the node
     }
+    lastToken :group {               # a page of what a friend signed last, from 0 on
+      friend @30 :Text;
+      page @31 :UInt32;
+    }
   }
 }
 
@@ -252,7 +256,16 @@ struct AppReply {
     pending @11 :History.PendingPage;
     quote @12 :QuoteReport;
     capacity @13 :Common.UInt128;
+    lastToken @14 :TokenPage;
   }
+}
+
+struct TokenPage {
+  # A page of a LastToken (proof.capnp), as it was asked for. The channel goes on between two pages:
+  # where the id changes, all of it is to be asked for again.
+  tokenId @0 :Data;
+  totalBytes @1 :UInt32;   # of all pages, at most 1 MiB
+  bytes @2 :Data;          # 128 KiB, on the last page what is left
 }
 
 struct QuoteReport {

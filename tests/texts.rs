@@ -116,7 +116,7 @@ fn texts_that_cannot_be_used_are_refused() {
             .failure(1, &["an identity", "holds a secret", "copy the file itself"]);
     }
     sandbox.run("stmgr show - < /dev/null").failure(1, &["nothing on the standard input"]);
-    sandbox.run("head -c 90200 /dev/zero | stmgr show -").failure(1, &["too long", "piped in"]);
+    sandbox.run("head -c 3000000 /dev/zero | stmgr show -").failure(1, &["too long", "piped in"]);
     sandbox.run("stmgr show relay.ticket --qr --text").failure(2, &["--text"]);
 
     let line = text(&sandbox, "relay.ticket");

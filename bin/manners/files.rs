@@ -10,12 +10,14 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use offset_proto::file::{MAX_FILE_BYTES, MAX_TOKEN_FILE_BYTES, line_bytes};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 /// The longest file that is read, in bytes: its one-line text is longer than the file by a third.
-const MAX_BYTES: u64 = 88 * 1024;
-const _: () = assert!(offset_proto::file::MAX_FILE_BYTES / 3 * 4 + 64 <= 88 * 1024);
+const MAX_BYTES: u64 = 2100 * 1024;
+const _: () = assert!(line_bytes(MAX_FILE_BYTES) <= 2100 * 1024);
+const _: () = assert!(line_bytes(MAX_TOKEN_FILE_BYTES) <= 2100 * 1024);
 /// How the standard input is called in errors.
 pub const INPUT: &str = "the standard input";
 /// What a terminal cuts a typed or pasted line to (`MAX_CANON` of Linux).
@@ -417,7 +419,7 @@ mod tests {
         assert!(error(directory.path()).contains("is a directory"));
         fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(error(&path).contains("not a text file"));
-        fs::write(&path, vec![b'x'; 88 * 1024 + 1]).unwrap();
+        fs::write(&path, vec![b'x'; 2100 * 1024 + 1]).unwrap();
         assert!(error(&path).contains("too long"));
     }
 }

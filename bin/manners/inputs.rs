@@ -107,6 +107,7 @@ fn explain(what: &str, error: &FileError, expected: Kind) -> anyhow::Error {
         Kind::Commit => "stctrl buyer pay-invoice",
         Kind::Payment => "stctrl buyer pay-invoice",
         Kind::Receipt => "stctrl funds pay-invoice",
+        Kind::Token => "stctrl info friend-last-token",
     };
     anyhow!("{what}: {error}; check the name, or get the file again as `{maker}` makes it")
 }

@@ -22,6 +22,7 @@ pub mod names;
 pub mod passphrase;
 pub mod protect;
 pub mod qr;
+pub mod signed;
 pub mod table;
 pub mod time;
 

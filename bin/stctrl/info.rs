@@ -12,8 +12,8 @@ use offset_proto::{
 use serde_json::json;
 
 use super::{
-    CurrencyChoice, Session, friends, pending, quote::MostArguments, recover, servers,
-    session::find_friend, status,
+    CurrencyChoice, Session, friends, last_token::LastTokenArguments, pending,
+    quote::MostArguments, recover, servers, session::find_friend, status,
 };
 use crate::manners::{Access, Answer, OutputFile, amount, qr::Qr};
 
@@ -31,6 +31,8 @@ pub(super) enum Info {
     Index,
     /// Print the friends and how the lines with them stand.
     Friends(FriendsArguments),
+    /// Write what a friend signed last, with which anybody can check what it agreed to.
+    FriendLastToken(LastTokenArguments),
     /// Write the friend file with which others add this node as a friend.
     ExportTicket(ExportTicket),
     /// Print in one look what is connected and what is wrong.
@@ -91,6 +93,7 @@ impl Info {
             Self::Relays => Ok(servers::relays(&session.report().await?.relays)),
             Self::Index => Ok(servers::index_servers(&session.report().await?.index_servers)),
             Self::Friends(arguments) => arguments.answer(&session.report().await?),
+            Self::FriendLastToken(arguments) => arguments.run(session).await,
             Self::ExportTicket(arguments) => arguments.run(session).await,
             Self::Recoverable => Ok(recover::recoverable(&session.report().await?)),
             Self::Pending => pending::run(session).await,
@@ -196,6 +199,7 @@ Examples:
   stctrl info balance --all
   stctrl info friends -n bob
   stctrl --json info friends
+  stctrl info friend-last-token -n bob -o bob.token
   stctrl info export-ticket -o me.friend
   stctrl info export-ticket --qr";
 

@@ -7,6 +7,7 @@ pub mod friends;
 pub mod funds;
 mod history;
 pub mod info;
+mod last_token;
 mod pending;
 mod quote;
 mod rebalance;

@@ -18,6 +18,7 @@ use crate::manners::{
     files::{INPUT, check_private, read_input, read_limited, read_secret},
     inputs,
     qr::Qr,
+    signed,
 };
 
 /// Arguments of `show`.
@@ -129,6 +130,11 @@ fn describe(file: AnyFile) -> Answer {
         AnyFile::Commit(commit) => out.commit(&commit.0),
         AnyFile::Receipt(receipt) => out.receipt(&receipt.0),
         AnyFile::Payment(payment) => out.payment(&payment),
+        AnyFile::Token(token) => {
+            let (lines, json) = signed::describe(&token.0);
+            out.lines.extend(lines);
+            out.json.extend(json);
+        }
     }
     if let Some(text) = text {
         // For programs: people ask for it with --text.

@@ -1,4 +1,6 @@
-//! `stregister`: invoices, commits and receipts without a node.
+//! `stregister`: invoices, commits, receipts and tokens without a node.
+
+mod token;
 
 use std::{
     ffi::OsString,
@@ -23,7 +25,7 @@ use crate::manners::{
     files, inputs,
 };
 
-/// Makes invoices and verifies commits and receipts, without a node.
+/// Makes invoices and verifies commits, receipts and tokens, without a node.
 #[derive(Debug, Parser)]
 #[command(name = "stregister", version, after_help = EXAMPLES)]
 struct StregisterArguments {
@@ -43,6 +45,8 @@ enum Command {
     /// Check that a commit is well formed and signed for an invoice. Whether it is accepted only
     /// the seller's node can say, see `stctrl seller commit-invoice`.
     VerifyCommit(VerifyCommit),
+    /// Check that somebody signed a token, and print on which balances and limits they agreed.
+    VerifyToken(token::VerifyToken),
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +109,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::GenInvoice(arguments) => arguments.run(),
         Command::VerifyReceipt(arguments) => arguments.run(),
         Command::VerifyCommit(arguments) => arguments.run(),
+        Command::VerifyToken(arguments) => arguments.run(),
     })
 }
 
@@ -180,7 +185,8 @@ const EXAMPLES: &str = "\
 Examples:
   stregister gen-invoice -a 60 -p TiTqXCEMBDoAyseEiw8t6r3L7do_k0iXOU1_rk4ERqw -o bananas.invoice
   stregister verify-receipt -i bananas.invoice -r bananas.receipt
-  stregister verify-commit -i bananas.invoice -c bananas.commit";
+  stregister verify-commit -i bananas.invoice -c bananas.commit
+  stregister verify-token -t bob.token";
 
 #[cfg(test)]
 mod tests {

@@ -34,6 +34,7 @@ fn write(file: &AnyFile) -> zeroize::Zeroizing<String> {
         AnyFile::Receipt(file) => file.to_toml(),
         AnyFile::Commit(file) => file.to_toml(),
         AnyFile::Payment(file) => file.to_toml(),
+        AnyFile::Token(file) => file.to_toml(),
     }
 }
 

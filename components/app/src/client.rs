@@ -9,16 +9,17 @@ use std::{
 use offset_crypto::{Identity, InvoiceId, PaymentId, PublicKey};
 use offset_net::{self as net, NetConfig};
 use offset_proto::{
-    Credits, Currency, ServerAddress,
+    Credits, Currency, Name, ServerAddress,
     app::{
         AppError, AppReply, AppRequest, AppRequestId, AppToNode, ClearRequest, ConfigRequest,
-        CreateInvoice, EventPage, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus,
-        NodeToApp, PayRequest, PaymentReport, QuoteReport,
+        CreateInvoice, ErrorCode, EventPage, InvoiceCursor, InvoicePage, InvoiceReport,
+        InvoiceStatus, NodeToApp, PayRequest, PaymentReport, QuoteReport,
     },
     history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
     payment::Commit,
     report::NodeReport,
+    token::{LastToken, TokenPage},
 };
 use offset_secure_channel::ChannelIdentity;
 use tokio::{
@@ -415,6 +416,48 @@ impl AppClient {
         if let AppReply::Capacity(most) = reply { Ok(most) } else { Err(unexpected(&reply)) }
     }
 
+    /// What a friend signed last, as the node checked it when it came: with it anybody can check on
+    /// which balances and limits the friend agreed. See [`LastToken::verify`].
+    ///
+    /// # Errors
+    /// As [`AppClient::request`]; [`Error::Protocol`] when it goes on changing while it is asked for.
+    pub async fn last_token(&self, friend: Name) -> Result<LastToken, Error> {
+        for _ in 0..LAST_TOKEN_TRIES {
+            if let Some(bytes) = self.last_token_bytes(&friend).await? {
+                return LastToken::decode(&bytes)
+                    .map_err(|error| Error::Protocol(format!("what a friend signed: {error}")));
+            }
+        }
+        Err(Error::Protocol("what the friend signed last changes all the time".to_owned()))
+    }
+
+    /// All pages, unless the friend signed something else meanwhile.
+    async fn last_token_bytes(&self, friend: &Name) -> Result<Option<Vec<u8>>, Error> {
+        let first = self.last_token_page(friend, 0).await?;
+        let total = usize::try_from(first.total_bytes).unwrap_or(usize::MAX);
+        let mut bytes = first.bytes;
+        let mut page = 0;
+        while bytes.len() < total {
+            page += 1;
+            let next = match self.last_token_page(friend, page).await {
+                // The new one has fewer pages.
+                Err(Error::Refused(error)) if error.code == ErrorCode::Invalid => return Ok(None),
+                next => next?,
+            };
+            if next.token_id != first.token_id || next.bytes.is_empty() {
+                return Ok(None);
+            }
+            bytes.extend(next.bytes);
+        }
+        Ok(Some(bytes))
+    }
+
+    async fn last_token_page(&self, friend: &Name, page: u32) -> Result<TokenPage, Error> {
+        let request = AppRequest::LastToken { friend: friend.clone(), page };
+        let reply = self.request(request).await?;
+        if let AppReply::LastToken(page) = reply { Ok(page) } else { Err(unexpected(&reply)) }
+    }
+
     /// Says goodbye and waits until what was sent has left.
     pub async fn close(self) {
         self.inner.sender.close("done");
@@ -536,6 +579,7 @@ fn unexpected(reply: &AppReply) -> Error {
         AppReply::Done => "done",
         AppReply::Report(_) => "a report",
         AppReply::Routes(_) => "routes",
+        AppReply::LastToken(_) => "what a friend signed",
         AppReply::Payment(_) => "a payment",
         AppReply::Invoice(_) => "an invoice",
         AppReply::History(_) => "a page of the books",
@@ -549,6 +593,8 @@ fn unexpected(reply: &AppReply) -> Error {
     Error::Protocol(format!("it answered {kind}, which was not asked for"))
 }
 
+/// How often what a friend signed is asked for while the channel goes on.
+const LAST_TOKEN_TRIES: usize = 10;
 /// More friends than any node has.
 const MAX_REPORTED: usize = 1 << 20;
 /// Between two attempts to reach a node that does not listen yet.

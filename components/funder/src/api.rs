@@ -68,6 +68,13 @@ pub enum Command {
         /// No more than so many friends.
         friends_at_most: u32,
     },
+    /// A page of what a friend signed last.
+    LastToken {
+        /// Which friend.
+        friend: Name,
+        /// From 0 on.
+        page: u32,
+    },
     /// A page of the journal.
     Events {
         /// The last number that the application has seen.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use offset_crypto::{HashResult, Label, LabelHasher, PublicKey};
 use offset_proto::{
     Balance, Currency,
-    canonical::{Canonical as _, Writer},
+    canonical::Writer,
     friend::{CurrencyTerms, MAX_CURRENCIES, Proposal},
     reset::ResetBalance,
+    token::{self, ActiveSummary, LineSummary, is_low_turn},
 };
 
 use crate::{
@@ -55,7 +56,7 @@ impl Channel {
 
 /// Who signs the token with this counter.
 pub(crate) fn signer(ends: &Ends, counter: u64) -> Side {
-    if counter % 2 == 1 { ends.low() } else { !ends.low() }
+    if is_low_turn(counter) { ends.low() } else { !ends.low() }
 }
 
 /// The token id before the first token of an epoch: `hash(GENESIS, lowKey, highKey, 0)`, or
@@ -81,8 +82,7 @@ fn low_and_high(ends: &Ends) -> (PublicKey, PublicKey) {
     (ends.keys[ends.low()], ends.keys[!ends.low()])
 }
 
-/// `hash(STATE, lowKey, highKey, epoch, counter, currencies)`: every currency that is active or
-/// proposed by either side, sorted.
+/// What a token with this counter commits to, with lines as these.
 pub(crate) fn state_hash(
     ends: &Ends,
     epoch: u64,
@@ -90,41 +90,35 @@ pub(crate) fn state_hash(
     lines: &BTreeMap<Currency, Line>,
 ) -> HashResult {
     let (low, high) = low_and_high(ends);
-    let side = ends.low();
-    let mut out = Writer::default();
-    out.fixed(&low).fixed(&high).u64(epoch).u64(counter);
-    let shared: Vec<_> = lines.iter().filter(|(_, line)| is_shared(line)).collect();
-    out.list(&shared, |out, (currency, line)| {
-        out.text(currency.as_str()).bool(line.credit.is_some());
-        match &line.credit {
-            Some(credit) => write_credit(out, credit, side),
-            None => {
-                let proposals = match side {
-                    Side::Local => [line.local_proposal, line.remote_proposal],
-                    Side::Remote => [line.remote_proposal, line.local_proposal],
-                };
-                for proposal in proposals {
-                    out.option(proposal, |out, proposal| proposal.write(out));
-                }
-            }
-        }
-    });
-    Label::STATE.hash(&out.into_bytes())
+    token::state_hash(&low, &high, (epoch, counter), &summaries(ends, lines))
 }
 
-fn write_credit(out: &mut Writer, credit: &MutualCredit, low: Side) {
+/// Every currency that is active or proposed by either side, sorted, as the state hash has it.
+pub(crate) fn summaries<'a>(
+    ends: &Ends,
+    lines: &'a BTreeMap<Currency, Line>,
+) -> Vec<(&'a Currency, LineSummary)> {
+    let sides = [ends.low(), !ends.low()];
+    let shared = lines.iter().filter(|(_, line)| is_shared(line));
+    shared.map(|(currency, line)| (currency, summary(line, sides))).collect()
+}
+
+fn summary(line: &Line, sides: [Side; 2]) -> LineSummary {
+    let Some(credit) = &line.credit else {
+        let [low, high] = sides.map(|side| match side {
+            Side::Local => line.local_proposal,
+            Side::Remote => line.remote_proposal,
+        });
+        return LineSummary::Proposed { low, high };
+    };
     let numbers = credit.numbers();
-    out.i128(numbers.balance_of(low).get());
-    for side in [low, !low] {
-        out.u128(numbers.pending_debt[side].0);
-    }
-    for side in [low, !low] {
-        out.u128(numbers.max_debt[side].0);
-    }
-    for side in [low, !low] {
-        out.bool(numbers.requests_open[side]);
-    }
-    out.fixed(&credit.pending_root());
+    LineSummary::Active(ActiveSummary {
+        balance: numbers.balance_of(sides[0]),
+        pending_debt: sides.map(|side| numbers.pending_debt[side]),
+        max_debt: sides.map(|side| numbers.max_debt[side]),
+        requests_open: sides.map(|side| numbers.requests_open[side]),
+        pending_root: credit.pending_root(),
+    })
 }
 
 /// Whether the friend knows of this currency, or we know of the friend's proposal.

@@ -291,6 +291,9 @@ impl Funder {
                 let report = self.report_page(friends_after, friends_at_most);
                 Some(Ok(AppReply::Report(Box::new(report))))
             }
+            Command::LastToken { friend, page } => {
+                Some(self.last_token_page(&friend, page).map(AppReply::LastToken))
+            }
             Command::Events { after, ended } => Some(self.events_after(after, &ended)),
             Command::Config(request) => Some(self.configure(now, request).map(|()| AppReply::Done)),
             Command::Pay { request, ended, payer } => {

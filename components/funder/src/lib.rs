@@ -53,6 +53,7 @@ mod guard;
 mod invoices;
 mod journal;
 mod kept;
+mod last_token;
 mod loading;
 mod mediator;
 mod pending;

@@ -17,11 +17,12 @@ use offset_proto::{
     friend::{CurrencyOps, FriendOp, MoveToken, MoveTokenBody, Proposal},
     proof::{ActiveState, BegunEpoch, CurrencyState, LineState, PendingState, Signed, StateProof},
     reset::ResetBalance,
+    token::{CurrencySummary, InvalidToken, LastSigned},
 };
 
 use crate::{
     change::apply_line,
-    channel::{genesis, is_shared, signer, state_hash},
+    channel::{genesis, is_shared, signer, state_hash, summaries},
     credit::{Ends, MutualCredit, Numbers},
     reset::mirrored,
     side::{Side, Sided},
@@ -36,25 +37,49 @@ pub(crate) type Lines = BTreeMap<Currency, Line>;
 /// has signed none how that began. `None` when what we keep does not lead back to what it signed.
 pub(crate) fn shown(friend: &Friend, ends: &Ends) -> Option<StateProof> {
     let channel = &friend.channel;
-    let Some(your_token) = friend.received.as_deref().cloned() else {
+    let Some(your_token) = friend.received.as_deref() else {
         return begun(channel, ends);
     };
-    let mut lines = friend.lines.clone();
-    let my_token = if signer(ends, channel.counter) == Side::Local {
-        let token = channel.last_sent.as_deref()?;
-        undo(&mut lines, &token.body, &friend.before_sent, ends)?;
-        Some(token.clone())
-    } else {
-        None
+    let my_token = match signer(ends, channel.counter) {
+        Side::Local => Some(channel.last_sent.as_deref()?.clone()),
+        Side::Remote => None,
     };
-    let body = &your_token.body;
+    let state = state_of(&lines_at(your_token, friend, ends)?, ends);
+    Some(StateProof {
+        signed: Signed::Token { token: Box::new(your_token.clone()), state },
+        my_token,
+    })
+}
+
+/// What a friend signed last in this epoch, for anybody to see; `None` when it has signed nothing, or
+/// what it signed is forgotten here.
+pub(crate) fn last_signed(friend: &Friend, ends: &Ends) -> Option<LastSigned> {
+    let Some(token) = friend.received.as_deref() else {
+        return match begun(&friend.channel, ends)?.signed {
+            Signed::Reset(begun) => Some(LastSigned::Reset(begun)),
+            Signed::Token { .. } => None,
+        };
+    };
+    let lines = lines_at(token, friend, ends)?;
+    let rows = summaries(ends, &lines).into_iter();
+    let state = rows.map(|(currency, line)| CurrencySummary { currency: currency.clone(), line });
+    Some(LastSigned::Token { token: Box::new(token.clone()), state: state.collect() })
+}
+
+/// The lines as they were at the friend's last token.
+fn lines_at(token: &MoveToken, friend: &Friend, ends: &Ends) -> Option<Lines> {
+    let channel = &friend.channel;
+    let mut lines = friend.lines.clone();
+    if signer(ends, channel.counter) == Side::Local {
+        undo(&mut lines, &channel.last_sent.as_deref()?.body, &friend.before_sent, ends)?;
+    }
+    let body = &token.body;
     if state_hash(ends, body.epoch, body.counter, &lines) != body.state_hash {
         log::error!("the state that friend {:?} signed cannot be told", ends.keys.remote);
         debug_assert!(false, "the state before our own token cannot be told");
         return None;
     }
-    let signed = Signed::Token { token: Box::new(your_token), state: state_of(&lines, ends) };
-    Some(StateProof { signed, my_token })
+    Some(lines)
 }
 
 /// How an epoch began in which the friend has signed no token.
@@ -123,13 +148,11 @@ fn check_token(
     if (epoch, counter) <= known {
         return Err("it shows nothing later than what this node remembers");
     }
-    if signer(ends, counter) != Side::Local {
-        return Err("its token is not one that this node could have sent");
-    }
-    let token_id = token.verify(&ends.keys.local).ok_or("its token is not signed by this node")?;
+    let checked = token.check(&ends.keys.local, &ends.keys.remote);
+    let token_id = checked.map_err(not_ours)?;
     let lines = lines_of(state, ends).ok_or("its state is not one that can be")?;
     if state_hash(ends, epoch, counter, &lines) != token.body.state_hash {
-        return Err("its state is not the one that this node signed");
+        return Err(not_ours(InvalidToken::State));
     }
     Ok((At { epoch, counter, token_id }, lines))
 }
@@ -140,19 +163,25 @@ fn check_begun(ends: &Ends, known: u64, begun: &BegunEpoch) -> Result<(At, Lines
     if epoch <= known {
         return Err("it shows nothing later than what this node remembers");
     }
+    begun.check(&ends.keys.local, &ends.keys.remote).map_err(not_ours)?;
     let agreement = agreement_of(begun);
-    let (proposer, acceptor) = (ends.keys[agreement.proposer], ends.keys[!agreement.proposer]);
-    if !begun.terms.verify(&proposer, &acceptor) {
-        return Err("the terms of the new epoch are not signed by who is said to have made them");
-    }
-    let token = begun.terms.token(&proposer, &acceptor);
-    if begun.acceptance.reset_token != token || !begun.acceptance.verify(&acceptor) {
-        return Err("the terms of the new epoch were not accepted");
-    }
     let balances = agreed_balances(&agreement);
     let token_id = genesis(ends, epoch, &balances);
     let lines = balances.iter().map(|row| (row.currency.clone(), begun_line(row))).collect();
     Ok((At { epoch, counter: 0, token_id }, lines))
+}
+
+/// Why what a friend shows is nothing that we signed.
+const fn not_ours(why: InvalidToken) -> &'static str {
+    match why {
+        InvalidToken::Turn => "its token is not one that this node could have sent",
+        InvalidToken::Signature => "its token is not signed by this node",
+        InvalidToken::State => "its state is not the one that this node signed",
+        InvalidToken::Terms => {
+            "the terms of the new epoch are not signed by who is said to have made them"
+        }
+        InvalidToken::Acceptance => "the terms of the new epoch were not accepted",
+    }
 }
 
 /// What a proof says of the beginning of an epoch, as we would have kept it.

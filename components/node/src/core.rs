@@ -227,6 +227,7 @@ impl Core {
                 Command::ReportPage { friends_after, friends_at_most }
             }
             AppRequest::Pending(after) => Command::Pending(after),
+            AppRequest::LastToken { friend, page } => Command::LastToken { friend, page },
             AppRequest::History(query) => {
                 let named = |name| self.funder.state().friend_named(name).map(|(key, _)| *key);
                 let friend = query.friend.as_ref().and_then(named);

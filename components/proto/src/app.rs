@@ -9,11 +9,12 @@ mod permission;
 use offset_crypto::{InvoiceId, PaymentId, PublicKey};
 
 use crate::{
-    Credits, Currency, Text,
+    Credits, Currency, Name, Text,
     history::{HistoryPage, HistoryQuery, PendingKey, PendingPage},
     index::{Edge, MultiRoute},
     payment::Commit,
     report::NodeReport,
+    token::TokenPage,
 };
 
 pub use config::ConfigRequest;
@@ -147,6 +148,13 @@ pub enum AppRequest {
         /// From it to us, not from us to it.
         receive: bool,
     },
+    /// A page of what a friend signed last: answered with [`AppReply::LastToken`].
+    LastToken {
+        /// Which friend.
+        friend: Name,
+        /// From 0 on.
+        page: u32,
+    },
 }
 
 impl AppRequest {
@@ -164,7 +172,8 @@ impl AppRequest {
             | Self::Subscribe
             | Self::Events { .. }
             | Self::History(_)
-            | Self::Pending(_) => Permission::Read,
+            | Self::Pending(_)
+            | Self::LastToken { .. } => Permission::Read,
             Self::Config(_) => Permission::Config,
             Self::Routes { .. } | Self::Quote(_) | Self::Capacity { .. } => Permission::Routes,
             Self::Pay(_)
@@ -206,6 +215,7 @@ impl AppRequest {
             | Self::Pending(_)
             | Self::Quote(_)
             | Self::Capacity { .. }
+            | Self::LastToken { .. }
             | Self::Events { .. } => false,
         }
     }
@@ -252,6 +262,8 @@ pub enum AppReply {
     Capacity(Credits),
     /// See [`AppRequest::PaymentCommit`].
     Commit(Box<Commit>),
+    /// See [`AppRequest::LastToken`].
+    LastToken(TokenPage),
 }
 
 /// Why a request was not carried out.

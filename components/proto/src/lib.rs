@@ -29,6 +29,7 @@ pub mod reset;
 mod schema;
 pub mod session;
 pub mod text;
+pub mod token;
 
 pub use crate::money::{Balance, Credits, Rate, Timestamp};
 pub use crate::text::{Currency, InvalidValue, Name, NetworkAddress, Text, printable};

@@ -9,6 +9,7 @@ mod endings;
 mod friend;
 mod history;
 mod index;
+mod last_token;
 mod payment;
 mod proof;
 mod relay;
@@ -300,6 +301,7 @@ macro_rules! mirror {
 }
 use mirror;
 
+pub(crate) use last_token::{decode as decode_last_token, encode as encode_last_token};
 pub(crate) use proof::{decode as decode_proof, encode as encode_proof};
 
 const BYTES_PER_WORD: usize = 8;

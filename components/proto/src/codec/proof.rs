@@ -68,13 +68,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Decoded<StateProof> {
     })
 }
 
-fn set_begun(value: &BegunEpoch, mut begun: begun_epoch::Builder<'_>) {
+pub(super) fn set_begun(value: &BegunEpoch, mut begun: begun_epoch::Builder<'_>) {
     begun.set_by_asker(value.by_asker);
     reset::set_terms(&value.terms, begun.reborrow().init_terms());
     reset::set_accept(&value.acceptance, begun.init_acceptance());
 }
 
-fn begun_of(begun: begun_epoch::Reader<'_>) -> Decoded<BegunEpoch> {
+pub(super) fn begun_of(begun: begun_epoch::Reader<'_>) -> Decoded<BegunEpoch> {
     Ok(BegunEpoch {
         by_asker: begun.get_by_asker(),
         terms: reset::terms_of(begun.get_terms()?)?,
@@ -88,7 +88,7 @@ fn words(proof: &StateProof) -> usize {
         Signed::Token { token: signed, state } => {
             token(signed.as_ref()) + state.iter().map(state_words).sum::<usize>()
         }
-        Signed::Reset(begun) => 60 + 8 * begun.terms.body.balances.len(),
+        Signed::Reset(begun) => BEGUN_WORDS + 8 * begun.terms.body.balances.len(),
     };
     CONTROL_WORDS + signed + proof.my_token.as_ref().map_or(0, token)
 }
@@ -181,13 +181,13 @@ fn pending_of(row: pending_state::Reader<'_>) -> Decoded<PendingState> {
     })
 }
 
-fn set_proposal(value: &Proposal, mut proposal: proposal::Builder<'_>) {
+pub(super) fn set_proposal(value: &Proposal, mut proposal: proposal::Builder<'_>) {
     set_balance(value.opening_balance, proposal.reborrow().init_opening_balance());
     set_credits(value.max_debt, proposal.reborrow().init_max_debt());
     proposal.set_requests_open(value.requests_open);
 }
 
-fn proposal_of(proposal: proposal::Reader<'_>) -> Decoded<Proposal> {
+pub(super) fn proposal_of(proposal: proposal::Reader<'_>) -> Decoded<Proposal> {
     Ok(Proposal {
         opening_balance: balance("openingBalance", proposal.get_opening_balance()?)?,
         max_debt: limit("maxDebt", proposal.get_max_debt()?)?,
@@ -195,7 +195,9 @@ fn proposal_of(proposal: proposal::Reader<'_>) -> Decoded<Proposal> {
     })
 }
 
+/// Terms of a reset without their balances, and their acceptance.
+pub(super) const BEGUN_WORDS: usize = 60;
 /// A move token without its lists.
-const TOKEN_WORDS: usize = 32;
+pub(super) const TOKEN_WORDS: usize = 32;
 /// A pending request without its route.
 const PENDING_WORDS: usize = 64;

@@ -15,6 +15,7 @@
 mod fields;
 mod payment;
 mod ticket;
+mod token;
 
 use std::fmt;
 
@@ -25,12 +26,16 @@ pub use self::payment::{CommitFile, InvoiceFile, PaymentFile, ReceiptFile};
 pub use self::ticket::{
     AppTicket, FriendFile, IdentityFile, IndexTicket, NodeEntry, NodeTicket, RelayTicket,
 };
+pub use self::token::TokenFile;
 
 use self::fields::{Fields, Writer};
 use crate::{Text, payment::InvalidInvoice};
 
 /// The longest text of a file, in bytes. Longer ones are refused unread.
 pub const MAX_FILE_BYTES: usize = 64 * 1024;
+/// The longest text of a file that begins with `kind = "token"`: a token may hold thousands of
+/// operations.
+pub const MAX_TOKEN_FILE_BYTES: usize = 1536 * 1024;
 
 /// What a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,11 +62,13 @@ pub enum Kind {
     Receipt,
     /// Which of a node's payments pays what.
     Payment,
+    /// What a friend signed last.
+    Token,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Identity,
         Self::NodeTicket,
         Self::RelayTicket,
@@ -73,6 +80,7 @@ impl Kind {
         Self::Commit,
         Self::Receipt,
         Self::Payment,
+        Self::Token,
     ];
 
     /// The word for it in files and lines.
@@ -90,6 +98,7 @@ impl Kind {
             Self::Commit => "commit",
             Self::Receipt => "receipt",
             Self::Payment => "payment",
+            Self::Token => "token",
         }
     }
 
@@ -113,7 +122,8 @@ impl Kind {
             | Self::Invoice
             | Self::Commit
             | Self::Receipt
-            | Self::Payment => false,
+            | Self::Payment
+            | Self::Token => false,
         }
     }
 
@@ -132,6 +142,7 @@ impl Kind {
             Self::Commit => "a commit",
             Self::Receipt => "a receipt",
             Self::Payment => "a payment",
+            Self::Token => "a token",
         }
     }
 }
@@ -147,8 +158,13 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
     /// Not even looked at.
-    #[error("too large for an Offset file: {0} bytes, at most {MAX_FILE_BYTES} are allowed")]
-    TooLarge(usize),
+    #[error("too large for an Offset file: {bytes} bytes, at most {most} are allowed")]
+    TooLarge {
+        /// How large it is.
+        bytes: usize,
+        /// How large it may be.
+        most: usize,
+    },
     /// Not TOML.
     #[error("line {line} is not valid TOML: {message}")]
     Syntax {
@@ -282,6 +298,8 @@ pub enum AnyFile {
     Receipt(Box<ReceiptFile>),
     /// See [`Kind::Payment`].
     Payment(Box<PaymentFile>),
+    /// See [`Kind::Token`].
+    Token(Box<TokenFile>),
 }
 
 impl AnyFile {
@@ -302,6 +320,7 @@ impl AnyFile {
             Kind::Commit => Self::Commit(Box::new(OffsetFile::parse(text)?)),
             Kind::Receipt => Self::Receipt(Box::new(OffsetFile::parse(text)?)),
             Kind::Payment => Self::Payment(Box::new(OffsetFile::parse(text)?)),
+            Kind::Token => Self::Token(Box::new(OffsetFile::parse(text)?)),
         })
     }
 
@@ -319,6 +338,7 @@ impl AnyFile {
             Self::Commit(file) => Some(file.to_line()),
             Self::Receipt(file) => Some(file.to_line()),
             Self::Payment(file) => Some(file.to_line()),
+            Self::Token(file) => Some(file.to_line()),
         }
     }
 
@@ -337,6 +357,7 @@ impl AnyFile {
             Self::Commit(_) => Kind::Commit,
             Self::Receipt(_) => Kind::Receipt,
             Self::Payment(_) => Kind::Payment,
+            Self::Token(_) => Kind::Token,
         }
     }
 }
@@ -353,9 +374,8 @@ pub fn identify(text: &str) -> Result<Kind, FileError> {
 }
 
 fn open(text: &str) -> Result<(Kind, Fields), FileError> {
-    if MAX_FILE_BYTES < text.len() {
-        return Err(FileError::TooLarge(text.len()));
-    }
+    let is_token = text.starts_with(TOKEN_TEXT_START);
+    check_size(text, if is_token { MAX_TOKEN_FILE_BYTES } else { MAX_FILE_BYTES })?;
     Fields::parse(text)
 }
 
@@ -367,9 +387,8 @@ fn line_in(text: &str) -> Option<&str> {
 
 /// The kind and the TOML text in a line.
 fn unfold(line: &str) -> Result<(Kind, String), FileError> {
-    if MAX_LINE_BYTES < line.len() {
-        return Err(FileError::TooLarge(line.len()));
-    }
+    let is_token = line.starts_with(TOKEN_LINE_START);
+    check_size(line, line_bytes(if is_token { MAX_TOKEN_FILE_BYTES } else { MAX_FILE_BYTES }))?;
     let rest = line.strip_prefix(LINE_START).ok_or(FileError::InvalidLine)?;
     let (name, encoded) = rest.split_once(':').ok_or(FileError::InvalidLine)?;
     let kind = Kind::from_name(name).ok_or_else(|| FileError::UnknownKind(Text::cut(name)))?;
@@ -381,6 +400,18 @@ fn unfold(line: &str) -> Result<(Kind, String), FileError> {
     Ok((kind, toml))
 }
 
+fn check_size(text: &str, most: usize) -> Result<(), FileError> {
+    let bytes = text.len();
+    if bytes <= most { Ok(()) } else { Err(FileError::TooLarge { bytes, most }) }
+}
+
+/// The longest line of a text of at most so many bytes.
+#[must_use]
+pub const fn line_bytes(text: usize) -> usize {
+    text / 3 * 4 + 64
+}
+
 const LINE_START: &str = "offset:";
-/// The line of the longest text.
-const MAX_LINE_BYTES: usize = MAX_FILE_BYTES / 3 * 4 + 64;
+/// How the text and the line of a token begin: it may be longer than anything else.
+const TOKEN_TEXT_START: &str = "kind = \"token\"\n";
+const TOKEN_LINE_START: &str = "offset:token:";

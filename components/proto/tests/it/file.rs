@@ -285,9 +285,10 @@ fn large_texts_are_not_looked_at() {
     let comment = "#".repeat(MAX_FILE_BYTES);
     assert_eq!(identify(&comment), Err(FileError::MissingKey("kind".to_owned())));
     let larger = format!("{comment}#");
-    assert_eq!(identify(&larger), Err(FileError::TooLarge(MAX_FILE_BYTES + 1)));
+    let too_large = FileError::TooLarge { bytes: MAX_FILE_BYTES + 1, most: MAX_FILE_BYTES };
+    assert_eq!(identify(&larger), Err(too_large));
     let line = format!("offset:invoice:{}", "A".repeat(2 * MAX_FILE_BYTES));
-    assert!(matches!(InvoiceFile::parse(&line), Err(FileError::TooLarge(_))));
+    assert!(matches!(InvoiceFile::parse(&line), Err(FileError::TooLarge { .. })));
     // Neither depth nor width of a text takes more than its size.
     for deep in ["[".repeat(20_000), format!("a = {}", "[".repeat(20_000)), "a.".repeat(20_000)] {
         assert!(identify(&deep).is_err());

@@ -8,4 +8,5 @@ mod proof;
 mod published;
 mod samples;
 mod support;
+mod token;
 mod vectors;

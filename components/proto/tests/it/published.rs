@@ -11,7 +11,7 @@ use offset_proto::{
     canonical::{Canonical as _, index_table_hash},
     file::{
         AppTicket, CommitFile, FriendFile, IdentityFile, IndexTicket, InvoiceFile, Kind, NodeEntry,
-        NodeTicket, OffsetFile, PaymentFile, PublicFile, ReceiptFile, RelayTicket,
+        NodeTicket, OffsetFile, PaymentFile, PublicFile, ReceiptFile, RelayTicket, TokenFile,
     },
     index::{IndexLine, IndexTable},
     payment::ResponseTerms,
@@ -233,6 +233,7 @@ fn file(kind: Kind) -> (String, Line) {
         Kind::Commit => public(&CommitFile(app::commit())),
         Kind::Payment => public(&payment_file()),
         Kind::Receipt => public(&ReceiptFile(reply::receipt())),
+        Kind::Token => public(&TokenFile(friend::last_token())),
     }
 }
 

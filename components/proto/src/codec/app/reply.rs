@@ -15,7 +15,7 @@ use crate::{
         friend::{cancel_reason, schema_reason},
         history,
         index::{multi_route_of, multi_route_words, multi_routes, set_multi_route},
-        key, list, mirror, parse,
+        key, last_token, list, mirror, parse,
         payment::{commit, receipt, set_commit, set_receipt},
         report::{
             friend_of, friends_words, mutation, mutation_words, report, report_words, set_friend,
@@ -51,6 +51,7 @@ pub(super) fn words(message: &NodeToApp) -> usize {
             AppReply::Pending(page) => 4 + history::ENTRY_WORDS * page.entries.len(),
             AppReply::Events(page) => 8 + 120 * page.events.len(),
             AppReply::Quote(quote) => 60 + quote.ways.as_ref().map_or(0, multi_route_words),
+            AppReply::LastToken(page) => last_token::page_words(page),
             AppReply::Invoices(page) => 8 + INVOICE_REPORT_WORDS * page.invoices.len(),
         },
         NodeToApp::Event(event) => match event {
@@ -126,6 +127,7 @@ fn set_reply(value: &AppReply, mut reply: app_reply::Builder<'_>) {
         AppReply::Quote(quote) => set_quote(quote, reply.init_quote()),
         AppReply::Capacity(capacity) => set_credits(*capacity, reply.init_capacity()),
         AppReply::Commit(commit) => set_commit(commit, reply.init_commit()),
+        AppReply::LastToken(page) => last_token::set_page(page, reply.init_last_token()),
     }
 }
 
@@ -148,6 +150,7 @@ fn reply(reply: app_reply::Reader<'_>) -> Decoded<AppReply> {
         Which::Quote(quote) => AppReply::Quote(Box::new(quote_of(quote?)?)),
         Which::Capacity(capacity) => AppReply::Capacity(credits(capacity?)),
         Which::Commit(value) => AppReply::Commit(Box::new(commit(value?)?)),
+        Which::LastToken(page) => AppReply::LastToken(last_token::page_of(page?)?),
     })
 }
 

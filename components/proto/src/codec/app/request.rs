@@ -45,6 +45,7 @@ pub(super) fn words(message: &AppToNode) -> usize {
         | AppRequest::InvoiceStatus { .. }
         | AppRequest::Quote(_)
         | AppRequest::Capacity { .. }
+        | AppRequest::LastToken { .. }
         | AppRequest::CommitInvoice(_)
         | AppRequest::CollectInvoice { .. }
         | AppRequest::Invoices { .. }
@@ -132,6 +133,11 @@ fn set_request(value: &AppRequest, mut request: app_request::Builder<'_>) {
             capacity.set_peer(peer.as_bytes());
             capacity.set_receive(*receive);
         }
+        AppRequest::LastToken { friend, page } => {
+            let mut last = request.init_last_token();
+            last.set_friend(friend.as_str());
+            last.set_page(*page);
+        }
     }
 }
 
@@ -189,6 +195,10 @@ fn request(request: app_request::Reader<'_>) -> Decoded<AppRequest> {
             currency: default_currency(capacity.has_currency(), capacity.get_currency())?,
             peer: key("peer", capacity.get_peer())?,
             receive: capacity.get_receive(),
+        },
+        Which::LastToken(last) => AppRequest::LastToken {
+            friend: parse("friend", last.get_friend())?,
+            page: last.get_page(),
         },
     })
 }

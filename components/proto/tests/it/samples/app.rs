@@ -64,6 +64,10 @@ pub(crate) fn requests() -> Vec<(&'static str, AppRequest)> {
             peer: key(2),
             receive: true,
         },
+        "lastToken": AppRequest::LastToken { .. } => AppRequest::LastToken {
+            friend: "bob".parse().unwrap(),
+            page: 1,
+        },
     })
 }
 

@@ -9,8 +9,9 @@ use offset_proto::{
         Resume,
     },
     payment::ResponseTerms,
-    proof::ProofPage,
+    proof::{BegunEpoch, ProofPage},
     reset::{AcceptReset, Collected, Inconsistency, ResetBalance, ResetTerms, ResetTermsBody},
+    token::{ActiveSummary, CurrencySummary, LastSigned, LastToken, LineSummary, state_hash},
 };
 
 use super::{balance, currency, identity, key, large, one_of_each, server};
@@ -167,4 +168,44 @@ pub(crate) fn reset_terms_body() -> ResetTermsBody {
 
 pub(crate) fn accept_reset() -> AcceptReset {
     AcceptReset::sign(reset_terms().token(&key(1), &key(2)), &identity(2))
+}
+
+/// What the key 1 signed last for the key 2: a token with every operation, and its state.
+pub(crate) fn last_token() -> LastToken {
+    let state = last_state();
+    let lines: Vec<_> = state.iter().map(|row| (&row.currency, row.line)).collect();
+    let (low, high) = (key(1).min(key(2)), key(1).max(key(2)));
+    // Odd counters are the lower key's to sign.
+    let counter = if low == key(1) { 3 } else { 4 };
+    let body = MoveTokenBody {
+        counter,
+        state_hash: state_hash(&low, &high, (1, counter), &lines),
+        ..move_token_body(ops().into_iter().map(|(_, op)| op).collect())
+    };
+    let token = Box::new(body.sign(&identity(1)));
+    LastToken { signer: key(1), receiver: key(2), signed: LastSigned::Token { token, state } }
+}
+
+fn last_state() -> Vec<CurrencySummary> {
+    let proposal =
+        Proposal { opening_balance: balance(-5), max_debt: Credits(100), requests_open: true };
+    let active = ActiveSummary {
+        balance: balance(-110),
+        pending_debt: [Credits(1), large()],
+        max_debt: [Credits(150), Credits::LIMIT],
+        requests_open: [true, false],
+        pending_root: HashResult::from_bytes([0x14; 32]),
+    };
+    let row = |currency: &str, line| CurrencySummary { currency: currency.parse().unwrap(), line };
+    vec![
+        row("EUR", LineSummary::Active(active)),
+        row("hours", LineSummary::Proposed { low: Some(proposal), high: None }),
+    ]
+}
+
+/// What the key 1 signed last for the key 2 in an epoch without tokens: the terms.
+pub(crate) fn last_terms() -> LastToken {
+    let (terms, acceptance) = (reset_terms(), accept_reset());
+    let begun = BegunEpoch { by_asker: true, terms, acceptance };
+    LastToken { signer: key(1), receiver: key(2), signed: LastSigned::Reset(Box::new(begun)) }
 }

@@ -16,6 +16,7 @@ use offset_proto::{
         TermsReport,
     },
     reset::ResetBalance,
+    token::TokenPage,
 };
 
 use super::{app, balance, currency, history, index, key, large, one_of_each, server, text};
@@ -82,6 +83,11 @@ fn replies() -> Vec<(&'static str, AppReply)> {
         "commit": AppReply::Commit(_) => AppReply::Commit(Box::new(app::commit())),
         "history": AppReply::History(_) => AppReply::History(history::page()),
         "pending": AppReply::Pending(_) => AppReply::Pending(history::pending_page()),
+        "lastToken": AppReply::LastToken(_) => AppReply::LastToken(TokenPage {
+            token_id: HashResult::from_bytes([0x24; 32]),
+            total_bytes: 131_075,
+            bytes: vec![1, 2, 3],
+        }),
     })
 }
 

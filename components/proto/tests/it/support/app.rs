@@ -55,6 +55,8 @@ pub(crate) fn app_to_node() -> BoxedStrategy<AppToNode> {
         1 => (option::of(currency()), key(), any::<bool>()).prop_map(
             |(currency, peer, receive)| AppRequest::Capacity { currency, peer, receive }
         ),
+        1 => (name(), any::<u32>())
+            .prop_map(|(friend, page)| AppRequest::LastToken { friend, page }),
     ];
     (any::<u64>(), request)
         .prop_map(|(id, request)| AppToNode { request_id: AppRequestId(id), request })

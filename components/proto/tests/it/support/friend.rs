@@ -53,25 +53,59 @@ pub(crate) fn state_proof() -> impl Strategy<Value = StateProof> {
             LineState::Active(ActiveState { balance, max_debt, requests_open, pending })
         },
     );
-    let proposed =
-        (option::of(proposal()), proposal(), any::<bool>()).prop_map(|(one, other, swapped)| {
-            let (low, high) = if swapped { (Some(other), one) } else { (one, Some(other)) };
-            LineState::Proposed { low, high }
-        });
+    let proposed = proposals().prop_map(|[low, high]| LineState::Proposed { low, high });
     let state = btree_map(currency(), prop_oneof![active, proposed], 0..4).prop_map(|state| {
         state.into_iter().map(|(currency, line)| CurrencyState { currency, line }).collect()
     });
     let token = (move_token(), state)
         .prop_map(|(token, state)| Signed::Token { token: Box::new(token), state });
-    let reset = (any::<bool>(), inconsistency(), hash(), signature()).prop_map(
-        |(by_asker, message, reset_token, signature)| {
-            let acceptance = AcceptReset { reset_token, signature };
-            let terms = message.terms;
-            Signed::Reset(Box::new(BegunEpoch { by_asker, terms, acceptance }))
-        },
-    );
+    let reset = begun_epoch().prop_map(|begun| Signed::Reset(Box::new(begun)));
     (prop_oneof![token, reset], option::of(move_token()))
         .prop_map(|(signed, my_token)| StateProof { signed, my_token })
+}
+
+/// One side's or both sides'.
+fn proposals() -> impl Strategy<Value = [Option<Proposal>; 2]> {
+    (option::of(proposal()), proposal(), any::<bool>()).prop_map(|(one, other, swapped)| {
+        if swapped { [Some(other), one] } else { [one, Some(other)] }
+    })
+}
+
+fn begun_epoch() -> impl Strategy<Value = BegunEpoch> {
+    (any::<bool>(), inconsistency(), hash(), signature()).prop_map(
+        |(by_asker, message, reset_token, signature)| {
+            let acceptance = AcceptReset { reset_token, signature };
+            BegunEpoch { by_asker, terms: message.terms, acceptance }
+        },
+    )
+}
+
+pub(crate) fn last_token() -> impl Strategy<Value = LastToken> {
+    let credits = (limit(), limit(), limit(), limit());
+    let active = (balance(), credits, any::<[bool; 2]>(), hash()).prop_map(
+        |(balance, (a, b, c, d), requests_open, pending_root)| {
+            LineSummary::Active(ActiveSummary {
+                balance,
+                pending_debt: [a, b],
+                max_debt: [c, d],
+                requests_open,
+                pending_root,
+            })
+        },
+    );
+    let proposed = proposals().prop_map(|[low, high]| LineSummary::Proposed { low, high });
+    let state = btree_map(currency(), prop_oneof![active, proposed], 0..4).prop_map(|state| {
+        state.into_iter().map(|(currency, line)| CurrencySummary { currency, line }).collect()
+    });
+    let token = (move_token(), state)
+        .prop_map(|(token, state)| LastSigned::Token { token: Box::new(token), state });
+    let reset = begun_epoch().prop_map(|begun| LastSigned::Reset(Box::new(begun)));
+    let keys = (key(), key()).prop_filter("two keys", |(a, b)| a != b);
+    (keys, prop_oneof![token, reset]).prop_map(|((signer, receiver), signed)| LastToken {
+        signer,
+        receiver,
+        signed,
+    })
 }
 
 pub(super) fn inconsistency() -> impl Strategy<Value = Inconsistency> {

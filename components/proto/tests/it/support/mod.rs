@@ -30,6 +30,7 @@ use offset_proto::{
     report::*,
     reset::*,
     session::{Bye, Control, Hello, Packet, Purpose},
+    token::*,
 };
 use proptest::{
     collection::{btree_map, btree_set, vec},

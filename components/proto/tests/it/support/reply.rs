@@ -22,6 +22,11 @@ pub(crate) fn node_to_app() -> BoxedStrategy<NodeToApp> {
         quote().prop_map(|quote| AppReply::Quote(Box::new(quote))),
         credits().prop_map(AppReply::Capacity),
         commit().prop_map(|commit| AppReply::Commit(Box::new(commit))),
+        (hash(), 0..=1_u32 << 20, vec(any::<u8>(), 0..2_000)).prop_map(
+            |(token_id, total_bytes, bytes)| {
+                AppReply::LastToken(TokenPage { token_id, total_bytes, bytes })
+            }
+        ),
     ];
     let error = (error_code(), text()).prop_map(|(code, message)| AppError { code, message });
     let result = prop_oneof![3 => reply.prop_map(Ok), 1 => error.prop_map(Err)];
