@@ -515,17 +515,23 @@ impl Owner {
     }
 
     fn handle_peer_said(&mut self, key: &PublicKey, input: PeerInput) {
-        // A node that this server was the home of before it started again, as others know it.
-        if let PeerInput::Update(update) = &input
-            && update.update().body.home_server == self.identity.public_key()
-            && !self.clients.contains_key(&update.update().body.node)
-        {
-            self.absent.extend([update.update().body.node]);
-        }
+        let about = match &input {
+            PeerInput::Update(update) => Some(update.update().body.node),
+            PeerInput::Digest { .. } | PeerInput::Wanted(_) | PeerInput::NodeDown(_) => None,
+        };
         let result = self.federation.handle_message(now(), &mut self.directory, key, input);
         if let Err(refusal) = result {
             self.metrics.counts().not_taken(refusal);
             log::debug!("an update from index server {key:?} is not taken: {refusal}");
+        }
+        // A node that this server was the home of before it started again, as others know it. Only what
+        // the directory took counts, so there are no more than it holds.
+        if let Some(node) = about
+            && !self.clients.contains_key(&node)
+            && self.directory.home_server(&node) == Some(self.identity.public_key())
+            && self.absent.len() <= self.directory.node_count()
+        {
+            self.absent.extend([node]);
         }
     }
 

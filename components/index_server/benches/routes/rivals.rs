@@ -266,7 +266,7 @@ impl Flows {
             let (ppm, add) = self.costs[edge & !1];
             let cost = i64::from(ppm) * 1_000
                 + i64::try_from(u128::from(add) * 1_000_000_000 / u128::from(widest)).unwrap();
-            if edge % 2 == 0 { cost } else { -cost }
+            if edge & 1 == 0 { cost } else { -cost }
         };
         let usable = |capacity: &u64| if *capacity < least_room { 0 } else { *capacity };
         let mut room: Vec<u64> = self.capacities.iter().map(usable).collect();
