@@ -87,7 +87,8 @@ fn after_the_buyer_takes_it_back() {
     line.invoice("a");
     let pay = "buyer pay-invoice -i a.invoice -p a.payment -c a.commit";
     let ran = line.unanswered(pay, || {
-        line.ctl(BUYER, "buyer cancel-payment -p a.payment").success();
+        let cancelled = line.ctl(BUYER, "--json buyer cancel-payment -p a.payment").success();
+        assert_eq!(cancelled, "", "docs/json.md says that it prints nothing");
     });
     ran.failure(1, &["taken back", "order it again", NOTHING_OWED]);
     assert!(!line.sandbox.file("a.commit").exists());

@@ -135,7 +135,8 @@ fn two_copies_of_a_node_used_in_turn_go_on_where_the_other_was() {
         let key = pair.sandbox.public_key("bob/node.ident");
         pair.ctl(ALICE, &format!("funds send-funds -d {key} -a 1"))
             .failure(1, &["nothing is owed"]);
-        pair.ctl(ALICE, "config recover-friend -n bob --yes").success();
+        let text = pair.ctl(ALICE, "config recover-friend -n bob --yes").success();
+        assert!(text.contains("state is accepted") && !text.contains("to go on"), "{text}");
         pair.until_online();
         assert_eq!(pair.balance(ALICE), Some(proven));
         assert_eq!(pair.balance(pair::BOB), Some(-proven));

@@ -74,6 +74,10 @@ fn a_friend_that_was_forfeited_and_added_again_is_repaired_by_one_side() {
     ask.failure(2, &["0 by our terms, -100 by bob's", "reset-friend -n bob --yes"]);
     let text = pair.ctl(ALICE, "config reset-friend -n bob --yes").success();
     assert!(text.contains("0 by our terms, -100 by bob's"), "{text}");
+    assert!(
+        text.contains("bob's terms are accepted") && !text.contains("to begin again"),
+        "{text}"
+    );
     pair.until_online();
     assert_eq!((pair.balance(ALICE), pair.balance(BOB)), (Some(-100), Some(100)));
     pair.pay(BOB, 40);

@@ -59,12 +59,13 @@ impl RecoverFriend {
                  been connected yet: see `stctrl info friends -n {name}`"
             );
         };
-        let text = lines(friend, &report.decimals).join("\n");
+        let text = proven_lines(friend, &report.decimals).join("\n");
         if !self.yes {
             let command = format!("stctrl config recover-friend -n {name} --yes");
             ask(&text, &format!("Accept the state that {name} proves?"), &command)?;
         }
         self.accept(session, token).await?;
+        let text = format!("{text}\nthe proven state is accepted");
         Ok(Answer::new(text, to_json(&friend.recovery)))
     }
 
@@ -89,6 +90,7 @@ impl RecoverFriend {
             ask(&text, &question, &command)?;
         }
         self.accept(session, node.token).await?;
+        let text = format!("{text}\nthe proven state is accepted; {name} is a friend now");
         Ok(Answer::new(text, recoverable_json(node)))
     }
 
@@ -124,7 +126,11 @@ pub(super) fn recoverable(report: &NodeReport) -> Answer {
     } else if nodes.is_empty() {
         "no node that is no friend has proven yet that it was one".to_owned()
     } else {
-        let lines = nodes.iter().flat_map(|node| recoverable_lines(node, &report.decimals));
+        let lines = nodes.iter().flat_map(|node| {
+            let key = &node.public_key;
+            let next = format!("to go on: `stctrl config recover-friend -n NAME --key={key}`");
+            recoverable_lines(node, &report.decimals).into_iter().chain([next])
+        });
         lines.collect::<Vec<_>>().join("\n")
     };
     Answer::new(text, json)
@@ -138,7 +144,6 @@ fn recoverable_lines(node: &RecoverableReport, decimals: &Decimals) -> Vec<Strin
         let (currency, digits) = (&report.currency, decimals_of(decimals, &report.currency));
         lines.push(format!("{currency} balance: {} as is proven", show(balance(report), digits)));
     }
-    lines.push(format!("to go on: `stctrl config recover-friend -n NAME --key={key}`"));
     lines
 }
 
@@ -150,8 +155,17 @@ fn recoverable_json(node: &RecoverableReport) -> Value {
     })
 }
 
-/// What a person decides by: for each currency the balance now and as it is proven.
+/// What a person decides by, and how to go on.
 pub(super) fn lines(friend: &FriendReport, decimals: &Decimals) -> Vec<String> {
+    let mut lines = proven_lines(friend, decimals);
+    if let FriendRecovery::Proven { .. } = friend.recovery {
+        lines.push(format!("to go on: `stctrl config recover-friend -n {}`", friend.name));
+    }
+    lines
+}
+
+/// For each currency the balance now and as it is proven.
+fn proven_lines(friend: &FriendReport, decimals: &Decimals) -> Vec<String> {
     let name = &friend.name;
     let proven = match &friend.recovery {
         FriendRecovery::None => return Vec::new(),
@@ -178,7 +192,6 @@ pub(super) fn lines(friend: &FriendReport, decimals: &Decimals) -> Vec<String> {
             of(proven)
         ));
     }
-    lines.push(format!("to go on: `stctrl config recover-friend -n {name}`"));
     lines
 }
 

@@ -54,7 +54,9 @@ impl ResetFriend {
         let reset_token: HashResult = remote.reset_token;
         let request = ConfigRequest::ResetFriend { friend: name.clone(), reset_token };
         session.configure(request).await?;
-        Ok(Answer::new(text, to_json(inconsistent)))
+        let accepted = InconsistentReport { accepted: true, ..inconsistent.clone() };
+        let text = terms_lines(friend, &accepted, &report.decimals).join("\n");
+        Ok(Answer::new(text, to_json(&accepted)))
     }
 }
 
