@@ -217,7 +217,8 @@ impl Funder {
             loaded_payments: BTreeSet::new(),
             steps: 0,
         };
-        funder.check_loaded()?;
+        funder.state.check_sums()?;
+        funder.state.check_channels(local)?;
         funder.rebuild(now);
         Ok(funder)
     }

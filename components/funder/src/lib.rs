@@ -66,6 +66,7 @@ mod session;
 mod side;
 mod spending;
 pub mod state;
+mod stored;
 mod strangers;
 mod tokens;
 mod tree;

@@ -10,10 +10,10 @@ use std::{
 
 use offset_crypto::{InvoiceId, PaymentId, PublicKey};
 use offset_funder::{
-    Change, CorruptState, Side,
+    Change, CorruptState,
     state::{InvoiceRow, PaymentRow, State},
 };
-use offset_proto::{Credits, Timestamp};
+use offset_proto::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig, types::FromSql};
 
 use crate::{
@@ -319,7 +319,7 @@ impl Store for SqliteStore {
         self.load_network(&mut state)?;
         self.load_friends(&mut state)?;
         self.load_payments(&mut state)?;
-        check_debts(&state).map_err(|error| self.corrupt(error))?;
+        state.check_sums().map_err(|error| self.corrupt(error))?;
         books::check_last(&self.db, &self.path, &mut state)?;
         snapshot.commit().map_err(sqlite)?;
         Ok(state)
@@ -471,23 +471,6 @@ fn each<T>(
         })
     });
     failed.map_or(read, Err)
-}
-
-/// The pending debts, recomputed from what is pending.
-fn check_debts(state: &State) -> Result<(), CorruptState> {
-    for (key, friend) in &state.friends {
-        for (currency, line) in &friend.lines {
-            let Some(credit) = &line.credit else { continue };
-            for side in Side::BOTH {
-                let mut frozen = credit.pending(side).values().map(|row| row.request.frozen());
-                let sum = frozen.try_fold(Credits::ZERO, |sum, frozen| sum.checked_add(frozen?));
-                if sum != Some(credit.numbers().pending_debt[side]) {
-                    return Err(CorruptState::PendingDebt(*key, currency.clone()));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 fn make(path: &Path, public_key: &PublicKey) -> Result<(), Error> {
