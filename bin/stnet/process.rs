@@ -39,7 +39,7 @@ impl Program {
         }
     }
 
-    /// How many addresses it listens on.
+    /// How many addresses it listens on, besides that of its counters.
     const fn ports(self) -> usize {
         match self {
             Self::Node | Self::Relay => 1,
@@ -70,8 +70,10 @@ pub struct Daemon {
     pub name: String,
     /// Which program it is.
     pub program: Program,
-    /// Where it listens, in the order in which it said so.
+    /// Where it listens for the network, in the order in which it said so.
     pub addresses: Vec<SocketAddr>,
+    /// Where its counters are read (`GET /metrics`).
+    pub metrics: SocketAddr,
     child: Child,
 }
 
@@ -90,6 +92,7 @@ impl Daemon {
         let myself = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(myself);
         command.arg(HIDDEN_COMMAND).arg(program.name()).arg("--until-stdin-ends");
+        command.args(["--metrics", "127.0.0.1:0"]);
         for (flag, value) in arguments {
             command.arg(flag).arg(value);
         }
@@ -104,11 +107,15 @@ impl Daemon {
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        let addresses = timeout(LONGEST_START, listening(&mut child, program.ports()))
+        let addresses = timeout(LONGEST_START, listening(&mut child, program.ports() + 1))
             .await
             .unwrap_or_else(|_| Err(anyhow!("it does not listen")));
         match addresses {
-            Ok(addresses) => Ok(Self { name: name.to_owned(), program, addresses, child }),
+            Ok(mut addresses) => {
+                // The last that a daemon says.
+                let metrics = addresses.pop().context("it shows no counters")?;
+                Ok(Self { name: name.to_owned(), program, addresses, metrics, child })
+            }
             Err(error) => {
                 let said = std::fs::read_to_string(log).unwrap_or_default();
                 let last = said.lines().last().unwrap_or("it said nothing");

@@ -163,6 +163,7 @@ struct RunningDaemon {
     program: String,
     pid: u32,
     addresses: Vec<SocketAddr>,
+    metrics: SocketAddr,
 }
 
 impl Running {
@@ -172,6 +173,7 @@ impl Running {
             program: daemon.program.name().to_owned(),
             pid: daemon.pid().unwrap_or(0),
             addresses: daemon.addresses.clone(),
+            metrics: daemon.metrics,
         });
         Self { daemons: daemons.collect() }
     }
@@ -216,7 +218,8 @@ pub(super) fn status(directory: &Path) -> anyhow::Result<Answer> {
         let state = if listens { "running" } else { "ended" };
         values.push(json!({
             "name": daemon.name, "program": daemon.program, "pid": daemon.pid,
-            "addresses": addresses, "state": state,
+            "addresses": addresses, "metrics": format!("http://{}/metrics", daemon.metrics),
+            "state": state,
         }));
         let pid = daemon.pid.to_string();
         rows.push([daemon.name, daemon.program, pid, addresses.join("\n"), state.to_owned()]);

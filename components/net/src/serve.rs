@@ -154,7 +154,8 @@ impl Listener {
 /// An authorised channel whose session is not open yet.
 #[derive(Debug)]
 pub struct Incoming {
-    channel: Channel,
+    /// Boxed, as handlers keep a place for this as long as they run.
+    channel: Box<Channel>,
     net: NetConfig,
     from: SocketAddr,
     permit: Permit,
@@ -196,7 +197,8 @@ impl Incoming {
     pub async fn open<Out: Wire, In: Wire>(self) -> Result<Connection<Out, In>, Error> {
         let Self { channel, net, from, permit } = self;
         assert_eq!(channel.purpose(), Out::PURPOSE, "the handler chooses types by purpose");
-        Connection::open(channel, &net, Some(from), Some(permit)).await
+        // What is needed to open it is freed when it is open.
+        Box::pin(Connection::open(*channel, &net, Some(from), Some(permit))).await
     }
 }
 
@@ -220,8 +222,9 @@ where
             log::debug!("{from}: {error}");
             return;
         }
-        let channel = match channel::accept(stream, &self.identity, &self.config.purposes).await {
-            Ok(channel) => channel,
+        let accepting = channel::accept(stream, &self.identity, &self.config.purposes);
+        let channel = match Box::pin(accepting).await {
+            Ok(channel) => Box::new(channel),
             Err(error) => {
                 self.config.counts.not_greeted.raise();
                 log::debug!("{from}: {error}");

@@ -13,7 +13,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -24,7 +24,7 @@ use std::{
 
 use futures::future::join_all;
 use offset_crypto::PublicKey;
-use offset_net::{Incoming, Listener, NetConfig, Receiver, Sender, ServeConfig};
+use offset_net::{Connection, Incoming, Listener, NetConfig, Receiver, Sender, ServeConfig};
 use offset_proto::{
     Timestamp,
     relay::{ClientToRelay, RelayToClient},
@@ -246,15 +246,24 @@ struct Desk {
 
 impl Desk {
     /// One connection, from its opening to its end.
-    async fn attend(self: Arc<Self>, incoming: Incoming) {
+    fn attend(self: Arc<Self>, incoming: Incoming) -> impl Future<Output = ()> + Send {
         let (key, from) = (incoming.peer(), incoming.remote_address());
-        let connection = match incoming.open::<RelayToClient, ClientToRelay>().await {
-            Ok(connection) => connection,
-            Err(error) => {
-                log::debug!("{key:?} from {from}: {error}");
-                return;
+        // Freed when it is open: an idle connection keeps no place for it.
+        let opening = Box::pin(incoming.open());
+        async move {
+            match opening.await {
+                Ok(connection) => self.attend_open(key, from, connection).await,
+                Err(error) => log::debug!("{key:?} from {from}: {error}"),
             }
-        };
+        }
+    }
+
+    async fn attend_open(
+        &self,
+        key: PublicKey,
+        from: SocketAddr,
+        connection: Connection<RelayToClient, ClientToRelay>,
+    ) {
         let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let line = Arc::new(Line::default());
         let joined = Input::Connected(id, key, address_block(from.ip()), Arc::clone(&line));

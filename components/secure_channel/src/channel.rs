@@ -189,6 +189,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn aes_is_used_where_both_sides_are_fast_at_it() {
+        use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256};
+        for (mine, yours) in [(false, false), (false, true), (true, false), (true, true)] {
+            let identity = |seed, aes| {
+                ChannelIdentity::preferring(&Identity::random(&mut SeededRng::new(seed)), aes)
+            };
+            let (me, you) = (identity(2, mine), identity(1, yours));
+            let (client, server) = tokio::io::duplex(64 * 1024);
+            let (client, server) = tokio::join!(
+                connect(client, &me, you.public_key(), Purpose::App),
+                accept(server, &you, &[Purpose::App])
+            );
+            let client = client.unwrap();
+            let used = client.stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+            let fast = TLS13_AES_128_GCM_SHA256;
+            let expected = if mine && yours { fast } else { TLS13_CHACHA20_POLY1305_SHA256 };
+            assert_eq!(used, expected, "{mine} {yours}");
+            drop(server);
+        }
+    }
+
+    #[tokio::test]
     async fn keys_can_be_renewed_while_talking() {
         let identity = |seed| ChannelIdentity::new(&Identity::random(&mut SeededRng::new(seed)));
         let (me, you) = (identity(2), identity(1));

@@ -37,13 +37,18 @@ impl ChannelIdentity {
     /// Prepares an identity: one signature, well under a millisecond.
     #[must_use]
     pub fn new(identity: &Identity) -> Self {
+        Self::preferring(identity, has_aes_instructions())
+    }
+
+    /// AES is used when both sides prefer it.
+    pub(crate) fn preferring(identity: &Identity, aes: bool) -> Self {
         let public_key = identity.public_key();
         let key_pair = Ed25519KeyPair::from_seed_unchecked(identity.seed().expose())
             .expect("a seed of 32 bytes is always accepted");
         let key = Arc::new(TlsKey(Arc::new(key_pair)));
         let certified = Arc::new(CertifiedKey::new(vec![certificate(&key)], key));
         let resolver = Arc::new(SingleCertAndKey::from(certified));
-        let provider = Arc::new(crypto_provider());
+        let provider = Arc::new(crypto_provider(aes));
 
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
@@ -63,6 +68,8 @@ impl ChannelIdentity {
             server.session_storage = Arc::new(NoServerSessionStorage {});
             server.send_tls13_tickets = 0;
             server.alpn_protocols = vec![purpose.alpn().to_vec()];
+            // Otherwise the client's order decides.
+            server.ignore_client_order = !aes;
             Arc::new(server)
         };
         let servers = Purpose::ALL.map(server);
@@ -157,13 +164,30 @@ fn certificate(key: &TlsKey) -> CertificateDer<'static> {
     params.self_signed(key).expect("the parameters are constant and the key signs").der().clone()
 }
 
-fn crypto_provider() -> CryptoProvider {
+fn crypto_provider(aes: bool) -> CryptoProvider {
+    // The preferred one first.
+    let mut cipher_suites = vec![
+        provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
+    ];
+    if aes {
+        cipher_suites.reverse();
+    }
     CryptoProvider {
-        cipher_suites: vec![
-            provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-            provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
-        ],
+        cipher_suites,
         kx_groups: vec![provider::kx_group::X25519],
         ..provider::default_provider()
     }
+}
+
+/// Whether AES-GCM is fast here. Without instructions it is several times slower than ChaCha20.
+fn has_aes_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let found = std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let found = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let found = false;
+    found
 }
