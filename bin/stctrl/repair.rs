@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use offset_crypto::HashResult;
 use offset_proto::{
-    Balance, Credits, Currency,
+    Balance, Credits, Currency, Name,
     app::ConfigRequest,
     report::{CurrencyStatus, FriendReport, InconsistentReport, LineReport, TermsReport},
 };

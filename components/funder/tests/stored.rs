@@ -71,6 +71,8 @@ fn token(token: &mut Option<Arc<MoveToken>>) -> &mut MoveToken {
 
 /// A change of what is kept of one friend.
 type Tamper = fn(&mut Friend);
+/// How it is refused, of whichever friend it is.
+type Expected = fn(PublicKey) -> CorruptState;
 
 #[test]
 fn rows_that_were_not_signed_are_refused() {
@@ -79,7 +81,7 @@ fn rows_that_were_not_signed_are_refused() {
     let (theirs_last, ours_last) = (net.key(0), net.key(2));
     let local = net.key(1);
     disk.check_signatures(local).unwrap();
-    let cases: [(&str, Tamper, fn(PublicKey) -> CorruptState); 10] = [
+    let cases: [(&str, Tamper, Expected); 10] = [
         (
             "balance",
             |it| numbers(it, |n| n.balance = Balance::new(999).unwrap()),
