@@ -50,7 +50,7 @@ struct EndingsAnswer {
 struct StateProofPage {
   # One page of a StateProof (proof.capnp), as it was asked for.
   page @0 :UInt32;
-  totalBytes @1 :UInt32;   # of the whole proof, the same on every page
+  totalBytes @1 :UInt32;   # of the whole proof, the same on every page; 0: nothing is left to show
   bytes @2 :Data;          # 256 KiB, on the last page what is left
 }
 

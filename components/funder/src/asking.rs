@@ -99,6 +99,16 @@ impl Funder {
             // One that was asked for before its friend lost its turn.
             return;
         };
+        if (page.page, page.total_bytes) == (0, 0)
+            && asking.bytes.is_empty()
+            && page.bytes.is_empty()
+        {
+            self.proofs.asking = None;
+            // It would wait for ever otherwise: what was lost is nowhere, so the owners decide.
+            let why = "this node has lost state, and the friend removed it before and kept none";
+            self.inconsistent(now, key, why);
+            return self.ask_next(now);
+        }
         let total = usize::try_from(page.total_bytes).unwrap_or(usize::MAX);
         let due = asking.bytes.len() / PROOF_PAGE_BYTES;
         let left = total.saturating_sub(asking.bytes.len()).min(PROOF_PAGE_BYTES);
@@ -168,13 +178,23 @@ impl Funder {
             let shown = self.friend(&key).and_then(|friend| proof::shown(friend, &ends));
             let Some(shown) = shown else {
                 log::warn!("friend {key:?} lost state, and this node has nothing to show it");
-                return;
+                return self.show_nothing(key);
             };
             self.proofs.showing = Some((key, shown.encode()));
         }
         if let Some(content) = self.shown_page(page) {
             self.live.entry(key).or_default().shown = true;
             self.send(key, FriendMessage::StateProof(content));
+        }
+    }
+
+    /// A friend that was removed and added again lost state, and what it was is in no row any more.
+    /// It hears so, and the terms once more that it was not to look at before.
+    fn show_nothing(&mut self, key: PublicKey) {
+        if self.friend(&key).is_some_and(|friend| friend.channel.inconsistent.is_some()) {
+            let nothing = ProofPage { page: 0, total_bytes: 0, bytes: Vec::new() };
+            self.send(key, FriendMessage::StateProof(nothing));
+            self.send_terms(key);
         }
     }
 

@@ -272,7 +272,9 @@ impl Funder {
         if let Some(session) = session.filter(|session| session.withheld) {
             let session = session.id;
             self.effects.push(Effect::Disconnect { friend: key, session });
-        } else if session.is_some_and(|session| session.theirs.is_some()) {
+        } else if session.is_some() {
+            // What was said of this node in this session is over, even if the friend has not yet
+            // said where it is itself.
             self.send_resume(key);
             self.compare_resumes(now, key);
         }
@@ -425,11 +427,17 @@ impl Funder {
             Link::Downstream(friend, id) => {
                 let out = Place { friend, currency, id };
                 let waits = self.queued_request(friend, id).is_some();
-                let gone = self.pending(&out, Side::Local).is_none_or(|sent| sent.closing);
+                // In the copy it may have waited in the queue, and be proven as sent: then it does not
+                // know yet for whom, and both find each other again by its id.
+                let back = Link::Upstream(at.friend, at.id);
+                let partner = self.pending(&out, Side::Local);
+                let gone = partner.is_none_or(|sent| sent.closing || sent.link != back);
                 !row.closing && !waits && gone
             }
             Link::Upstream(friend, id) => {
-                self.pending(&Place { friend, currency, id }, Side::Remote).is_none()
+                let incoming = Place { friend, currency, id };
+                let back = Link::Downstream(at.friend, at.id);
+                self.pending(&incoming, Side::Remote).is_none_or(|row| row.link != back)
             }
             Link::None | Link::Destination | Link::Payment(_) => false,
         }

@@ -10,12 +10,13 @@ use offset_funder::{
     state::{FriendRecovery, State},
 };
 use offset_proto::{
-    Credits,
-    app::{AppReply, ConfigRequest, PaymentStatus},
-    friend::{FriendMessage, MoveToken},
+    Balance, Credits,
+    app::{AppReply, ConfigRequest, Hold, PaymentStatus, PaymentTarget},
+    friend::{FriendMessage, FriendOp, MoveToken},
     history::{Adjustment, HistoryEvent},
+    payment::Invoice,
     proof::{CurrencyState, LineState, PROOF_PAGE_BYTES, ProofPage, Signed, StateProof},
-    report::{self, CurrencyStatus},
+    report::{self, CurrencyStatus, FriendStanding},
 };
 use support::{Net, credit, name};
 
@@ -185,7 +186,7 @@ fn a_claim_that_is_not_proven_changes_nothing() {
     let cases: [(&str, Forge); 9] = [
         ("another balance", |proof, _| {
             let LineState::Active(line) = &mut signed(proof).1[0].line else { panic!("active") };
-            line.balance = offset_proto::Balance::new(1).unwrap();
+            line.balance = Balance::new(1).unwrap();
         }),
         ("another limit", |proof, _| {
             let LineState::Active(line) = &mut signed(proof).1[0].line else { panic!("active") };
@@ -265,7 +266,7 @@ fn pages_that_were_not_asked_for_close_the_session() {
         ("a page twice", vec![page(0, total, whole), page(0, total, whole)], false),
         ("too short", vec![page(0, total, whole - 1)], false),
         ("too long at its end", vec![page(0, 5, 6)], false),
-        ("an empty proof", vec![page(0, 0, 0)], false),
+        ("an empty page of something", vec![page(0, 5, 0)], false),
         ("another total", vec![page(0, total, whole), page(1, total + 1, whole)], false),
     ];
     for (case, pages, stands) in cases {
@@ -281,6 +282,48 @@ fn pages_that_were_not_asked_for_close_the_session() {
         assert_eq!(net.connected_pairs().contains(&(0, 1)), stands, "{case}");
         assert_eq!(net.balance(0, 1), -10);
         assert_eq!(proven_balance(&mut net, 0), None, "{case}");
+    }
+}
+
+#[test]
+fn who_was_removed_meanwhile_and_added_again_is_told_that_nothing_is_left_to_show() {
+    for at_once in [false, true] {
+        let (mut net, copy) = with_old_copy();
+        let (key, friend) = (net.key(0), name("n0"));
+        net.config(1, ConfigRequest::RemoveFriend { friend: friend.clone(), forfeit: true });
+        net.flush(1);
+        let (relays, currency, opening_balance) = (Vec::new(), None, Balance::ZERO);
+        for request in [
+            ConfigRequest::AddFriend {
+                name: friend.clone(),
+                public_key: key,
+                relays,
+                currency,
+                opening_balance,
+            },
+            ConfigRequest::SetFriendEnabled { friend, enabled: true },
+        ] {
+            net.config(1, request);
+        }
+        net.restore(0, &copy, at_once);
+        net.connect(0, 1);
+        net.settle();
+        // Both know on which terms the other would begin again, and the owner of either may accept.
+        for node in [0, 1] {
+            let standing = &report(&mut net, node).friends[0].standing;
+            let FriendStanding::Inconsistent(row) = standing else { panic!("{standing:?}") };
+            assert!(row.remote.is_some(), "node {node} heard no terms");
+        }
+        let FriendStanding::Inconsistent(row) = &report(&mut net, 0).friends[0].standing else {
+            panic!("just looked at")
+        };
+        let reset_token = row.remote.as_ref().unwrap().reset_token;
+        net.config(0, ConfigRequest::ResetFriend { friend: name("n1"), reset_token });
+        net.settle();
+        for node in [0, 1] {
+            let standing = &report(&mut net, node).friends[0].standing;
+            assert_eq!(*standing, FriendStanding::Consistent);
+        }
     }
 }
 
@@ -369,6 +412,82 @@ fn a_payment_that_was_unfinished_in_the_copy_is_never_tried_again() {
 }
 
 /// Two copies of one node, of which each thinks it is the one.
+/// A mediator's copy in which a request is pending that came in, and what it passed on waits in the
+/// queue; then all of it goes on, until the destination holds it.
+fn with_queued_copy() -> (Net, State, Invoice) {
+    for warm_up in 0..4 {
+        let mut net = Net::chain(3, 1_000, 1);
+        for _ in 0..warm_up {
+            pay(&mut net, 1, 2, 1);
+        }
+        let invoice = net.held_invoice(2, 50, Hold::Standard);
+        let request = net.pay_request(PaymentTarget::Invoice(Box::new(invoice.clone())));
+        net.pay(0, request);
+        let mut copy = None;
+        for _ in 0..60 {
+            for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+                let _ = net.flush(from) | net.deliver(from, to) | net.flush(to);
+                let disk = &net.nodes[1].disk;
+                let mut queued = disk.friends[&net.key(2)].queue.values();
+                if queued.any(|row| matches!(row.op, FriendOp::Request(_))) {
+                    copy = Some(disk.clone());
+                }
+            }
+        }
+        net.settle();
+        if let Some(copy) = copy {
+            return (net, copy, invoice);
+        }
+    }
+    panic!("a request never waits in the queue");
+}
+
+#[test]
+fn a_request_that_was_queued_in_the_copy_and_sent_since_finds_its_partner() {
+    for collects in [false, true] {
+        let (mut net, copy, invoice) = with_queued_copy();
+        net.restore(1, &copy, true);
+        for other in [2, 0] {
+            net.connect(1, other);
+            net.settle();
+        }
+        let (invoice_id, ended) = (invoice.id(), None);
+        net.command(
+            2,
+            if collects {
+                Command::CollectInvoice { invoice_id, ended }
+            } else {
+                Command::CancelInvoice { invoice_id, ended }
+            },
+        );
+        net.settle();
+        let paid = if collects { -50 } else { 0 };
+        assert_eq!(net.total(0), paid, "what the destination says reaches the buyer");
+        net.config(1, ConfigRequest::EndRecovery { cancel_unknown: false });
+        net.settle();
+        net.check_at_rest(true);
+    }
+}
+
+#[test]
+fn a_state_that_is_installed_before_the_friend_has_resumed_is_told_to_it() {
+    let (mut net, copy) = with_old_copy();
+    net.restore(0, &copy, false);
+    net.connect(0, 1);
+    net.settle();
+    assert!(proven_balance(&mut net, 0).is_some());
+    net.disconnect(0, 1);
+    net.connect(0, 1);
+    net.flush(0);
+    let proven = report(&mut net, 0).friends.remove(0).recovery;
+    let report::FriendRecovery::Proven { token, .. } = proven else { panic!("{proven:?}") };
+    let friend = name("n1");
+    net.config(0, ConfigRequest::RecoverFriend { friend, token, public_key: None });
+    net.settle();
+    pay(&mut net, 0, 1, 5);
+    assert_eq!((net.balance(0, 1), net.balance(1, 0)), (-105, 105));
+}
+
 #[test]
 fn two_copies_never_make_two_tokens_for_one_counter_that_a_friend_takes() {
     let mut net = Net::chain(2, 1_000, 8);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use offset_crypto::{InvoiceId, Nonce, PaymentId};
 use offset_funder::api::Command;
 use offset_proto::{
-    Credits,
+    Credits, Currency,
     app::{
         AppError, AppReply, AppRequestId, ClearRequest, CreateInvoice, Hold, PayRequest,
         PaymentReport, PaymentStatus, PaymentTarget,
@@ -21,6 +21,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct App {
     next_request: u64,
+    /// Its node came back from an older copy, and may know less than it told.
+    restored: bool,
     pub(crate) orders: BTreeMap<PaymentId, Order>,
     /// Clearings that were ordered and not refused, and the last that was told of each.
     pub(crate) clearings: BTreeMap<PaymentId, (ClearRequest, Option<PaymentStatus>)>,
@@ -47,6 +49,7 @@ enum Waiting {
 pub(crate) struct Order {
     pub(crate) request: PayRequest,
     pub(crate) seller: usize,
+    pub(crate) currency: Currency,
     pub(crate) amount: Credits,
     /// Whether the commit is handed to the seller, and not sent.
     by_commit: bool,
@@ -99,6 +102,13 @@ impl App {
         self.waiting.clear();
     }
 
+    /// What is under way is forgotten: the node does not know it any more.
+    pub(crate) fn forget_open(&mut self) {
+        self.orders.retain(|_, order| order.is_final());
+        self.clearings.retain(|_, (_, status)| status.as_ref().is_some_and(is_final));
+        self.restored = true;
+    }
+
     pub(crate) fn payment_reported(&mut self, report: &PaymentReport) {
         let id = &report.payment_id;
         let order = self.orders.get_mut(id).map(|order| &mut order.status);
@@ -107,7 +117,8 @@ impl App {
         if let Some(before) = status
             && is_final(before)
         {
-            assert!(may_follow(before, &report.status), "{before:?}, then {:?}", report.status);
+            let follows = may_follow(before, &report.status) || self.restored;
+            assert!(follows, "{before:?}, then {:?}", report.status);
         }
         *status = Some(report.status.clone());
     }
@@ -137,8 +148,7 @@ impl World {
         if buyer == seller {
             return;
         }
-        let amount = self.draw.between(1, u64::try_from(self.options.largest_order).unwrap_or(1));
-        let (amount, currency) = (Credits(amount.into()), self.draw.index(self.options.currencies));
+        let (amount, currency) = (self.amount(), self.draw.index(self.options.currencies));
         if self.draw.coin() {
             self.send_funds(buyer, seller, currency, amount);
         } else {
@@ -163,6 +173,20 @@ impl World {
         self.read_replies(buyer);
     }
 
+    /// Mostly small; now and then as much as a line carries, or one more or less.
+    fn amount(&mut self) -> Credits {
+        let most = u64::try_from(self.options.largest_order).unwrap_or(1);
+        let small = u128::from(self.draw.between(1, most));
+        let limit = self.options.limit;
+        Credits(match self.draw.index(24) {
+            0 => limit.saturating_sub(1).max(1),
+            1 => limit,
+            2 => limit.saturating_add(1).min(Credits::LIMIT.0),
+            3 => limit / 2 + 1,
+            _ => small,
+        })
+    }
+
     pub(crate) fn send_funds(
         &mut self,
         buyer: usize,
@@ -175,7 +199,7 @@ impl World {
             amount,
             currency: Some(self.currency(currency)),
         };
-        self.pay(buyer, seller, (amount, false), target)
+        self.pay(buyer, seller, (amount, self.currency(currency), false), target)
     }
 
     /// A seller collects what it holds for an invoice, or gives it back.
@@ -199,7 +223,7 @@ impl World {
         &mut self,
         buyer: usize,
         seller: usize,
-        (amount, by_commit): (Credits, bool),
+        (amount, currency, by_commit): (Credits, Currency, bool),
         target: PaymentTarget,
     ) -> PaymentId {
         let payment_id = PaymentId::random(&mut self.draw.0);
@@ -209,7 +233,9 @@ impl World {
         let note = "".parse().expect("a text");
         let request =
             PayRequest { payment_id, target, max_fee, deadline_ms, note, max_parts: None };
-        let order = Order { request: request.clone(), seller, amount, by_commit, status: None };
+        let request_again = request.clone();
+        let order =
+            Order { request: request_again, seller, currency, amount, by_commit, status: None };
         self.nodes[buyer].app.orders.insert(payment_id, order);
         self.ask_to_pay(buyer, request, by_commit);
         payment_id
@@ -281,6 +307,26 @@ impl World {
         }
     }
 
+    /// What was ordered of a process that did not listen is asked now.
+    pub(crate) fn ask_what_was_not_asked(&mut self, node: usize) {
+        let app = &self.nodes[node].app;
+        let asked = |id: &PaymentId| {
+            let of = |it: &Waiting| matches!(it, Waiting::Payment(of) | Waiting::Clearing(of) if of == id);
+            app.waiting.values().any(of)
+        };
+        let orders = app.orders.iter().filter(|(id, it)| !it.is_final() && !asked(id));
+        let orders: Vec<_> = orders.map(|(_, it)| (it.request.clone(), it.by_commit)).collect();
+        let open = |status: &Option<_>| !status.as_ref().is_some_and(is_final);
+        let clearings = app.clearings.iter().filter(|(id, (_, it))| open(it) && !asked(id));
+        let clearings: Vec<_> = clearings.map(|(_, (request, _))| request.clone()).collect();
+        for (request, by_commit) in orders {
+            self.ask_to_pay(node, request, by_commit);
+        }
+        for request in clearings {
+            self.ask_to_clear(node, request);
+        }
+    }
+
     /// Invoices that were made are paid by whom they were made for.
     pub(crate) fn read_replies(&mut self, node: usize) {
         for (id, result) in std::mem::take(&mut self.nodes[node].app.replies) {
@@ -291,9 +337,10 @@ impl World {
                     if report.invoice.hold_until.is_some() {
                         self.nodes[node].app.holding.push(report.invoice.id());
                     }
+                    let currency = report.invoice.currency.clone();
                     let target = PaymentTarget::Invoice(Box::new(report.invoice));
                     let by_commit = self.options.commits && self.draw.coin();
-                    self.pay(buyer, node, (amount, by_commit), target);
+                    self.pay(buyer, node, (amount, currency, by_commit), target);
                 }
                 (Some(Waiting::Payment(payment)), Ok(AppReply::Payment(report)))
                     if report.status == PaymentStatus::Committed =>

@@ -8,6 +8,7 @@ use offset_proto::{
 };
 
 use crate::{
+    session::SILENCE_MS,
     wire::Site,
     world::{Event, Fault, World},
 };
@@ -47,6 +48,10 @@ impl World {
             }
         }
         self.pass(5_000);
+        if let Some(betrayer) = self.betrayer.as_ref().map(|it| it.node) {
+            let friends = self.nodes[betrayer].disk.state.friends.keys();
+            self.betrayed = friends.map(|key| self.by_key[key]).collect();
+        }
     }
 
     fn befriend(&mut self, a: usize, b: usize) {
@@ -84,14 +89,15 @@ impl World {
             max_debt,
         };
         self.config(node, limit);
-        let rate = if self.options.fees { Rate { ppm: 10_000, add: 1 } } else { Rate::default() };
+        let (ppm, add) = self.options.fees;
+        let rate = Rate { ppm, add };
         let set = ConfigRequest::SetRate { friend: friend.clone(), currency: chosen.clone(), rate };
         self.config(node, set);
         self.config(node, ConfigRequest::SetRequestsOpen { friend, currency: chosen, open: true });
     }
 
     /// A change that must be accepted.
-    fn config(&mut self, node: usize, request: ConfigRequest) {
+    pub(crate) fn config(&mut self, node: usize, request: ConfigRequest) {
         let id = self.command(node, Command::Config(request.clone()));
         let id = id.expect("the node runs");
         for _ in 0..1_000 {
@@ -124,6 +130,12 @@ impl World {
             Fault::Change => self.options.change_every_ms,
             Fault::Part => self.options.part_every_ms,
             Fault::Clock => self.options.clock_jumps.then_some(5_000),
+            Fault::Pause => self.options.pause_every_ms,
+            Fault::Meet => self.options.meets.then_some(3_000),
+            Fault::Spoil => self.options.spoil_every_ms,
+            Fault::Accept => self.options.spoil_every_ms.map(|mean| mean / 3),
+            Fault::Restore => self.options.restored.map(|_| self.options.restore_every_ms),
+            Fault::RollBack => self.options.betrayer.map(|_| 5_000),
         }
     }
 
@@ -149,6 +161,19 @@ impl World {
             }
             Fault::Change => self.change(node),
             Fault::Part => self.part(node),
+            Fault::Pause => {
+                let until = self.now + self.draw.between(1, LONGEST_PAUSE_MS);
+                self.nodes[node].paused_until = until;
+            }
+            Fault::Meet => self.meet_again(node),
+            Fault::Spoil => self.spoil(node),
+            Fault::Accept => {
+                if let Some(key) = self.some_friend(node) {
+                    self.accept_terms(node, key);
+                }
+            }
+            Fault::Restore => self.copy_or_restore(),
+            Fault::RollBack => self.roll_back(),
             Fault::Clock => {
                 // While it runs a node's clock only jumps forwards: the shell absorbs the rest.
                 let jump = i64::try_from(self.draw.between(0, 20_000)).unwrap_or(0);
@@ -249,8 +274,10 @@ impl World {
         if friends.is_empty() {
             return;
         }
-        let other = self.by_key[self.draw.of(&friends)];
+        let key = *self.draw.of(&friends);
+        let other = self.by_key[&key];
         self.parted.extend([node, other]);
+        self.mistrust(node, key);
         let friend = name("n", other);
         let request = ConfigRequest::RemoveFriend { friend, forfeit: true };
         self.command(node, Command::Config(request));
@@ -258,11 +285,14 @@ impl World {
 
     /// Whoever was parted from parts in turn.
     fn part_in_turn(&mut self) {
-        for node in 0..self.nodes.len() {
+        for node in self.honest() {
             let friends: Vec<_> = self.nodes[node].disk.state.friends.keys().copied().collect();
             for key in friends {
                 let other = self.by_key[&key];
-                if !self.nodes[other].disk.state.friends.contains_key(&self.key(node)) {
+                let parted = !self.nodes[other].disk.state.friends.contains_key(&self.key(node));
+                // It will be added again by who is a friend no more.
+                let meets = self.options.meets && self.is_honest(other);
+                if !self.is_honest(other) || (parted && !meets) {
                     let friend = name("n", other);
                     self.config(node, ConfigRequest::RemoveFriend { friend, forfeit: true });
                 }
@@ -277,26 +307,42 @@ impl World {
         self.options.half_open = false;
         self.wires.blocked.clear();
         self.unblock();
+        for node in &mut self.nodes {
+            node.disk.failing_until = 0;
+            node.paused_until = 0;
+        }
+        if let Some(betrayer) = self.betrayer.as_ref().map(|it| it.node) {
+            self.crash_node(betrayer);
+        }
         for site in self.sites() {
             if !self.is_up(site) {
                 self.schedule(self.now, Event::Start(site));
             }
         }
-        for node in &mut self.nodes {
-            node.disk.failing_until = 0;
+        // What was put off while processes paused comes now, and sessions are given up of which a
+        // relay swallowed something.
+        let lied = self.relays.iter().any(|relay| relay.lies);
+        self.pass(if lied { SILENCE_MS + 2_000 } else { LONGEST_PAUSE_MS });
+        for node in self.honest() {
+            self.ask_what_was_not_asked(node);
         }
-        self.pass(4_000);
         self.part_in_turn();
-        for node in 0..self.nodes.len() {
+        for node in self.honest() {
             for relay in 0..self.relays.len() {
                 let (name, relay) = (name("relay", relay), self.relay_address(relay));
                 self.config(node, ConfigRequest::AddRelay { name, relay });
             }
             let friends: Vec<_> = self.nodes[node].disk.state.friends.keys().copied().collect();
             for key in friends {
-                let other = self.by_key[&key];
-                let friend = name("n", other);
+                let friend = name("n", self.by_key[&key]);
                 self.config(node, ConfigRequest::SetFriendEnabled { friend, enabled: true });
+            }
+        }
+        self.mend();
+        for node in self.honest() {
+            let friends: Vec<_> = self.nodes[node].disk.state.friends.keys().copied().collect();
+            for key in friends {
+                let other = self.by_key[&key];
                 for currency in 0..self.options.currencies {
                     self.open_line(node, other, currency);
                 }
@@ -310,7 +356,9 @@ pub(crate) fn name(kind: &str, n: usize) -> Name {
     format!("{kind}{n}").parse().expect("a name")
 }
 
-const FAULTS: [Fault; 7] = [
+const LONGEST_PAUSE_MS: u64 = 8_000;
+
+const FAULTS: [Fault; 13] = [
     Fault::Cut,
     Fault::Crash,
     Fault::Partition,
@@ -318,4 +366,10 @@ const FAULTS: [Fault; 7] = [
     Fault::Change,
     Fault::Part,
     Fault::Clock,
+    Fault::Pause,
+    Fault::Meet,
+    Fault::Spoil,
+    Fault::Accept,
+    Fault::Restore,
+    Fault::RollBack,
 ];

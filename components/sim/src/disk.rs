@@ -12,7 +12,7 @@ use offset_funder::{
 use offset_proto::Currency;
 
 /// What survives a process.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) state: State,
     /// Ended payments and invoices, which leave the state.

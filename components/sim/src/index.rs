@@ -16,6 +16,7 @@ use offset_proto::{
 };
 
 use crate::{
+    liars::Heard,
     wire::{Packet, Site, WireId},
     world::{Event, World},
 };
@@ -24,6 +25,9 @@ pub(crate) struct IndexSite {
     pub(crate) identity: Arc<Identity>,
     pub(crate) running: Option<Running>,
     boot: u64,
+    /// Whether it tells anybody anything but the truth.
+    pub(crate) lies: bool,
+    pub(crate) heard: Heard,
 }
 
 #[derive(Default)]
@@ -43,8 +47,8 @@ impl Running {
 }
 
 impl IndexSite {
-    pub(crate) const fn new(identity: Arc<Identity>) -> Self {
-        Self { identity, running: None, boot: 0 }
+    pub(crate) fn new(identity: Arc<Identity>, lies: bool) -> Self {
+        Self { identity, running: None, boot: 0, lies, heard: Heard::default() }
     }
 }
 
@@ -126,7 +130,7 @@ impl World {
                 Some(IndexToClient::Cycles { request_id, cycles, cut_short })
             }
         };
-        if let Some(answer) = answer {
+        if let Some(answer) = answer.and_then(|answer| self.index_lie(index, answer)) {
             self.transmit(Site::Index(index), wire, Packet::FromIndex(answer));
         }
         self.feed_peers(index);
@@ -137,7 +141,14 @@ impl World {
         let Some(running) = &mut self.indexes[index].running else { return };
         let peer = running.peers.iter().find(|(_, of)| **of == wire).map(|(key, _)| *key);
         let Some(peer) = peer else { return };
-        let input = PeerInput::check(message).expect("servers pass on what nodes signed");
+        let Ok(input) = PeerInput::check(message) else {
+            // It breaks the protocol.
+            running.peers.remove(&peer);
+            running.federation.handle_disconnected(&peer);
+            self.lies_found += 1;
+            assert!(self.indexes.iter().any(|it| it.lies), "servers pass on what nodes signed");
+            return self.close(Site::Index(index), wire);
+        };
         running.directory();
         let Running { directory: Some(directory), federation, .. } = running else { return };
         // A refusal is for the log.
@@ -198,6 +209,11 @@ impl World {
     fn feed_peers(&mut self, index: usize) {
         let Some(running) = &mut self.indexes[index].running else { return };
         for change in running.directory().take_changes() {
+            if let Some(line) = &change.line {
+                let key = (change.node, change.friend, change.currency.clone());
+                let known = self.said.get(&key).is_some_and(|said| said.contains(line));
+                assert!(known, "P4: index {index} knows a line that {:?} did not say", key.0);
+            }
             let (graph, currency) = (&mut running.graph, &change.currency);
             match change.line {
                 Some(line) => graph.set_line(change.node, change.friend, currency, line),
@@ -214,7 +230,9 @@ impl World {
             }
         }
         for (wire, message) in messages {
-            self.transmit(Site::Index(index), wire, Packet::Peer(message));
+            for message in self.peer_lie(index, message) {
+                self.transmit(Site::Index(index), wire, Packet::Peer(message));
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let begin = Instant::now();
-    let (mut failed, mut totals) = (0, [0; 8]);
+    let (mut failed, mut totals) = (0, [0; 14]);
     for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
         let run = || {
             let summary = offset_sim::run(seed);
@@ -44,6 +44,12 @@ fn main() -> ExitCode {
                     summary.cleared,
                     summary.parted,
                     summary.crashes,
+                    summary.restores,
+                    summary.spoils,
+                    summary.met_again,
+                    summary.betrayals,
+                    summary.lies,
+                    summary.lies_found,
                 ];
                 for (total, count) in totals.iter_mut().zip(counts) {
                     *total += count;
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
             }
             Err(_) => {
                 failed += 1;
+                println!("{}", offset_sim::describe(seed));
                 println!(
                     "replay: cargo run --profile sim -p offset-sim -- --seeds 1 --from {seed}"
                 );
@@ -60,11 +67,14 @@ fn main() -> ExitCode {
             }
         }
     }
-    let [events, ordered, paid, in_parts, given_back, cleared, parted, crashes] = totals;
+    let [events, ordered, paid, in_parts, given_back, cleared, parted, crashes, ..] = totals;
+    let [.., restores, spoils, met_again, betrayals, lies, found] = totals;
     println!(
         "{} seeds, {failed} failed, {events} events, {paid} of {ordered} payments paid, {in_parts} \
          of them over several routes, {given_back} given back, {cleared} clearings, {parted} \
-         nodes parted, {crashes} crashes, {:.0} s",
+         nodes parted, {met_again} friends added again, {crashes} crashes, {restores} returns to \
+         older disks, {spoils} spoilt tokens, {betrayals} betrayals, {lies} lies of servers of \
+         which {found} were found out at once, {:.0} s",
         arguments.seeds,
         begin.elapsed().as_secs_f64()
     );

@@ -34,6 +34,10 @@ pub(crate) struct Node {
     pub(crate) boot: u64,
     pub(crate) clock_offset: i64,
     pub(crate) app: App,
+    /// Until then its process does nothing.
+    pub(crate) paused_until: u64,
+    /// Its owner starts it as one that recovers, until it knows itself.
+    pub(crate) to_recover: bool,
 }
 
 impl Node {
@@ -57,7 +61,8 @@ pub(crate) struct Process {
     index_servers: Vec<ServerAddress>,
     index: Option<(usize, WireId)>,
     reporter: Reporter,
-    queries: BTreeMap<RouteRequestId, Query>,
+    /// Questions to the index server, with when they were asked.
+    queries: BTreeMap<RouteRequestId, (u64, Query)>,
     next_query: u64,
     /// For which a timer is scheduled.
     timer: Option<u64>,
@@ -94,8 +99,11 @@ impl World {
         // Everything is checked after each step of a small network, by the world.
         let config = Config { check_every: u64::MAX, ..Config::default() };
         let state = it.disk.state.clone();
-        let funder = Funder::new(it.identity.clone(), state, config, now)
+        let mut funder = Funder::new(it.identity.clone(), state, config, now)
             .expect("what was committed is whole");
+        if it.to_recover {
+            funder.begin_recovery(now);
+        }
         let reporter = Reporter::new(it.key(), it.disk.index_epoch, now);
         it.disk.index_epoch = reporter.epoch();
         it.process = Some(Process {
@@ -129,7 +137,7 @@ impl World {
         let local = self.key(node);
         let failing = self.now < self.nodes[node].disk.failing_until;
         for batch in process.writing.iter().take(if failing { 0 } else { survived }) {
-            self.nodes[node].disk.commit(local, &batch.changes);
+            self.commit(node, local, &batch.changes);
         }
         self.nodes[node].app.disconnected();
         self.cut_all(Site::Node(node));
@@ -138,6 +146,9 @@ impl World {
     /// A command of the node's app.
     pub(crate) fn command(&mut self, node: usize, command: Command) -> Option<AppRequestId> {
         let now = self.clock(node);
+        if self.now < self.nodes[node].paused_until {
+            return None;
+        }
         let it = &mut self.nodes[node];
         let process = it.process.as_mut()?;
         let id = it.app.next_request();
@@ -190,6 +201,9 @@ impl World {
         session: SessionId,
         message: FriendMessage,
     ) {
+        if !self.is_honest(node) && self.deceive(friend, session, &message) {
+            return;
+        }
         let now = self.clock(node);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.funder.handle_message(now, &mut self.draw.0, friend, session, message);
@@ -198,6 +212,7 @@ impl World {
 
     /// Takes what the inputs led to and hands it to the disk, unless enough is under way.
     pub(crate) fn flush(&mut self, node: usize) {
+        self.touched.insert(node);
         let now = self.clock(node);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         if process.writing.len() < BATCHES_UNDER_WAY {
@@ -262,10 +277,10 @@ impl World {
             return self.schedule(again, Event::Start(Site::Node(node)));
         }
         let local = self.key(node);
-        let it = &mut self.nodes[node];
-        let Some(process) = it.process.as_mut() else { return };
+        let Some(process) = self.process(node) else { return };
         let Some(batch) = process.writing.pop_front() else { return };
-        it.disk.commit(local, &batch.changes);
+        self.commit(node, local, &batch.changes);
+        let Some(process) = self.process(node) else { return };
         process.funder.handle_durable(batch.number);
         let more = !process.writing.is_empty();
         for effect in batch.effects {
@@ -299,7 +314,7 @@ impl World {
         let now = self.now;
         let Some(process) = self.process(node) else { return };
         // One that was overtaken by an earlier one is nothing.
-        if process.timer != Some(now) || self.nodes[node].boot != boot {
+        if process.timer.is_none_or(|at| now < at) || self.nodes[node].boot != boot {
             return;
         }
         if let Some(process) = self.process(node) {
@@ -388,14 +403,30 @@ impl World {
         asker: Query,
         message: impl FnOnce(RouteRequestId) -> ClientToIndex,
     ) {
+        let asked = self.now;
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let Some((_, wire)) = process.index else {
             return self.no_answer(node, asker, RoutesError::NotConnected);
         };
         let request_id = RouteRequestId(process.next_query);
         process.next_query += 1;
-        process.queries.insert(request_id, asker);
+        process.queries.insert(request_id, (asked, asker));
         self.transmit(Site::Node(node), wire, Packet::ToIndex(message(request_id)));
+    }
+
+    /// Questions that no server answers in time are answered here.
+    pub(crate) fn give_up_queries(&mut self, node: usize) {
+        let now = self.now;
+        let Some(process) = self.process(node) else { return };
+        let late = |(asked, _): &(u64, Query)| asked + ANSWER_MS < now;
+        let late: Vec<_> =
+            process.queries.iter().filter(|(_, row)| late(row)).map(|(id, _)| *id).collect();
+        for id in late {
+            let asker = self.process(node).and_then(|process| process.queries.remove(&id));
+            if let Some((_, asker)) = asker {
+                self.no_answer(node, asker, RoutesError::NoAnswer);
+            }
+        }
     }
 
     fn no_answer(&mut self, node: usize, asker: Query, why: RoutesError) {
@@ -444,7 +475,9 @@ impl World {
         let identity = Arc::clone(&self.nodes[node].identity);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let Some((_, wire)) = process.index else { return };
+        let key = identity.public_key();
         for body in process.reporter.take_updates(now) {
+            self.remember_said(key, &body.kind);
             let message = ClientToIndex::Update(Box::new(body.sign(&identity)));
             self.transmit(Site::Node(node), wire, Packet::ToIndex(message));
         }
@@ -464,21 +497,21 @@ impl World {
             }
             IndexToClient::SnapshotWanted => process.reporter.handle_snapshot_wanted(),
             IndexToClient::Routes { request_id, multi_routes, .. } => {
-                if let Some(Query::Routes(asker)) = process.queries.remove(&request_id) {
+                if let Some((_, Query::Routes(asker))) = process.queries.remove(&request_id) {
                     self.answered(node, |funder, now, rng| {
                         funder.handle_routes(now, rng, asker, Ok(multi_routes));
                     });
                 }
             }
             IndexToClient::Cycles { request_id, cycles, .. } => {
-                if let Some(Query::Cycles(id)) = process.queries.remove(&request_id) {
+                if let Some((_, Query::Cycles(id))) = process.queries.remove(&request_id) {
                     self.answered(node, |funder, now, rng| {
                         funder.handle_cycles(now, rng, id, Ok(cycles));
                     });
                 }
             }
             IndexToClient::Refused { request_id, .. } => {
-                if let Some(asker) = process.queries.remove(&request_id) {
+                if let Some((_, asker)) = process.queries.remove(&request_id) {
                     self.no_answer(node, asker, RoutesError::NoAnswer);
                 }
             }
@@ -492,7 +525,7 @@ impl World {
         if process.index.is_some_and(|(_, current)| current == wire) {
             process.index = None;
             process.reporter.handle_disconnected();
-            for (_, asker) in std::mem::take(&mut process.queries) {
+            for (_, (_, asker)) in std::mem::take(&mut process.queries) {
                 self.no_answer(node, asker, RoutesError::NoAnswer);
             }
             return;
@@ -501,5 +534,7 @@ impl World {
     }
 }
 
+/// How long a node waits for an answer of an index server, as in the index client.
+const ANSWER_MS: u64 = 2_000;
 /// As many as the node's shell lets wait.
 const BATCHES_UNDER_WAY: usize = 3;

@@ -39,14 +39,33 @@ pub struct Options {
     pub partition_every_ms: Option<u64>,
     /// The mean time between commits that fail.
     pub disk_fails_every_ms: Option<u64>,
+    /// The mean time between processes of nodes that are stopped for a while.
+    pub pause_every_ms: Option<u64>,
     /// The mean time between changes of owners' minds.
     pub change_every_ms: Option<u64>,
     /// The mean time between owners who part from a friend, whatever is under way with it.
     pub part_every_ms: Option<u64>,
+    /// Whether friends who parted become friends again.
+    pub meets: bool,
+    /// The mean time between tokens of honest nodes that arrive as nobody signed them, after which
+    /// owners agree on terms to begin again.
+    pub spoil_every_ms: Option<u64>,
+    /// The node that comes back from older copies of its disk, if one does.
+    pub restored: Option<usize>,
+    /// The mean time between copies and returns to one.
+    pub restore_every_ms: u64,
+    /// The node that betrays its friends, if one does.
+    pub betrayer: Option<usize>,
+    /// How many of a hundred of its messages are no truth.
+    pub betrayals_in_100: u64,
+    /// Which relays lie.
+    pub lying_relays: Vec<bool>,
+    /// Which index servers lie.
+    pub lying_indexes: Vec<bool>,
     /// Whether clocks jump, forwards while running and any way over a restart.
     pub clock_jumps: bool,
-    /// Whether mediators ask fees.
-    pub fees: bool,
+    /// What mediators ask, in millionths and beyond.
+    pub fees: (u32, u64),
     /// Whether some invoices hold what pays them.
     pub holds: bool,
     /// Whether some payments are made by commits that buyers hand to sellers.
@@ -59,14 +78,31 @@ impl Options {
     pub fn draw(seed: u64) -> Self {
         let mut rng = Draw(SeededRng::new(seed ^ 0x6f66_6673_6574_7369));
         let nodes = rng.between(2, 6);
+        // Half of the seeds know honest people, servers and disks only: there the most is checked.
+        let ill = rng.coin();
+        let some_node = |rng: &mut Draw| usize::try_from(rng.between(0, nodes - 1)).unwrap_or(0);
+        let betrayer = (ill && 2 < nodes && rng.coin()).then(|| some_node(&mut rng));
+        let restored = (ill && rng.coin()).then(|| some_node(&mut rng));
+        let spoil_every_ms = rng.maybe(&[2_000, 10_000]).filter(|_| ill);
+        let lies = |rng: &mut Draw| (0..2).map(|_| ill && rng.coin()).collect::<Vec<_>>();
+        let (lying_relays, lying_indexes) = (lies(&mut rng), lies(&mut rng));
         Self {
+            meets: rng.coin(),
+            spoil_every_ms,
+            restored,
+            restore_every_ms: *rng.of(&[1_000, 4_000]),
+            betrayer,
+            betrayals_in_100: *rng.of(&[2, 10, 40]),
+            lying_relays,
+            lying_indexes,
+            pause_every_ms: rng.maybe(&[1_000, 8_000]),
             nodes: usize::try_from(nodes).unwrap_or(2),
             extra_lines: usize::try_from(rng.between(0, nodes)).unwrap_or(0),
             relays: usize::try_from(rng.between(1, 2)).unwrap_or(1),
             indexes: usize::try_from(rng.between(1, 2)).unwrap_or(1),
-            currencies: usize::try_from(rng.between(1, 2)).unwrap_or(1),
+            currencies: usize::try_from(rng.between(1, 3)).unwrap_or(1),
             ring: rng.coin(),
-            limit: *rng.of(&[100, 1_000, 1 << 100]),
+            limit: *rng.of(&[1, 100, 1_000, 1 << 100, (1 << 127) - 1]),
             largest_order: *rng.of(&[20, 150, 250, 1_200]),
             storm_ms: rng.between(5_000, 40_000),
             order_every_ms: *rng.of(&[20, 100, 400]),
@@ -78,9 +114,16 @@ impl Options {
             partition_every_ms: rng.maybe(&[2_000, 10_000]),
             disk_fails_every_ms: rng.maybe(&[1_000, 10_000]),
             change_every_ms: rng.maybe(&[100, 1_000]),
-            part_every_ms: rng.maybe(&[5_000, 20_000]).filter(|_| rng.coin()),
+            part_every_ms: rng.maybe(&[5_000, 20_000]).filter(|_| ill),
             clock_jumps: rng.coin(),
-            fees: rng.coin(),
+            fees: *rng.of(&[
+                (0, 0),
+                (0, 0),
+                (10_000, 1),
+                (10_000, 1),
+                (1_000_000, 0),
+                (1, u64::MAX),
+            ]),
             holds: rng.coin(),
             commits: rng.coin(),
         }
@@ -109,7 +152,7 @@ impl Draw {
         &of[self.index(of.len())]
     }
 
-    fn maybe(&mut self, of: &[u64]) -> Option<u64> {
+    pub(crate) fn maybe(&mut self, of: &[u64]) -> Option<u64> {
         if self.coin() { Some(*self.of(of)) } else { None }
     }
 }

@@ -14,6 +14,7 @@ use offset_relay::{
 };
 
 use crate::{
+    liars::Heard,
     wire::{Packet, Site, WireId},
     world::{Event, World},
 };
@@ -23,11 +24,15 @@ pub(crate) struct RelaySite {
     pub(crate) broker: Option<Broker>,
     boot: u64,
     wires: BTreeMap<ConnectionId, WireId>,
+    /// Whether it tells its clients anything but the truth.
+    pub(crate) lies: bool,
+    pub(crate) heard: Heard,
 }
 
 impl RelaySite {
-    pub(crate) const fn new(key: PublicKey) -> Self {
-        Self { key, broker: None, boot: 0, wires: BTreeMap::new() }
+    pub(crate) fn new(key: PublicKey, lies: bool) -> Self {
+        let (wires, heard) = (BTreeMap::new(), Heard::default());
+        Self { key, broker: None, boot: 0, wires, lies, heard }
     }
 }
 
@@ -96,7 +101,12 @@ impl World {
         while let Some(effect) = self.relays[relay].broker.as_mut().and_then(Broker::next_effect) {
             match effect {
                 Effect::Send(id, message) => {
-                    if let Some(wire) = self.relays[relay].wires.get(&id).copied() {
+                    let Some(wire) = self.relays[relay].wires.get(&id).copied() else { continue };
+                    if self.relays[relay].lies {
+                        // What it says instead is not what was charged for.
+                        self.relay_written(relay, wire, &message);
+                    }
+                    for message in self.relay_lie(relay, message) {
                         self.transmit(Site::Relay(relay), wire, Packet::FromRelay(message));
                     }
                 }

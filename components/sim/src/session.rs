@@ -1,4 +1,5 @@
-//! Sessions of friends over relays: listening, dialling, circuits, and messages in pieces.
+//! Sessions of friends over relays: listening, dialling, circuits, channels, keepalive, and messages
+//! in pieces.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,6 +13,7 @@ use offset_proto::{
 
 use crate::{
     node::Session,
+    sealed::{Out, Sealed},
     wire::{Packet, Site, WireId},
     world::{Event, World},
 };
@@ -27,36 +29,45 @@ pub(crate) struct RelayLink {
 struct Circuit {
     friend: PublicKey,
     by_us: bool,
-    open: bool,
+    /// The relay has connected it.
+    connected: bool,
+    channel: Sealed,
+    /// When it began, when something last came out of it, and when something last went in.
+    since: u64,
+    heard: u64,
+    said: u64,
     /// How many bytes may be sent.
     window: u32,
     outbox: VecDeque<u8>,
-    inbox: Vec<u8>,
 }
 
 impl Circuit {
-    const fn new(friend: PublicKey, by_us: bool) -> Self {
+    fn new(friend: PublicKey, by_us: bool, channel: Sealed, now: u64) -> Self {
         Self {
             friend,
             by_us,
-            open: false,
+            connected: !by_us,
+            channel,
+            since: now,
+            heard: now,
+            said: now,
             window: FIRST_WINDOW_BYTES,
             outbox: VecDeque::new(),
-            inbox: Vec::new(),
         }
     }
 
-    /// The next whole message that arrived.
-    fn take_message(&mut self) -> Option<FriendMessage> {
-        let length = self.inbox.get(..4)?;
-        let length = u32::from_be_bytes(length.try_into().ok()?);
-        let end = 4 + usize::try_from(length).ok()?;
-        let frame = self.inbox.get(4..end)?;
-        let packet = FriendMessage::decode(frame).expect("nodes send what decodes");
-        self.inbox.drain(..end);
-        match packet {
-            SessionPacket::Message(message) => Some(message),
-            SessionPacket::Control(_) => unreachable!("no control messages are sent here"),
+    /// Whether its handshake takes too long, or nothing has come out of it for too long.
+    fn is_dead(&self, now: u64) -> bool {
+        let since = if self.channel.is_open() { self.heard } else { self.since };
+        since + if self.channel.is_open() { SILENCE_MS } else { HANDSHAKE_MS } < now
+    }
+
+    /// Says something where nothing was said for a while.
+    fn keep_alive(&mut self, now: u64) {
+        if self.channel.is_open() && self.said + PING_MS <= now {
+            self.said = now;
+            let ping = self.channel.seal(&[]);
+            self.outbox.extend(ping);
         }
     }
 }
@@ -135,6 +146,8 @@ impl World {
         for friend in due {
             self.dial_friend(node, friend);
         }
+        self.tend_circuits(node);
+        self.give_up_queries(node);
         let again = now + self.draw.between(50, 250);
         self.schedule(again, Event::Dial { node, boot });
     }
@@ -153,15 +166,45 @@ impl World {
         if self.reach_relay(node, relay, false).is_none() {
             return;
         }
+        let (nonce, local, now) = (self.draw.between(0, u64::MAX - 1), self.key(node), self.now);
+        let (channel, first) = Sealed::dial(self.word, local, friend, nonce);
         let link = self.process(node).and_then(|process| process.relays.get_mut(&relay));
         let Some(link) = link else { return };
         let circuit = CircuitId(link.next_circuit);
         link.next_circuit += 2;
-        link.circuits.insert(circuit, Circuit::new(friend, true));
+        let mut new = Circuit::new(friend, true, channel, now);
+        new.outbox.extend(first);
+        link.circuits.insert(circuit, new);
         self.tell_relay(node, relay, ClientToRelay::Connect { circuit, destination: friend });
     }
 
+    /// Ends circuits out of which nothing comes, and keeps the others alive.
+    fn tend_circuits(&mut self, node: usize) {
+        let now = self.now;
+        let Some(process) = self.process(node) else { return };
+        let (mut dead, mut alive) = (Vec::new(), Vec::new());
+        for (relay, link) in &mut process.relays {
+            for (id, circuit) in &mut link.circuits {
+                if circuit.is_dead(now) {
+                    dead.push((*relay, *id, circuit.friend));
+                } else {
+                    circuit.keep_alive(now);
+                    alive.push((*relay, *id));
+                }
+            }
+        }
+        for (relay, circuit, friend) in dead {
+            self.close_circuit(node, relay, circuit);
+            self.circuit_gone(node, relay, circuit, Some(friend));
+        }
+        for (relay, circuit) in alive {
+            self.send_bytes(node, relay, circuit);
+        }
+    }
+
     pub(crate) fn node_relay_message(&mut self, node: usize, wire: WireId, message: RelayToClient) {
+        let (nonce, local, now) = (self.draw.between(0, u64::MAX - 1), self.key(node), self.now);
+        let word = self.word;
         let Some(process) = self.process(node) else { return };
         let relay = process.relays.iter().find(|(_, link)| link.wire == wire);
         let Some(relay) = relay.map(|(relay, _)| *relay) else { return };
@@ -169,26 +212,33 @@ impl World {
         match message {
             RelayToClient::Listening => {}
             RelayToClient::Incoming { circuit, source } => {
-                if process.contacts.contains_key(&source) {
-                    link.circuits.insert(circuit, Circuit::new(source, false));
+                // Odd numbers are ours.
+                let new = circuit.0 % 2 == 0 && !link.circuits.contains_key(&circuit);
+                if process.contacts.contains_key(&source) && new {
+                    let channel = Sealed::accept(word, local, source, nonce);
+                    link.circuits.insert(circuit, Circuit::new(source, false, channel, now));
                     self.tell_relay(node, relay, ClientToRelay::Accept { circuit });
-                    self.session_opened(node, relay, circuit);
                 } else {
                     self.tell_relay(node, relay, ClientToRelay::Reject { circuit });
                 }
             }
-            RelayToClient::Connected { circuit } => self.session_opened(node, relay, circuit),
+            RelayToClient::Connected { circuit } => {
+                if let Some(open) = link.circuits.get_mut(&circuit) {
+                    open.connected = true;
+                    self.send_bytes(node, relay, circuit);
+                }
+            }
             RelayToClient::Data { circuit, bytes } => {
                 if let Some(open) = link.circuits.get_mut(&circuit) {
                     let length = u32::try_from(bytes.len()).expect("data is short");
-                    open.inbox.extend(bytes);
+                    open.channel.put(&bytes);
                     self.tell_relay(node, relay, ClientToRelay::Window { circuit, bytes: length });
                     self.take_messages(node, relay, circuit);
                 }
             }
             RelayToClient::Window { circuit, bytes } => {
                 if let Some(open) = link.circuits.get_mut(&circuit) {
-                    open.window += bytes;
+                    open.window = open.window.saturating_add(bytes);
                     self.send_bytes(node, relay, circuit);
                 }
             }
@@ -206,7 +256,6 @@ impl World {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let link = process.relays.get_mut(&relay);
         let Some(open) = link.and_then(|link| link.circuits.get_mut(&circuit)) else { return };
-        open.open = true;
         let friend = open.friend;
         let opened_by = if open.by_us { local } else { friend };
         if let Some(standing) = process.sessions.get(&friend).copied() {
@@ -224,7 +273,9 @@ impl World {
         process.dialling.insert(friend, (now, 250));
         process.funder.handle_liveness(clock, friend, Liveness::Connected(id));
         self.flush(node);
-        self.take_messages(node, relay, circuit);
+        if !self.is_honest(node) {
+            self.deceive_from_the_start(friend, id);
+        }
     }
 
     fn close_circuit(&mut self, node: usize, relay: usize, circuit: CircuitId) {
@@ -283,7 +334,32 @@ impl World {
         id: SessionId,
         message: FriendMessage,
     ) {
+        if !self.calm && !self.is_honest(node) && self.betray(friend, id, &message) {
+            return;
+        }
         self.remember_sent(node, friend, &message);
+        let mut message = message;
+        if self.spoilt == Some((node, friend))
+            && !self.calm
+            && let FriendMessage::MoveToken(token) = &mut message
+        {
+            token.signature = offset_crypto::Signature::from_bytes([3; 64]);
+            self.spoilt = None;
+            self.spoils += 1;
+            self.mistrust(node, friend);
+        }
+        self.say(node, friend, id, message);
+    }
+
+    /// Sends a message over a session, if it still stands.
+    pub(crate) fn say(
+        &mut self,
+        node: usize,
+        friend: PublicKey,
+        id: SessionId,
+        message: FriendMessage,
+    ) {
+        let now = self.now;
         let Some(process) = self.process(node) else { return };
         let Some(session) = process.sessions.get(&friend).copied() else { return };
         let link = process.relays.get_mut(&session.relay);
@@ -293,10 +369,9 @@ impl World {
         if session.id != id {
             return;
         }
-        let frame = FriendMessage::encode(&SessionPacket::Message(message));
-        let length = u32::try_from(frame.len()).expect("a message is short");
-        open.outbox.extend(length.to_be_bytes());
+        let frame = open.channel.seal(&FriendMessage::encode(&SessionPacket::Message(message)));
         open.outbox.extend(frame);
+        open.said = now;
         self.send_bytes(node, session.relay, session.circuit);
     }
 
@@ -306,7 +381,7 @@ impl World {
             let Some(open) = link.and_then(|link| link.circuits.get_mut(&circuit)) else { return };
             let window = usize::try_from(open.window).unwrap_or(0);
             let count = open.outbox.len().min(window).min(PIECE);
-            if count == 0 || !open.open {
+            if count == 0 || !open.connected {
                 return;
             }
             let bytes: Vec<_> = open.outbox.drain(..count).collect();
@@ -316,19 +391,54 @@ impl World {
     }
 
     fn take_messages(&mut self, node: usize, relay: usize, circuit: CircuitId) {
+        let now = self.now;
         loop {
             let Some(process) = self.process(node) else { return };
             let link = process.relays.get_mut(&relay);
             let Some(open) = link.and_then(|link| link.circuits.get_mut(&circuit)) else { return };
             let friend = open.friend;
-            let session = process.sessions.get(&friend).copied();
-            let of_session = |s: &Session| s.relay == relay && s.circuit == circuit;
-            let Some(session) = session.filter(of_session) else { return };
-            let Some(message) = open.take_message() else { return };
-            self.friend_message(node, friend, session.id, message);
+            let Some(out) = open.channel.take() else { return };
+            match out {
+                Out::Answer(bytes) => {
+                    open.outbox.extend(bytes);
+                    self.send_bytes(node, relay, circuit);
+                }
+                Out::Opened(bytes) => {
+                    open.heard = now;
+                    open.outbox.extend(bytes);
+                    self.send_bytes(node, relay, circuit);
+                    self.session_opened(node, relay, circuit);
+                }
+                Out::Content(content) => {
+                    open.heard = now;
+                    let session = process.sessions.get(&friend).copied();
+                    let of_session = |s: &Session| s.relay == relay && s.circuit == circuit;
+                    if let Some(session) = session.filter(of_session)
+                        && !content.is_empty()
+                    {
+                        let packet = FriendMessage::decode(&content);
+                        let Ok(SessionPacket::Message(message)) = packet else {
+                            panic!("friends send what decodes: {packet:?}");
+                        };
+                        self.friend_message(node, friend, session.id, message);
+                    }
+                }
+                Out::Broken => {
+                    self.broken_channels += 1;
+                    self.close_circuit(node, relay, circuit);
+                    return self.circuit_gone(node, relay, circuit, Some(friend));
+                }
+            }
         }
     }
 }
+
+/// How long a handshake may take, as in the node.
+const HANDSHAKE_MS: u64 = 10_000;
+/// After how long without hearing anything a session is over, and after how long without saying
+/// anything something is said (protocol, section 2).
+pub(crate) const SILENCE_MS: u64 = 30_000;
+const PING_MS: u64 = 10_000;
 
 /// Messages travel in pieces of at most this many bytes, so that cuts fall into them.
 const PIECE: usize = 700;

@@ -108,7 +108,9 @@ impl World {
     pub(crate) fn arrive(&mut self, id: WireId, end: usize, packet: Packet) {
         let Some(wire) = self.wires.all.get(&id) else { return };
         let (site, open) = (wire.ends[end], wire.open[end]);
-        if let (Packet::FromRelay(message), Site::Relay(relay)) = (&packet, wire.ends[1 - end]) {
+        if let (Packet::FromRelay(message), Site::Relay(relay)) = (&packet, wire.ends[1 - end])
+            && !self.relays[relay].lies
+        {
             self.relay_written(relay, id, message);
         }
         if open {

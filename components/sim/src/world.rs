@@ -7,15 +7,18 @@ use std::{
 };
 
 use offset_crypto::{HashResult, Identity, PublicKey, Rng as _, Seed, SeededRng};
-use offset_proto::{Currency, ServerAddress, Timestamp};
+use offset_proto::{Currency, ServerAddress, Timestamp, index::IndexLine};
 
 use crate::{
     app::App,
+    betrayer::Betrayer,
     disk::Disk,
     index::IndexSite,
+    ledger::Ledger,
     node::{Node, Process},
     options::{Draw, Options},
     relay::RelaySite,
+    sum::Sum,
     wire::{Packet, Site, WireId, Wires},
 };
 
@@ -79,6 +82,12 @@ pub(crate) enum Fault {
     Change,
     Part,
     Clock,
+    Pause,
+    Meet,
+    Spoil,
+    Accept,
+    Restore,
+    RollBack,
 }
 
 /// What a run came to.
@@ -104,6 +113,18 @@ pub struct Summary {
     pub parted: usize,
     /// How often a process crashed.
     pub crashes: usize,
+    /// How often a node came back from an older copy of its disk.
+    pub restores: usize,
+    /// How many tokens of honest nodes arrived as nobody signed them.
+    pub spoils: usize,
+    /// How often a friend was added again.
+    pub met_again: usize,
+    /// How often a betrayer did anything but say the truth.
+    pub betrayals: usize,
+    /// How often relays and index servers lied.
+    pub lies: usize,
+    /// How often a lie was found out at once: a channel that broke, a signature that was none.
+    pub lies_found: usize,
 }
 
 /// A simulated network.
@@ -122,9 +143,35 @@ pub(crate) struct World {
     /// Every token that was sent, by sender, receiver, epoch and counter.
     pub(crate) sent: BTreeMap<(usize, usize, u64, u64), HashResult>,
     pub(crate) crashes: usize,
-    /// Who parted from a friend in the middle of everything, or was parted from: they may lose what
-    /// was under way between them.
+    /// Who parted from a friend in the middle of everything, or was parted from.
     pub(crate) parted: BTreeSet<usize>,
+    /// Whose payments may be unknown in the end, as a friendship or a disk was lost.
+    pub(crate) may_lose: BTreeSet<usize>,
+    /// Pairs of whom one had a reason to find the other inconsistent, the lower number first.
+    pub(crate) mistrusted: BTreeSet<(usize, usize)>,
+    /// What nodes gave up, as negative sums, by parting or by the terms of a new beginning.
+    pub(crate) given_up: BTreeMap<(usize, Currency), Sum>,
+    pub(crate) ledger: Ledger,
+    /// What nodes signed of their lines.
+    pub(crate) said: BTreeMap<(PublicKey, PublicKey, Currency), Vec<IndexLine>>,
+    /// What no relay knows.
+    pub(crate) word: u64,
+    pub(crate) betrayer: Option<Betrayer>,
+    /// Who was a friend of the betrayer.
+    pub(crate) betrayed: BTreeSet<usize>,
+    pub(crate) betrayals: usize,
+    pub(crate) lies: usize,
+    pub(crate) lies_found: usize,
+    pub(crate) broken_channels: usize,
+    pub(crate) spoilt: Option<(usize, PublicKey)>,
+    pub(crate) spoils: usize,
+    pub(crate) restored: BTreeSet<usize>,
+    pub(crate) restores: usize,
+    pub(crate) met_again: usize,
+    /// Of the disk of the node that comes back from one.
+    pub(crate) copies: Vec<Disk>,
+    /// Nodes at which something may have changed since invariants were checked.
+    pub(crate) touched: BTreeSet<usize>,
     hasher: DefaultHasher,
     events: u64,
 }
@@ -146,10 +193,14 @@ impl World {
             boot: 0,
             clock_offset: 0,
             app: App::default(),
+            paused_until: 0,
+            to_recover: false,
         };
         let nodes: Vec<_> = (0..options.nodes).map(node).collect();
-        let relays = (0..options.relays).map(|n| RelaySite::new(identity(2, n).public_key()));
-        let indexes = (0..options.indexes).map(|n| IndexSite::new(identity(3, n)));
+        let relays = (0..options.relays).zip(&options.lying_relays);
+        let relays = relays.map(|(n, lies)| RelaySite::new(identity(2, n).public_key(), *lies));
+        let indexes = (0..options.indexes).zip(&options.lying_indexes);
+        let indexes = indexes.map(|(n, lies)| IndexSite::new(identity(3, n), *lies));
         Self {
             now: BEGINNING,
             draw: Draw(SeededRng::new(seed)),
@@ -164,6 +215,25 @@ impl World {
             sent: BTreeMap::new(),
             crashes: 0,
             parted: BTreeSet::new(),
+            may_lose: BTreeSet::new(),
+            mistrusted: BTreeSet::new(),
+            given_up: BTreeMap::new(),
+            ledger: Ledger::default(),
+            said: BTreeMap::new(),
+            word: seed ^ 0x7761_7264,
+            betrayer: options.betrayer.map(Betrayer::new),
+            betrayed: BTreeSet::new(),
+            betrayals: 0,
+            lies: 0,
+            lies_found: 0,
+            broken_channels: 0,
+            spoilt: None,
+            spoils: 0,
+            restored: BTreeSet::new(),
+            restores: 0,
+            met_again: 0,
+            copies: Vec::new(),
+            touched: BTreeSet::new(),
             hasher: DefaultHasher::new(),
             events: 0,
             options,
@@ -204,6 +274,12 @@ impl World {
             cleared: self.count_clearings(),
             parted: self.parted.len(),
             crashes: self.crashes,
+            restores: self.restores,
+            spoils: self.spoils,
+            met_again: self.met_again,
+            betrayals: self.betrayals,
+            lies: self.lies,
+            lies_found: self.lies_found + self.broken_channels,
         }
     }
 
@@ -211,6 +287,10 @@ impl World {
     pub(crate) fn step(&mut self) {
         let ((at, number), event) = self.queue.pop_first().expect("the world goes on");
         self.now = at;
+        if let Some(until) = self.paused(&event) {
+            // It waits, with all that comes later, in the same order.
+            return self.schedule(until, event);
+        }
         self.events += 1;
         (at, number).hash(&mut self.hasher);
         self.hash_event(&event);
@@ -230,9 +310,31 @@ impl World {
             Event::Unblock => self.unblock(),
             Event::Calm => self.heal(),
         }
-        if self.events.is_multiple_of(CHECK_EVERY) {
-            self.check_always();
-        }
+        self.check_touched();
+    }
+
+    /// Until when the process that an event is for does nothing.
+    fn paused(&self, event: &Event) -> Option<u64> {
+        let node = match event {
+            Event::Arrive { wire, end, .. } | Event::Gone { wire, end } => {
+                match self.wires.all.get(wire)?.ends[*end] {
+                    Site::Node(node) => node,
+                    Site::Relay(_) | Site::Index(_) => return None,
+                }
+            }
+            Event::Synced { node, .. }
+            | Event::NodeTimer { node, .. }
+            | Event::Flush { node, .. }
+            | Event::Dial { node, .. } => *node,
+            Event::Start(_)
+            | Event::RelayTimer { .. }
+            | Event::IndexTimer { .. }
+            | Event::Order
+            | Event::Fault(_)
+            | Event::Unblock
+            | Event::Calm => return None,
+        };
+        Some(self.nodes[node].paused_until).filter(|until| self.now < *until)
     }
 
     /// Runs for a time.
@@ -313,6 +415,8 @@ impl World {
 
     fn start(&mut self, site: Site) {
         match site {
+            // Nobody is a friend of the betrayer any more.
+            Site::Node(n) if self.calm && !self.is_honest(n) => {}
             Site::Node(n) => self.start_node(n),
             Site::Relay(n) => self.start_relay(n),
             Site::Index(n) => self.start_index(n),
@@ -375,6 +479,3 @@ impl World {
         }
     }
 }
-
-/// After how many events the invariants are checked.
-const CHECK_EVERY: u64 = 16;
