@@ -336,6 +336,10 @@ async fn a_node_that_leaves_vanishes_everywhere_and_answers_have_their_age() {
         assert!(least <= u128::from(age) + 2, "{age} ms, but nothing was said for {least} ms");
     }
 
+    chain.query(0, ann, cyd, "--amount 1 --svg ways.svg");
+    let picture = std::fs::read_to_string(chain.sandbox.file("ways.svg")).unwrap();
+    assert!(way.iter().all(|node| picture.contains(&node.key.to_string())), "{picture}");
+
     let ways = |from: &Node, to: &Node| {
         let excluding = format!("--amount 1 --exclude {}:{}", from.key, to.key);
         chain.query(0, ann, cyd, &excluding)["ways"].as_array().unwrap().len()

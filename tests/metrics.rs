@@ -177,6 +177,7 @@ fn each_daemon_counts_what_it_does_and_what_it_refuses() {
         "offset_index_searches_total{result=\"not_found\"}",
         "offset_index_search_seconds_count",
         "offset_index_answer_seconds_count",
+        "offset_index_stored_bytes",
     ] {
         assert!(1.0 <= numbers[name], "{name}: {numbers:#?}");
     }
@@ -185,6 +186,9 @@ fn each_daemon_counts_what_it_does_and_what_it_refuses() {
         "offset_index_updates_slowed_total",
         "offset_index_trusted",
         "offset_index_federated_lacking",
+        "offset_index_oldest_seconds",
+        "offset_index_answer_age_milliseconds_total",
+        "offset_index_search_edges_total",
     ] {
         assert!(numbers.contains_key(name), "{name}: {numbers:#?}");
     }

@@ -1,6 +1,7 @@
 //! `stindex`: an index server; `stindex query` asks one.
 
 mod limits;
+mod picture;
 mod query;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};

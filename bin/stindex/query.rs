@@ -19,7 +19,13 @@ use offset_secure_channel::ChannelIdentity;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::manners::{Answer, Usage, cli::Arguments, inputs};
+use super::picture;
+use crate::manners::{
+    Answer, Usage,
+    cli::Arguments,
+    files::{Access, OutputFile},
+    inputs,
+};
 
 /// Asks an index server for the cheapest ways from one node to another, as a node would.
 #[derive(Debug, Parser)]
@@ -46,6 +52,9 @@ pub(super) struct QueryArguments {
     /// Not from this node to that one: two public keys with a colon between. May be repeated.
     #[arg(short = 'x', long, value_name = "KEY:KEY", allow_hyphen_values = true, value_parser = edge)]
     exclude: Vec<Edge>,
+    /// Draw the ways into this file (SVG), which must not exist.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print one JSON document instead of text.
     #[arg(long)]
     json: bool,
@@ -73,6 +82,9 @@ pub(super) fn run(arguments: QueryArguments) -> anyhow::Result<Answer> {
 }
 
 async fn ask(arguments: QueryArguments) -> anyhow::Result<Answer> {
+    let picture = arguments.svg.as_deref();
+    let picture =
+        picture.map(|path| OutputFile::prepare(path, Access::Public, false)).transpose()?;
     let IndexTicket(server) = inputs::read(&arguments.ticket)?;
     let query = RouteQuery {
         currency: arguments.currency.unwrap_or_else(Currency::fallback),
@@ -98,6 +110,9 @@ async fn ask(arguments: QueryArguments) -> anyhow::Result<Answer> {
     connection.close("this is all");
     match answer {
         IndexToClient::Routes { multi_routes, cut_short, .. } => {
+            if let Some(file) = picture {
+                file.write(picture::draw(&multi_routes).as_bytes())?;
+            }
             Ok(shown(&multi_routes, cut_short))
         }
         IndexToClient::Refused { reason, .. } => {

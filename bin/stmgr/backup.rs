@@ -111,11 +111,13 @@ fn describe(headline: &str, contents: &Contents) -> Answer {
         let lines = if lines.is_empty() { "no currency".to_owned() } else { lines };
         text.push_str(&format!("\n  {}: {lines}", friend.info.name));
     }
+    // Those that have ended lie in a table of their own.
+    let all = |tables: [&str; 2]| tables.iter().filter_map(|table| rows.get(table)).sum::<u64>();
     text.push_str(&format!(
         "\npayments: {} ({} under way)\ninvoices: {} ({} open)",
-        rows.get("payments").unwrap_or(&0),
+        all(["payments", "past_payments"]),
         state.payments.len(),
-        rows.get("invoices").unwrap_or(&0),
+        all(["invoices", "past_invoices"]),
         state.invoices.len(),
     ));
     let json = json!({

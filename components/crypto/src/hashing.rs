@@ -54,6 +54,15 @@ pub fn checksum(parts: &[&[u8]]) -> u64 {
     u64::from_be_bytes(*first)
 }
 
+/// SHA-256 of much that only this program itself reads again: processors have instructions for it.
+/// Whatever others see is hashed by [`hash`].
+#[must_use]
+pub fn hash_much(bytes: &[u8]) -> HashResult {
+    let mut context = Context::new(&SHA256);
+    context.update(bytes);
+    finish(context)
+}
+
 /// What a hash or signature is for. The label's own hash, over `offset/1/NAME`, comes first in
 /// whatever is hashed or signed (protocol, section 0).
 #[derive(Clone, Copy, PartialEq, Eq)]

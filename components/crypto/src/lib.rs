@@ -29,7 +29,7 @@ pub use crate::fixed::{
     HashResult, HashedLock, InvalidText, InvoiceId, Nonce, PaymentId, PlainLock, PublicKey,
     RequestId, Signature,
 };
-pub use crate::hashing::{Label, LabelHasher, checksum, hash, hash_parts};
+pub use crate::hashing::{Label, LabelHasher, checksum, hash, hash_much, hash_parts};
 pub use crate::identity::{Identity, InvalidSeed, Seed};
 pub use crate::rng::{Rng, SeededRng, SystemRng};
 pub use crate::sealed::{InvalidCost, OpenError, SealedSeed, SealingCost};

@@ -18,6 +18,7 @@ use offset_proto::{
 
 use crate::{
     change::Change,
+    past::PastQuestion,
     side::Side,
     state::{InvoiceRow, PaymentRow},
 };
@@ -297,6 +298,14 @@ pub enum Effect {
         sender: Side,
         /// Which requests, on the line with the asker's friend.
         question: Endings,
+    },
+    /// Looks up what became of what parts of payments to us pay, which a recovery found; the answers
+    /// come back through `Funder::handle_past_found`, always.
+    FindPast {
+        /// Over whose line the parts came.
+        friend: PublicKey,
+        /// What they pay.
+        questions: Vec<PastQuestion>,
     },
     /// The one answer to an application's request.
     Reply {

@@ -17,8 +17,9 @@ use offset_proto::{
 use crate::{
     dirty::Key,
     funder::{Funder, Place, Timer},
+    past::Past,
     side::Side,
-    state::{InvoicePhase, Link, Pending, SetKey, SetRow, Stage, ended_id, settled_id},
+    state::{InvoicePhase, Link, Pending, SetKey, SetRow, Stage, settled_id},
 };
 
 impl Funder {
@@ -81,19 +82,18 @@ impl Funder {
         at: &Place,
         request: &Request,
     ) -> Result<(), CancelReason> {
-        let settled = settled_id(&request.invoice_id, &at.currency, request.total_dest_payment);
-        let invoice = self.state.invoices.get(&request.invoice_id);
-        if self.state.settled.contains(&settled) {
-            return Err(CancelReason::AlreadyPaid);
-        }
-        let ended = || self.state.settled.contains(&ended_id(&request.invoice_id));
-        match invoice {
+        match self.state.invoices.get(&request.invoice_id) {
             // A registered invoice is never paid as a spontaneous one, not even when it has ended.
             Some(_) if request.spontaneous => Err(CancelReason::UnknownInvoice),
-            None if request.spontaneous && ended() => Err(CancelReason::UnknownInvoice),
-            None if !request.spontaneous => Err(CancelReason::UnknownInvoice),
-            None if self.state.settings.accepts_spontaneous => Ok(()),
-            None => Err(CancelReason::Declined),
+            None => match self.past_of(&at.currency, request) {
+                // Unknown is not unpaid.
+                None => Err(CancelReason::Busy),
+                Some(Past::Paid) => Err(CancelReason::AlreadyPaid),
+                Some(Past::Ended) => Err(CancelReason::UnknownInvoice),
+                Some(Past::Nothing) if !request.spontaneous => Err(CancelReason::UnknownInvoice),
+                Some(Past::Nothing) if self.state.settings.accepts_spontaneous => Ok(()),
+                Some(Past::Nothing) => Err(CancelReason::Declined),
+            },
             Some(row) => match row.phase {
                 InvoicePhase::Committed | InvoicePhase::Collected => Err(CancelReason::AlreadyPaid),
                 InvoicePhase::Cancelled => Err(CancelReason::UnknownInvoice),
@@ -224,9 +224,11 @@ impl Funder {
         }
     }
 
-    /// What a set pays is paid for ever. While it is held its invoice says so, and the end of the
-    /// invoice when it is given back.
+    /// What a set pays is paid for ever. An invoice of ours says so itself.
     fn settled(&mut self, key: SetKey) {
+        if self.state.invoices.contains_key(&key.invoice_id) {
+            return;
+        }
         if let Some(set) = self.state.sets.get(&key) {
             let settled = settled_id(&key.invoice_id, &set.currency, set.total);
             self.state.settled.insert(settled);

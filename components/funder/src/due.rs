@@ -12,8 +12,9 @@ use offset_proto::{
 use crate::{
     dirty::Key,
     funder::{Funder, Place},
+    past::Past,
     side::Side,
-    state::{Link, Pending, SetKey, SetRow, Stage, ended_id, settled_id},
+    state::{Link, Pending, SetKey, SetRow, Stage},
 };
 
 /// What is queued already, by friend: an operation is never queued twice.
@@ -237,14 +238,13 @@ impl Funder {
             });
             return self.queue_due(now, queues, at, FriendOp::Collect(collect));
         }
-        let settled = settled_id(&request.invoice_id, &at.currency, request.total_dest_payment);
-        let over = self.state.settled.contains(&settled)
-            || self.state.settled.contains(&ended_id(&request.invoice_id))
-            || self
-                .state
-                .invoices
-                .get(&request.invoice_id)
-                .is_some_and(|row| row.accepted.is_some());
+        let over = match self.state.invoices.get(&request.invoice_id) {
+            Some(row) => row.accepted.is_some(),
+            None => match self.past_of(&at.currency, request) {
+                Some(past) => past != Past::Nothing,
+                None => return self.past_unknown(at.friend, &at.currency, request),
+            },
+        };
         if is_paid.is_some() || over {
             return self.cancel_incoming(now, at, CancelReason::AlreadyPaid, Some(self.local));
         }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use offset_crypto::{Identity, InvoiceId, Nonce, PaymentId, PublicKey, RequestId, Rng};
+use offset_crypto::{HashResult, Identity, InvoiceId, Nonce, PaymentId, PublicKey, RequestId, Rng};
 use offset_proto::{
     Credits, Currency, Text, Timestamp,
     app::{AppError, AppReply, AppRequestId},
@@ -27,6 +27,7 @@ use crate::{
     dirty::{Dirty, Key},
     endings::{Answering, Asking},
     guard::Guard,
+    past::{Past, PastQuestion},
     proof::Lines,
     side::Side,
     state::{Friend, KeptCollect, Link, Pending, QueuedOp, State},
@@ -69,6 +70,10 @@ pub struct Funder {
     pub(crate) next_inquiry: u64,
     /// What ended in which batch, until that is durable.
     pub(crate) ended: VecDeque<(BatchNumber, EndedRow)>,
+    /// What was looked up of the past for the messages of this batch.
+    pub(crate) looked_up: BTreeMap<PastQuestion, Past>,
+    /// What is to be looked up of parts that a recovery found, by friend.
+    pub(crate) unknown_past: BTreeMap<PublicKey, BTreeSet<PastQuestion>>,
     pub(crate) reported: BTreeMap<(PublicKey, Currency), IndexLine>,
     pub(crate) observed: bool,
     /// Proofs of lost state, on their way in and out.
@@ -88,6 +93,7 @@ pub struct Funder {
 pub(crate) enum EndedRow {
     Payment(PaymentId),
     Invoice(InvoiceId),
+    Settled(HashResult),
 }
 
 /// When a timer fires, what is to be looked at.
@@ -208,6 +214,8 @@ impl Funder {
             inquiries: BTreeMap::new(),
             next_inquiry: 0,
             ended: VecDeque::new(),
+            looked_up: BTreeMap::new(),
+            unknown_past: BTreeMap::new(),
             reported: BTreeMap::new(),
             observed: false,
             proofs: Proofs::default(),
@@ -218,7 +226,6 @@ impl Funder {
             steps: 0,
         };
         funder.state.check_sums()?;
-        funder.state.check_channels(local)?;
         funder.rebuild(now);
         Ok(funder)
     }
@@ -418,6 +425,7 @@ impl Funder {
             match row {
                 EndedRow::Payment(id) => drop(self.state.payments.remove(&id)),
                 EndedRow::Invoice(id) => self.forget_invoice(&id),
+                EndedRow::Settled(id) => drop(self.state.settled.remove(&id)),
             }
         }
     }
@@ -445,6 +453,8 @@ impl Funder {
         self.stepped();
         self.notify();
         self.forget_old_entries();
+        self.looked_up.clear();
+        self.ask_past();
         self.number = BatchNumber(self.number.0 + 1);
         let mut changes = self.dirty.take_changes(&self.state, self.next_queued);
         changes.extend(self.books.take());
@@ -458,6 +468,8 @@ impl Funder {
                 && row.is_final()
             {
                 self.ended.push_back((self.number, EndedRow::Invoice(*id)));
+            } else if let Change::Settled(id) = change {
+                self.ended.push_back((self.number, EndedRow::Settled(*id)));
             }
         }
         Batch { number: self.number, changes, effects: std::mem::take(&mut self.effects) }

@@ -25,7 +25,7 @@ use crate::{
     destination::{Hindrance, app_error},
     dirty::Key,
     funder::{Funder, Timer},
-    state::{InvoicePhase, InvoiceRow, SetKey, ended_id},
+    state::{InvoicePhase, InvoiceRow, SetKey},
 };
 
 impl Funder {
@@ -304,11 +304,6 @@ impl Funder {
             return;
         };
         row.phase = phase;
-        if row.is_final() {
-            let ended = ended_id(&id);
-            self.state.settled.insert(ended);
-            self.dirty.mark(Key::Settled(ended));
-        }
         self.dirty.mark(Key::Invoice(id));
         self.tell_invoice(id);
     }

@@ -56,6 +56,7 @@ mod kept;
 mod last_token;
 mod loading;
 mod mediator;
+mod past;
 mod pending;
 mod proof;
 mod recovery;
@@ -76,5 +77,6 @@ pub use crate::{
     channel::InvalidTerms,
     config::Config,
     funder::Funder,
+    past::{Past, PastQuestion},
     side::{Side, Sided},
 };

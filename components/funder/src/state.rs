@@ -42,8 +42,9 @@ pub struct State {
     pub journal: BTreeMap<u64, JournalRow>,
     /// What apps spent lately, by hour; what is under way is in [`State::payments`].
     pub spent: BTreeMap<SpentKey, Credits>,
-    /// What can be paid no more: what was collected here, see [`settled_id`], and our own
-    /// registered invoices that have ended, see [`ended_id`].
+    /// What was collected here for no invoice of ours, see [`settled_id`], and can be paid no more.
+    /// A running node holds what is not durable yet, and looks up the rest
+    /// ([`Funder::past_wanted`](crate::Funder::past_wanted)).
     pub settled: std::collections::BTreeSet<HashResult>,
     /// The sequence number of the last entry of the books, 0 when there is none. The entries
     /// themselves are kept by the store alone.
@@ -146,13 +147,6 @@ pub fn settled_id(invoice_id: &InvoiceId, currency: &Currency, total: Credits) -
     let mut out = offset_proto::canonical::Writer::default();
     out.fixed(invoice_id).text(currency.as_str()).u128(total.0);
     offset_crypto::hash(&out.into_bytes())
-}
-
-/// What [`State::settled`] holds of an ended invoice of our own, which must not be paid as a
-/// spontaneous one instead (protocol, section 6.3).
-#[must_use]
-pub fn ended_id(invoice_id: &InvoiceId) -> HashResult {
-    offset_crypto::hash(invoice_id.as_ref())
 }
 
 impl State {

@@ -242,7 +242,7 @@ fn tokens_of_old_counters_and_old_sessions_are_ignored() {
     let key = lab.puppets[0].key();
     for session in [session, lab.puppets[0].session] {
         let message = FriendMessage::MoveToken(Box::new(token.clone()));
-        lab.funder.handle_message(lab.now, &mut lab.rng, key, session, message);
+        lab.hear(key, session, message);
     }
     lab.pump();
     assert_eq!(rows(lab.funder.state()), before);
@@ -479,7 +479,7 @@ fn effects_belong_to_the_session_they_were_meant_for() {
     let (key, old) = (lab.puppets[0].key(), lab.puppets[0].session);
     // Something is sent, and the session is replaced before the batch is taken.
     let message = FriendMessage::MoveToken(Box::new(lab.puppets[0].compose(&[], &[])));
-    lab.funder.handle_message(lab.now, &mut lab.rng, key, old, message);
+    lab.hear(key, old, message);
     let liveness = offset_funder::api::Liveness::Connected(SessionId(77));
     lab.funder.handle_liveness(lab.now, key, liveness);
     let batch = lab.funder.take_batch(lab.now, &mut lab.rng);

@@ -223,7 +223,7 @@ fn strangers_are_heard_for_a_while_few_at_once_and_only_in_a_recovery() {
             let resume = Resume { epoch: 3, counter: 4, token_id, wants_token: true };
             for _ in 0..3 {
                 let resume = FriendMessage::Resume(resume.clone());
-                lab.funder.handle_message(lab.now, &mut lab.rng, *other, session, resume);
+                lab.hear(*other, session, resume);
             }
         }
     }

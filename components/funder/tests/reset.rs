@@ -726,13 +726,13 @@ fn what_we_collected_is_proven_as_it_grows() {
     let mut token = lab.puppets[0].compose(&[], &[(credit(), commit(&own, own_lock))]);
     let message = FriendMessage::MoveToken(Box::new(token.clone()));
     let (key, session) = (lab.puppets[0].key(), lab.puppets[0].session);
-    lab.funder.handle_message(lab.now, &mut lab.rng, key, session, message);
+    lab.hear(key, session, message);
     lab.puppets[0].sent(&token);
     token = lab.puppets[0].compose(&[], &[]);
     token.signature = Signature::from_bytes([1; 64]);
     lab.puppets[0].raw.clear();
     let message = FriendMessage::MoveToken(Box::new(token));
-    lab.funder.handle_message(lab.now, &mut lab.rng, key, session, message);
+    lab.hear(key, session, message);
     lab.pump();
     assert!(lab.inconsistent(0).is_some());
     let ids = |proofs: &[Collected]| proofs.iter().map(|p| p.request_id).collect::<Vec<_>>();

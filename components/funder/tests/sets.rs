@@ -13,7 +13,7 @@ use offset_funder::api::Command;
 use offset_proto::{
     Credits,
     app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, Hold, InvoiceStatus},
-    friend::{CancelReason, FriendOp, Request},
+    friend::{CancelReason, FriendMessage, FriendOp, Request},
     payment::{Invoice, Receipt},
 };
 use support::{
@@ -211,6 +211,25 @@ fn the_same_spontaneous_id_is_collected_once() {
     let total = Credits(101);
     let other = Request { dest_payment: total, total_dest_payment: total, ..again };
     assert_eq!(ask(&mut lab, 1, &other), Ok(true), "another total is another payment");
+}
+
+/// A shell that does not look up what was paid before loses payments, and no money.
+#[test]
+fn what_was_not_looked_up_is_never_taken_for_unpaid() {
+    let mut lab = Lab::new(1);
+    let unknown = lab.request(&[]).0;
+    lab.fetch_token(0);
+    let request = FriendOp::Request(unknown.clone());
+    let token = lab.puppets[0].compose(&[], &[(credit(), request)]);
+    let message = FriendMessage::MoveToken(Box::new(token.clone()));
+    let (key, session) = (lab.puppets[0].key(), lab.puppets[0].session);
+    assert_eq!(lab.funder.past_wanted(&message).len(), 1);
+    lab.funder.handle_message(lab.now, &mut lab.rng, key, session, message);
+    lab.puppets[0].sent(&token);
+    lab.pump();
+    assert_eq!(reasons(&mut lab, 0), [CancelReason::Busy]);
+    let other = lab.request(&[]).0;
+    assert_eq!(ask(&mut lab, 0, &other), Ok(true), "as soon as it is looked up");
 }
 
 #[test]

@@ -17,6 +17,11 @@ pub(crate) struct Absent {
 }
 
 impl Absent {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub(crate) fn extend(&mut self, nodes: impl IntoIterator<Item = PublicKey>) {
         let at = Instant::now() + RETURN_TIME;
         let new = nodes.into_iter().filter(|node| self.nodes.insert(*node));
@@ -27,10 +32,11 @@ impl Absent {
         self.due.front().map(|(at, _)| *at)
     }
 
-    /// Takes out those whose time is over.
+    /// Takes out some of those whose time is over: a signature is to be made for each, so never for
+    /// all at once.
     pub(crate) fn due(&mut self) -> Vec<PublicKey> {
         let now = Instant::now();
-        let over = self.due.iter().take_while(|(at, _)| *at <= now).count();
+        let over = self.due.iter().take(AT_ONCE).take_while(|(at, _)| *at <= now).count();
         let due: Vec<PublicKey> = self.due.drain(..over).map(|(_, node)| node).collect();
         for node in &due {
             self.nodes.remove(node);
@@ -39,6 +45,8 @@ impl Absent {
     }
 }
 
+/// So many are taken out at a time.
+const AT_ONCE: usize = 256;
 /// How long nodes that were at home here before a restart have to come back.
 const RETURN_TIME: Duration = Duration::from_mins(1);
 

@@ -20,6 +20,14 @@ pub(crate) struct Counts {
     pub(crate) servers: Gauge,
     pub(crate) trusted: Gauge,
     pub(crate) lacking: Gauge,
+    /// Of statements, as estimated.
+    pub(crate) stored_bytes: Gauge,
+    /// Seconds since the node was heard of which nothing was heard for longest.
+    pub(crate) oldest: Gauge,
+    /// Edges that searches looked at.
+    pub(crate) looked_at: Counter,
+    /// The ages of what the best way of each answer relies on, in milliseconds, summed.
+    ages: Counter,
     /// Of the searches themselves.
     pub(crate) searching: Durations,
     /// From a request to its answer.
@@ -65,6 +73,27 @@ impl Metrics {
             "offset_index_federated_lacking",
             "Nodes of which federated servers are still to be told something, summed over them.",
             counts.lacking.value(),
+        );
+        page.gauge(
+            "offset_index_stored_bytes",
+            "Bytes of stored statements, as estimated; the limit is directory.max_stored_bytes.",
+            counts.stored_bytes.value(),
+        );
+        page.gauge(
+            "offset_index_oldest_seconds",
+            "How long ago the node was heard of which nothing was heard for longest.",
+            counts.oldest.value(),
+        );
+        page.counter(
+            "offset_index_answer_age_milliseconds_total",
+            "Of every answer with a way the age of the oldest statement that the best way relies on, \
+             summed; divide by the searches that found one.",
+            counts.ages.count(),
+        );
+        page.counter(
+            "offset_index_search_edges_total",
+            "Edges that searches looked at.",
+            counts.looked_at.count(),
         );
         page.durations(
             "offset_index_search_seconds",
@@ -135,6 +164,11 @@ impl Counts {
         if cut_short {
             self.cut_short.raise();
         }
+    }
+
+    /// The age of what the best way of an answer relies on, where there is any.
+    pub(crate) fn dated(&self, age_ms: Option<u64>) {
+        self.ages.add(age_ms.unwrap_or(0));
     }
 
     /// An update from a federated server is not taken.

@@ -20,7 +20,7 @@
 mod read;
 mod write;
 
-use offset_crypto::{HashResult, Identity, hash, hash_parts};
+use offset_crypto::{HashResult, Identity, hash_much, hash_parts};
 
 pub(crate) use read::{PackedMutation, Record};
 pub use read::{Saved, Unreadable};
@@ -54,7 +54,7 @@ pub struct Seal {
 impl Seal {
     /// The next piece: of [`PIECE`] bytes, the last one perhaps of fewer.
     pub fn piece(&mut self, bytes: &[u8]) {
-        self.hashed(bytes.len(), &hash(bytes));
+        self.hashed(bytes.len(), &hash_much(bytes));
     }
 
     fn hashed(&mut self, length: usize, hash: &HashResult) {
@@ -66,7 +66,7 @@ impl Seal {
     #[must_use]
     pub fn finish(&self, secret: &Secret) -> HashResult {
         // Hashed once more, so that all parts have a fixed width.
-        let pieces = hash(&self.hashes);
+        let pieces = hash_much(&self.hashes);
         hash_parts(&[&secret.0, &self.length.to_le_bytes(), pieces.as_bytes()])
     }
 }

@@ -24,8 +24,10 @@
 //! of fees and a bound on the number of parts the best split is a hard problem, so this is a method
 //! that finds good ones, in this order:
 //!
-//! 1. *Flows of least cost* (`least_cost`), where anybody takes fees: successive shortest paths,
-//!    divided into as few and wide routes as possible.
+//! 1. *Flows of least cost* (`least_cost`), where anybody takes fees: successive shortest paths on
+//!    which every part carries a multiple of an equal share, so that there are never too many, divided
+//!    into as few and wide routes as possible. Then the dearer half of the parts gives way to finer
+//!    flows, where that is cheaper.
 //! 2. *Thresholds.* If `k` parts pay an amount, one of them pays at least a `k`-th. So the cheapest
 //!    route for a `k`-th is found, exactly, and filled up; then the same for the rest with `k - 1`.
 //!    First with few parts, then with as many as allowed.
@@ -57,10 +59,9 @@ use offset_proto::{
 use crate::graph::CurrencyGraph;
 pub use cycles::{Cycles, cycles};
 use ground::Ground;
-use least_cost::Plan;
 use path::Part;
 pub use scratch::Scratch;
-use split::{Method, Splitter};
+use split::{Flows, Method, Splitter};
 
 /// The most keys of a route, source and destination included (protocol, section 6.1).
 pub const MAX_ROUTE_KEYS: u32 = 32;
@@ -182,6 +183,12 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
         }
     }
     found.sort_by_key(|(fee, parts)| (*fee, parts.len()));
+    if let Some((fee, parts)) = found.first().cloned()
+        && fee != Credits::ZERO
+    {
+        found.push(Splitter::new(ground, amount, max_parts).improve(parts));
+    }
+    found.sort_by_key(|(fee, parts)| (*fee, parts.len()));
     found.dedup();
     found.into_iter().map(|(_, parts)| parts).collect()
 }
@@ -189,17 +196,8 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
 /// What is tried, with how many parts, in this order.
 fn methods(ground: &Ground<'_>, amount: Credits, max_parts: usize) -> Vec<(Method, usize)> {
     let mut methods = Vec::new();
-    if ground.graph.dear_count() != 0
-        && let Ok(amount) = u64::try_from(amount.0)
-    {
-        let parts = max_parts as u64;
-        let plan = |share: u64, narrow: u64| Plan {
-            amount,
-            part: amount.div_ceil(share),
-            least_room: amount / (parts * narrow),
-            for_fees: 0,
-        };
-        methods.extend([plan(2, 1), plan(parts, 2)].map(Method::LeastCost).map(|m| (m, max_parts)));
+    if ground.graph.dear_count() != 0 && amount.0 <= u128::from(u64::MAX) {
+        methods.push((Method::LeastCost(Flows { narrow: 1, in_units: true }), max_parts));
     }
     let few = FEW_PARTS.into_iter().filter(|parts| *parts < max_parts);
     methods.extend(few.map(|parts| (Method::Thresholds, parts)));

@@ -84,6 +84,8 @@ pub(crate) struct Answer {
     pub(crate) asked_at: Instant,
     /// How long the search itself took.
     pub(crate) searched_for: Duration,
+    /// How many edges it looked at.
+    pub(crate) edges: usize,
 }
 
 /// Runs searches, a few at a time.
@@ -189,16 +191,17 @@ impl Searcher {
             let stale = limits.patience <= asked_at.elapsed();
             let scratches = Arc::clone(&self.scratches);
             self.running.spawn_blocking(move || {
-                let begin = Instant::now();
+                let (begin, mut edges) = (Instant::now(), 0);
                 let found = (!stale).then(|| {
                     // No search runs under this lock, so it is as good after a panic.
                     let lock = || scratches.lock().unwrap_or_else(PoisonError::into_inner);
                     let mut scratch = lock().pop().unwrap_or_default();
                     let found = question.search(&mut scratch, &graph.graph(), &limits);
+                    edges = scratch.take_looked_at();
                     lock().push(scratch);
                     found
                 });
-                Answer { asker, found, asked_at, searched_for: begin.elapsed() }
+                Answer { asker, found, asked_at, searched_for: begin.elapsed(), edges }
             });
         }
     }

@@ -285,6 +285,9 @@ impl Owner {
         counts.lacking.set(self.federation.lacking());
         counts.edges.set(self.graph.view().graph().edge_count());
         counts.waiting.set(self.searcher.waiting());
+        counts.stored_bytes.set(self.directory.stored_bytes());
+        let oldest = self.directory.oldest().map_or(0, |heard_at| now().ms_since(heard_at) / 1_000);
+        counts.oldest.set(usize::try_from(oldest).unwrap_or(usize::MAX));
     }
 
     async fn next_input(
@@ -445,10 +448,11 @@ impl Owner {
     }
 
     fn handle_answer(&mut self, answer: Answer) {
-        let Answer { asker, found, asked_at, searched_for } = answer;
+        let Answer { asker, found, asked_at, searched_for, edges } = answer;
         let counts = self.metrics.counts();
         if found.is_some() {
             counts.searching.observe(searched_for);
+            counts.looked_at.add(edges as u64);
         }
         counts.answering.observe(asked_at.elapsed());
         if !self.is_client(&asker.key, asker.session) {
@@ -463,6 +467,7 @@ impl Owner {
             Some(Found::Routes(Ways { multi_routes, cut_short })) => {
                 let dated = multi_routes.into_iter().filter_map(|routes| self.dated(routes));
                 let multi_routes: Vec<MultiRoute> = dated.collect();
+                counts.dated(multi_routes.first().map(|way| way.age_ms));
                 counts.searched(!multi_routes.is_empty(), cut_short);
                 IndexToClient::Routes { request_id, multi_routes, cut_short }
             }
@@ -472,6 +477,7 @@ impl Owner {
                     Some(Cycle { route, age_ms })
                 });
                 let cycles: Vec<Cycle> = dated.collect();
+                counts.dated(cycles.first().map(|cycle| cycle.age_ms));
                 counts.searched(!cycles.is_empty(), cut_short);
                 IndexToClient::Cycles { request_id, cycles, cut_short }
             }
@@ -509,17 +515,23 @@ impl Owner {
     }
 
     fn handle_peer_said(&mut self, key: &PublicKey, input: PeerInput) {
-        // A node that this server was the home of before it started again, as others know it.
-        if let PeerInput::Update(update) = &input
-            && update.update().body.home_server == self.identity.public_key()
-            && !self.clients.contains_key(&update.update().body.node)
-        {
-            self.absent.extend([update.update().body.node]);
-        }
+        let about = match &input {
+            PeerInput::Update(update) => Some(update.update().body.node),
+            PeerInput::Digest { .. } | PeerInput::Wanted(_) | PeerInput::NodeDown(_) => None,
+        };
         let result = self.federation.handle_message(now(), &mut self.directory, key, input);
         if let Err(refusal) = result {
             self.metrics.counts().not_taken(refusal);
             log::debug!("an update from index server {key:?} is not taken: {refusal}");
+        }
+        // A node that this server was the home of before it started again, as others know it. Only what
+        // the directory took counts, so there are no more than it holds.
+        if let Some(node) = about
+            && !self.clients.contains_key(&node)
+            && self.directory.home_server(&node) == Some(self.identity.public_key())
+            && self.absent.len() <= self.directory.node_count()
+        {
+            self.absent.extend([node]);
         }
     }
 

@@ -54,10 +54,11 @@ impl GraphFeed {
         self.view.clone()
     }
 
-    /// Begins with a graph that is there already, instead of the one so far.
+    /// Begins with a graph that is there already, instead of the one so far. It is copied when the
+    /// first change comes.
     pub fn begin_with(&mut self, graph: Graph) {
-        self.other = Arc::new(graph.clone());
-        drop(self.view.exchange(Arc::new(graph)));
+        self.other = Arc::new(graph);
+        drop(self.view.exchange(Arc::clone(&self.other)));
         self.lacking.clear();
         self.waiting.clear();
     }
@@ -73,6 +74,11 @@ impl GraphFeed {
         if self.waiting.is_empty() {
             return;
         }
+        let newest = self.view.graph();
+        if Arc::ptr_eq(&newest, &self.other) {
+            self.other = Arc::new(Graph::clone(&newest));
+        }
+        drop(newest);
         let Some(other) = Arc::get_mut(&mut self.other) else { return };
         for change in self.lacking.iter().chain(&self.waiting) {
             other.apply(change);

@@ -184,6 +184,10 @@ impl Core {
                     if matches!(*message, FriendMessage::MoveToken(_)) {
                         self.metrics.counts().tokens_received.raise();
                     }
+                    let wanted = self.funder.past_wanted(&message);
+                    for (question, past) in self.writer.past(wanted)? {
+                        self.funder.handle_past(question, past);
+                    }
                     self.funder.handle_message(now, &mut SystemRng, friend, session, *message);
                 }
             }
@@ -511,6 +515,10 @@ impl Core {
             if let Effect::FindCollected { asker, sender, question } = effect {
                 let found = self.writer.collected(&asker.friend(), sender, &question)?;
                 self.funder.handle_collected(self.clock.now(), asker, found);
+                self.found = true;
+            } else if let Effect::FindPast { friend, questions } = effect {
+                let answers = self.writer.past(questions)?;
+                self.funder.handle_past_found(self.clock.now(), friend, answers);
                 self.found = true;
             } else {
                 self.outside.perform(effect);

@@ -138,10 +138,11 @@ async fn run_on<S: Store + Send + 'static>(
     let mut directory = Directory::new(config.trusted.clone());
     let trusted =
         directory.scan().map_err(|error| Error::Trusted { path: config.trusted.clone(), error })?;
-    let epoch = store.next_index_epoch(0)?;
+    // The client's epoch follows the clock (protocol, section 9).
+    let epoch = store.next_index_epoch(now.0 / 1_000)?;
     let (outside, inputs, shell) = Shell::build(&config, &identity, epoch, trusted);
     if epoch < outside.index.epoch() {
-        // The client follows the clock; that too is durable before the first update leaves.
+        // The clock went on meanwhile; that too is durable before the first update leaves.
         store.next_index_epoch(outside.index.epoch())?;
     }
     let (durable_sender, durable) = mpsc::channel(limits::WAITING_BATCHES + 1);

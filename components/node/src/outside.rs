@@ -79,7 +79,9 @@ impl Outside {
             }
             Effect::FindRoutes { asker, query } => self.find_routes(asker, query),
             Effect::FindCycles { payment_id, query } => self.find_cycles(payment_id, query),
-            Effect::FindCollected { .. } => unreachable!("the core looks that up"),
+            Effect::FindCollected { .. } | Effect::FindPast { .. } => {
+                unreachable!("the core looks that up")
+            }
             Effect::Reply { app, request_id, result } => self.reply(app, request_id, result),
             Effect::Mutation(mutation) => {
                 let mutation = self.view.follow(mutation);

@@ -77,6 +77,10 @@ impl Store for Fragile {
         self.store.forget_history(before)
     }
 
+    fn check_some(&mut self) -> Result<bool, StoreError> {
+        self.store.check_some()
+    }
+
     fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, StoreError> {
         self.store.next_index_epoch(at_least)
     }

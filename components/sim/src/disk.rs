@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use offset_crypto::{InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_funder::{
-    Change, Side,
+    Change, Past, PastQuestion, Side,
     api::{BatchNumber, Effect},
     state::{InvoiceRow, KeptCollect, PaymentRow, State},
 };
@@ -51,6 +51,18 @@ impl Disk {
                 self.collected.insert((row.friend, currency, row.sender, id), (**row).clone());
             }
         }
+    }
+}
+
+impl Disk {
+    /// What became of what these questions name, as far as it is durable.
+    pub(crate) fn past(&self, questions: Vec<PastQuestion>) -> Vec<(PastQuestion, Past)> {
+        let answer = |question: PastQuestion| {
+            let is_settled = self.state.settled.contains(&question.settled_id());
+            let past = question.answer(is_settled, self.invoices.get(&question.invoice_id));
+            (question, past)
+        };
+        questions.into_iter().map(answer).collect()
     }
 }
 

@@ -205,7 +205,12 @@ impl World {
             return;
         }
         let now = self.clock(node);
-        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let it = &mut self.nodes[node];
+        let Some(process) = it.process.as_mut() else { return };
+        let wanted = process.funder.past_wanted(&message);
+        for (question, past) in it.disk.past(wanted) {
+            process.funder.handle_past(question, past);
+        }
         process.funder.handle_message(now, &mut self.draw.0, friend, session, message);
         self.flush(node);
     }
@@ -345,6 +350,15 @@ impl World {
                 self.ask_index(node, Query::Cycles(payment_id), |request_id| {
                     ClientToIndex::RequestCycles { request_id, query }
                 });
+            }
+            Effect::FindPast { friend, questions } => {
+                let now = self.clock(node);
+                let it = &mut self.nodes[node];
+                let answers = it.disk.past(questions);
+                if let Some(process) = it.process.as_mut() {
+                    process.funder.handle_past_found(now, friend, answers);
+                    self.flush(node);
+                }
             }
             Effect::FindCollected { asker, sender, question } => {
                 // Performed when its batch, and with it every earlier one, is durable.

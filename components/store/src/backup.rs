@@ -20,8 +20,8 @@ use crate::{
     Error, SqliteStore, Store as _,
     column::Values,
     lock::Lock,
+    opening::{SCHEMA_VERSION, check_kind, check_one_name, check_whole, connect, owner},
     rows,
-    sqlite::{SCHEMA_VERSION, check_kind, check_one_name, check_whole, connect, owner},
 };
 
 /// What a database holds, once all of it was checked.
@@ -128,13 +128,13 @@ pub fn verify(path: &Path) -> Result<Contents, Error> {
     check_whole(&db, &path)?;
     let public_key = owner(&db, &path)?.ok_or_else(|| Error::NotOurs(path.clone()))?;
     let mut rows = BTreeMap::new();
-    for (table, read) in rows::ALL {
+    for known in rows::ALL {
         let mut count: u64 = 0;
-        table.each((&db, &path), "TRUE", Values::default(), |row| {
+        known.table.each((&db, &path), "TRUE", Values::default(), |row| {
             count = count.saturating_add(1);
-            read(row)
+            (known.read)(row)
         })?;
-        rows.insert(table.name(), count);
+        rows.insert(known.table.name(), count);
     }
     let store = SqliteStore::of_reader(db, path.clone(), public_key);
     let state = store.load()?;

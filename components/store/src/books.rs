@@ -11,7 +11,11 @@ use offset_proto::{
 };
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::{Error, column::Values, rows::history};
+use crate::{
+    Error,
+    column::Values,
+    rows::history::{self, End},
+};
 
 /// The last entry of every line, checked against the balances of the state: equal for an active
 /// line, 0 for any other. Fills in the number of the last entry.
@@ -19,23 +23,37 @@ use crate::{Error, column::Values, rows::history};
 /// # Errors
 /// What cannot be read, is not as it was written, or does not agree.
 pub(crate) fn check_last(db: &Connection, path: &Path, state: &mut State) -> Result<(), Error> {
-    let mut last: BTreeMap<(PublicKey, Currency), Balance> = BTreeMap::new();
-    each(db, path, LAST_OF_LINES, |entry| {
-        state.last_entry = state.last_entry.max(entry.sequence);
-        last.insert((entry.friend, entry.currency), entry.balance);
-        Ok(())
+    let mut ends = ends(db, path)?;
+    each(db, path, NEWEST, Values::default(), |entry| {
+        state.last_entry = entry.sequence;
+        let line = (entry.friend, entry.currency);
+        match ends.get(&line) {
+            Some((sequence, _)) if *sequence == entry.sequence => Ok(()),
+            Some(_) | None => Err("it is not known as the last of its line".to_owned()),
+        }
     })?;
     let disagree = |friend: &PublicKey, currency: &Currency, what: String| Error::Damaged {
         path: path.to_owned(),
         why: format!("the books of currency {currency} with friend {friend} {what}"),
     };
+    let mut unseen = ends.clone();
+    each(db, path, LAST, Values::default(), |entry| {
+        let end = (entry.sequence, entry.balance);
+        match unseen.remove(&(entry.friend, entry.currency)) {
+            Some(known) if known == end => Ok(()),
+            Some(_) | None => Err("it is not as the end of its line was noted".to_owned()),
+        }
+    })?;
+    if let Some(((friend, currency), (sequence, _))) = unseen.into_iter().next() {
+        return Err(disagree(&friend, &currency, format!("have no entry {sequence}")));
+    }
     for (key, friend) in &state.friends {
         for (currency, line) in &friend.lines {
             let Some(credit) = &line.credit else { continue };
             let balance = credit.numbers().balance;
-            match last.remove(&(*key, currency.clone())) {
-                Some(booked) if booked == balance => {}
-                Some(booked) => {
+            match ends.remove(&(*key, currency.clone())) {
+                Some((_, booked)) if booked == balance => {}
+                Some((_, booked)) => {
                     let what = format!("end at {booked}, and its balance is {balance}");
                     return Err(disagree(key, currency, what));
                 }
@@ -43,32 +61,56 @@ pub(crate) fn check_last(db: &Connection, path: &Path, state: &mut State) -> Res
             }
         }
     }
-    match last.into_iter().find(|(_, booked)| *booked != Balance::ZERO) {
-        Some(((key, currency), booked)) => {
+    match ends.into_iter().find(|(_, (_, booked))| *booked != Balance::ZERO) {
+        Some(((key, currency), (_, booked))) => {
             Err(disagree(&key, &currency, format!("end at {booked}, and the line is gone")))
         }
         None => Ok(()),
     }
 }
 
+/// Where the books of each line end.
+type Ends = BTreeMap<(PublicKey, Currency), (u64, Balance)>;
+
+fn ends(db: &Connection, path: &Path) -> Result<Ends, Error> {
+    let mut ends = Ends::new();
+    history::ENDS.each((db, path), "TRUE", Values::default(), |row| {
+        let End { friend, currency, sequence, balance } = history::read_end(row)?;
+        ends.insert((friend, currency), (sequence, balance));
+        Ok(())
+    })?;
+    Ok(ends)
+}
+
 /// Every entry of the books, in order: each must be as it was written, and its balance that of the
-/// entry before it on the same line and its change.
+/// entry before it on the same line and its change; and the last of every line must be known as such.
 ///
 /// # Errors
 /// The first entry of which this is not so.
 pub(crate) fn check_all(db: &Connection, path: &Path) -> Result<(), Error> {
-    let mut lines: BTreeMap<(PublicKey, Currency), Balance> = BTreeMap::new();
-    each(db, path, "TRUE ORDER BY sequence", |entry| {
-        let balance = lines.entry((entry.friend, entry.currency)).or_default();
+    let mut lines = Ends::new();
+    each(db, path, "TRUE ORDER BY sequence", Values::default(), |entry| {
+        let (last, balance) = lines.entry((entry.friend, entry.currency)).or_default();
         if balance.checked_add_balance(entry.delta) != Some(entry.balance) {
             return Err(format!(
                 "its balance {} is not that before it, {balance}, and its change, {}",
                 entry.balance, entry.delta
             ));
         }
-        *balance = entry.balance;
+        (*last, *balance) = (entry.sequence, entry.balance);
         Ok(())
-    })
+    })?;
+    let known = ends(db, path)?;
+    match lines.iter().find(|(line, end)| known.get(line) != Some(end)) {
+        Some(((friend, currency), (sequence, _))) => Err(Error::Damaged {
+            path: path.to_owned(),
+            why: format!(
+                "entry {sequence} of the books, of currency {currency} with friend {friend}, is not \
+                 known as the last of its line"
+            ),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// A page of the books. `friend` is the key behind the name that is asked for, if anybody has it
@@ -150,20 +192,29 @@ pub(crate) fn page(
 /// What cannot be read or written, or is not as it was written.
 pub(crate) fn forget(db: &Connection, path: &Path, before: Timestamp) -> Result<bool, Error> {
     let mut last: BTreeMap<(PublicKey, Currency), HistoryEntry> = BTreeMap::new();
-    let (mut dropped, mut reached) = (0, false);
-    each(db, path, OLDEST, |entry| {
+    let (mut gone, mut dropped, mut newest) = (Vec::new(), 0, 0);
+    let mut reached = false;
+    each(db, path, OLDEST, Values::default(), |entry| {
         reached = reached || before <= entry.time;
         if !reached {
-            dropped += 1;
-            last.insert((entry.friend, entry.currency.clone()), entry);
+            (dropped, newest) = (dropped + 1, entry.sequence);
+            let earlier = last.insert((entry.friend, entry.currency.clone()), entry);
+            gone.extend(earlier.map(|entry| entry.sequence));
+        }
+        Ok(())
+    })?;
+    // What stood for earlier entries of the same lines.
+    each(db, path, CARRIED, Values::default().put(&newest), |entry| {
+        if last.contains_key(&(entry.friend, entry.currency)) {
+            gone.push(entry.sequence);
         }
         Ok(())
     })?;
     let sqlite = |error| Error::sqlite(path, error);
-    let mut delete = db.prepare_cached(DELETE_BEFORE).map_err(sqlite)?;
-    for ((friend, currency), mut entry) in last {
-        let key = Values::default().put(&friend).put(&currency).put(&entry.sequence);
-        delete.execute(rusqlite::params_from_iter(key.parameters())).map_err(sqlite)?;
+    for sequence in gone {
+        history::TABLE.delete(db, Values::default().put(&sequence)).map_err(sqlite)?;
+    }
+    for mut entry in last.into_values() {
         entry.delta = entry.balance;
         entry.event = HistoryEvent::CarriedForward;
         history::TABLE.put(db, history::write(&entry)).map_err(sqlite)?;
@@ -175,18 +226,17 @@ fn each(
     db: &Connection,
     path: &Path,
     condition: &str,
+    parameters: Values,
     mut each: impl FnMut(HistoryEntry) -> Result<(), String>,
 ) -> Result<(), Error> {
-    history::TABLE.each((db, path), condition, Values::default(), |row| {
-        history::read(row).and_then(&mut each)
-    })
+    history::TABLE
+        .each((db, path), condition, parameters, |row| history::read(row).and_then(&mut each))
 }
 
-const LAST_OF_LINES: &str =
-    "sequence IN (SELECT max(sequence) FROM history GROUP BY friend, currency)";
-const DELETE_BEFORE: &str =
-    "DELETE FROM history WHERE friend = ? AND currency = ? AND sequence < ?";
+const NEWEST: &str = "sequence = (SELECT max(sequence) FROM history)";
+const LAST: &str = "sequence IN (SELECT sequence FROM book_ends)";
 const OLDEST: &str = "kind <> 'carried_forward' ORDER BY sequence LIMIT 200";
+const CARRIED: &str = "kind = 'carried_forward' AND sequence < ?";
 /// As many as [`OLDEST`] gives: what a transaction drops, so that no payment waits long for it.
 const DROPPED_AT_ONCE: usize = 200;
 /// How many entries are looked at for one page.

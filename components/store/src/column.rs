@@ -19,7 +19,7 @@ use offset_proto::{
 };
 use rusqlite::{
     Row,
-    types::{ToSqlOutput, ValueRef},
+    types::{ToSqlOutput, Value, ValueRef},
 };
 use std::{io::Write as _, sync::Arc};
 
@@ -68,6 +68,23 @@ impl Values {
         match value {
             Some(value) => value.write(&mut self),
             None => self.cells.push(Cell::Null),
+        }
+        self
+    }
+
+    /// Appends bytes as the next column.
+    pub(crate) fn put_blob(mut self, bytes: &[u8]) -> Self {
+        self.blob(bytes);
+        self
+    }
+
+    /// Appends a value that was read before.
+    pub(crate) fn put_value(mut self, value: &Value) -> Self {
+        match value {
+            Value::Null | Value::Real(_) => self.cells.push(Cell::Null),
+            Value::Integer(number) => self.cells.push(Cell::Integer(*number)),
+            Value::Text(text) => self.text(|out| out.extend_from_slice(text.as_bytes())),
+            Value::Blob(bytes) => self.blob(bytes),
         }
         self
     }
@@ -130,6 +147,13 @@ impl<'a> Reading<'a> {
     /// From the first column on.
     pub(crate) const fn new(row: &'a Row<'a>) -> Self {
         Self { row, next: 0 }
+    }
+
+    /// The bytes of the next column.
+    pub(crate) fn take_blob(&mut self) -> Result<&'a [u8], String> {
+        let value = self.row.get_ref(self.next).map_err(|error| error.to_string())?;
+        self.next += 1;
+        value.as_blob().map_err(|_| "expected a blob".to_owned())
     }
 
     /// The next column.

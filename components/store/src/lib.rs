@@ -16,8 +16,8 @@
 //!
 //! The core hands its batches to a [`Writer`] and goes on; what a batch led to leaves the node when
 //! `done` names the batch's ticket. Batches that wait while one is synced are committed together.
-//! Ended payments and invoices stay in the database, out of the state, and are looked up with
-//! [`Writer::payment`] and [`Writer::invoice`].
+//! Ended payments and invoices lie in tables of their own, which are never loaded, and are looked up
+//! with [`Writer::payment`] and [`Writer::invoice`].
 //!
 //! Invariants:
 //! - *Durable on return*: [`Store::commit`] returns after the sync, and a batch is in the database
@@ -26,19 +26,26 @@
 //!   says about a second sync would mean nothing.
 //! - *Store equals state*: the changes applied to a [`offset_funder::state::State`] and the changes
 //!   committed and loaded give the same rows.
-//! - *Whole or refused*: every row carries a checksum, sums are recomputed, and a database that is
-//!   not as it was written is not opened.
+//! - *Whole or refused*: every row carries a checksum, sums are recomputed, and a database of which
+//!   anything that is loaded is not as it was written is not opened. What is over is not loaded: its
+//!   rows are checked when they are looked up, and one after the other while the node runs, which
+//!   stops it.
 //! - *Books agree*: the last entry of every line in the books has the line's balance.
 //! - *One process, one identity*: the database is locked and belongs to one key.
 
+mod audit;
 pub mod backup;
 mod books;
+mod changes;
 mod column;
 mod error;
 mod json;
+mod loading;
 mod lock;
+mod opening;
 mod reader;
 mod rows;
+mod shared;
 mod sqlite;
 mod starts;
 mod table;
@@ -56,8 +63,9 @@ use offset_proto::Timestamp;
 
 pub use crate::{
     error::Error,
+    opening::init,
     reader::Reader,
-    sqlite::{SqliteStore, init},
+    sqlite::SqliteStore,
     writer::{QUEUED_BATCHES, Rejected, Writer},
 };
 
@@ -75,13 +83,13 @@ pub trait Store {
     /// After the first one nothing is written again.
     fn commit(&mut self, changes: &[Change]) -> Result<(), Error>;
 
-    /// A payment of our own, ended or not.
+    /// A payment of our own that has ended.
     ///
     /// # Errors
     /// What cannot be read, or is not as it was written.
     fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, Error>;
 
-    /// A registered invoice of our own, ended or not.
+    /// A registered invoice of our own that has ended.
     ///
     /// # Errors
     /// What cannot be read, or is not as it was written.
@@ -93,6 +101,13 @@ pub trait Store {
     /// # Errors
     /// As [`Store::commit`].
     fn forget_history(&mut self, before: Timestamp) -> Result<bool, Error>;
+
+    /// Checks some of the rows that are over, which are not read at a start; `false` when all were
+    /// checked since this store was opened.
+    ///
+    /// # Errors
+    /// What cannot be read, is not as it was written, or is not found where it is looked for.
+    fn check_some(&mut self) -> Result<bool, Error>;
 
     /// A fresh epoch for telling index servers of this node: above every earlier one, at least
     /// `at_least`, and durable when this returns (protocol, section 9).

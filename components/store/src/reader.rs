@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use offset_crypto::{InvoiceId, Nonce, PaymentId, PublicKey};
 use offset_funder::{
-    Side,
+    Past, PastQuestion, Side,
     state::{InvoicePhase, InvoiceRow, KeptCollect, PaymentRow},
 };
 use offset_proto::{
@@ -15,9 +15,15 @@ use offset_proto::{
 };
 use rusqlite::Connection;
 
-use crate::{Error, books, column::Values, rows};
+use crate::{
+    Error, books,
+    column::{Reading, Values},
+    rows,
+    table::Table,
+};
 
-/// Looks up payments and invoices while another thread writes. It sees what is committed.
+/// Looks up payments and invoices that have ended while another thread writes. It sees what is
+/// committed.
 #[derive(Debug)]
 pub struct Reader {
     db: Connection,
@@ -30,7 +36,7 @@ impl Reader {
         Self { db, path }
     }
 
-    /// A payment of our own, ended or not.
+    /// A payment of our own that has ended.
     ///
     /// # Errors
     /// What cannot be read, or is not as it was written.
@@ -51,7 +57,7 @@ impl Reader {
         books::page(&self.db, &self.path, query, friend)
     }
 
-    /// A registered invoice of our own, ended or not.
+    /// A registered invoice of our own that has ended.
     ///
     /// # Errors
     /// What cannot be read, or is not as it was written.
@@ -59,18 +65,36 @@ impl Reader {
         invoice((&self.db, &self.path), id)
     }
 
-    /// A registered invoice of our own by the nonce that makes it unique, ended or not.
+    /// A registered invoice of our own that has ended, by the nonce that makes it unique.
     ///
     /// # Errors
     /// What cannot be read, or is not as it was written.
     pub fn invoice_by_nonce(&self, nonce: &Nonce) -> Result<Option<InvoiceRow>, Error> {
-        let mut found = None;
+        past_invoice((&self.db, &self.path), "nonce", Values::default().put(nonce))
+    }
+
+    /// What became of what these questions name, each with its answer.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn past(&self, questions: Vec<PastQuestion>) -> Result<Vec<(PastQuestion, Past)>, Error> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sqlite = |error| Error::sqlite(&self.path, error);
+        // One snapshot costs less than one for each.
+        let snapshot = self.db.unchecked_transaction().map_err(sqlite)?;
         let db = (&self.db, self.path.as_path());
-        rows::invoice::TABLE.each(db, "nonce = ?", Values::default().put(nonce), |row| {
-            found = Some(rows::invoice::read(row)?.1);
-            Ok(())
-        })?;
-        Ok(found)
+        let mut answered = Vec::with_capacity(questions.len());
+        for question in questions {
+            let id = Values::default().put(&question.settled_id());
+            let settled = rows::settled::TABLE.find(db, id, rows::settled::read)?;
+            let ended = invoice(db, &question.invoice_id)?;
+            let past = question.answer(settled.is_some(), ended.as_ref());
+            answered.push((question, past));
+        }
+        snapshot.commit().map_err(sqlite)?;
+        Ok(answered)
     }
 
     /// Those of these requests on a friend's line that were collected.
@@ -107,27 +131,49 @@ impl Reader {
         let begin =
             InvoiceCursor { created_at: Timestamp(0), invoice_id: InvoiceId::from_bytes([0; 32]) };
         let InvoiceCursor { created_at, invoice_id } = after.unwrap_or(begin);
-        let place = "clears IS NULL AND (created_at, invoice_id) > (?, ?) \
-             ORDER BY created_at, invoice_id LIMIT";
-        let (condition, values) = match phase {
-            None => (format!("{place} {most}"), Values::default()),
-            Some(phase) => (format!("phase = ? AND {place} {most}"), Values::default().put(&phase)),
-        };
-        let values = values.put(&created_at).put(&invoice_id);
+        let sqlite = |error| Error::sqlite(&self.path, error);
+        // One snapshot, so that an invoice that ends just now is found once.
+        let snapshot = self.db.unchecked_transaction().map_err(sqlite)?;
+        let condition = format!(
+            "phase = ? AND clears IS NULL AND created_at >= ? AND (created_at, invoice_id) > (?, ?) \
+             ORDER BY created_at, invoice_id LIMIT {most}"
+        );
         let mut found = Vec::new();
-        rows::invoice::TABLE.each((&self.db, &self.path), &condition, values, |row| {
-            found.push(rows::invoice::read(row)?.1);
-            Ok(())
-        })?;
-        Ok(found)
+        for (source, read, of) in SOURCES {
+            for wanted in of.iter().filter(|of| phase.is_none_or(|phase| phase == **of)) {
+                let values = Values::default().put(wanted).put(&created_at).put(&created_at);
+                let values = values.put(&invoice_id);
+                source.each((&self.db, &self.path), &condition, values, |row| {
+                    found.push(read(row)?);
+                    Ok(())
+                })?;
+            }
+        }
+        snapshot.commit().map_err(sqlite)?;
+        found.sort_by_key(|(id, row)| (row.invoice.created_at, *id));
+        found.truncate(most);
+        Ok(found.into_iter().map(|(_, row)| row).collect())
     }
 }
+
+/// Where invoices of each phase are, in their order by time.
+static SOURCES: &[(&Table, ReadInvoice, &[InvoicePhase])] = &[
+    (&rows::invoice::TABLE, rows::invoice::read, &[InvoicePhase::Open, InvoicePhase::Committed]),
+    (
+        &rows::invoice::PAST,
+        rows::invoice::read_past,
+        &[InvoicePhase::Collected, InvoicePhase::Cancelled, InvoicePhase::Expired],
+    ),
+];
+
+type ReadInvoice = fn(&mut Reading<'_>) -> Result<(InvoiceId, InvoiceRow), String>;
 
 pub(crate) fn payment(
     db: (&Connection, &Path),
     id: &PaymentId,
 ) -> Result<Option<PaymentRow>, Error> {
-    let found = rows::payment::TABLE.find(db, Values::default().put(id), rows::payment::read)?;
+    let key = Values::default().put(id);
+    let found = rows::payment::PAST.find(db, key, rows::payment::read_past)?;
     Ok(found.map(|(_, row)| row))
 }
 
@@ -135,6 +181,19 @@ pub(crate) fn invoice(
     db: (&Connection, &Path),
     id: &InvoiceId,
 ) -> Result<Option<InvoiceRow>, Error> {
-    let found = rows::invoice::TABLE.find(db, Values::default().put(id), rows::invoice::read)?;
-    Ok(found.map(|(_, row)| row))
+    past_invoice(db, "invoice_id", Values::default().put(id))
+}
+
+fn past_invoice(
+    db: (&Connection, &Path),
+    column: &str,
+    value: Values,
+) -> Result<Option<InvoiceRow>, Error> {
+    let mut found = None;
+    let condition = format!("{column} = ? ORDER BY rowid DESC LIMIT 1");
+    rows::invoice::PAST.each(db, &condition, value, |row| {
+        found = Some(rows::invoice::read_past(row)?.1);
+        Ok(())
+    })?;
+    Ok(found)
 }

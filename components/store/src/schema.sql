@@ -209,7 +209,7 @@ CREATE TABLE pending (
     row_check INTEGER NOT NULL,
     PRIMARY KEY (friend, currency, sender, request_id),
     FOREIGN KEY (friend, currency) REFERENCES lines ON DELETE CASCADE
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- Operations that wait for the token.
 CREATE TABLE queued (
@@ -221,11 +221,12 @@ CREATE TABLE queued (
     since INTEGER NOT NULL,
     row_check INTEGER NOT NULL,
     PRIMARY KEY (friend, position)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
--- Registered invoices of this node, ended ones included.
+-- Registered invoices of this node that have not ended.
 CREATE TABLE invoices (
-    invoice_id BLOB PRIMARY KEY,
+    created_at INTEGER NOT NULL,
+    invoice_id BLOB NOT NULL,
     phase TEXT NOT NULL,
     accepted BLOB,
     -- The payment whose internal invoice it is, if it is one.
@@ -235,15 +236,34 @@ CREATE TABLE invoices (
     dest_public_key BLOB NOT NULL,
     dest_payment TEXT NOT NULL,
     description TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    hold_until INTEGER,
+    nonce BLOB NOT NULL,
+    row_check INTEGER NOT NULL,
+    PRIMARY KEY (created_at, invoice_id)
+) STRICT, WITHOUT ROWID;
+
+-- Those that have ended, in the order in which they did. Of two with one id the later counts.
+CREATE TABLE past_invoices (
     created_at INTEGER NOT NULL,
+    invoice_id BLOB NOT NULL,
+    phase TEXT NOT NULL,
+    accepted BLOB,
+    -- The payment whose internal invoice it is, if it is one.
+    clears BLOB,
+    registered INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    dest_public_key BLOB NOT NULL,
+    dest_payment TEXT NOT NULL,
+    description TEXT NOT NULL,
     expires_at INTEGER NOT NULL,
     hold_until INTEGER,
     nonce BLOB NOT NULL,
     row_check INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX invoices_by_nonce ON invoices (nonce);
-CREATE INDEX invoices_by_time ON invoices (created_at, invoice_id);
-CREATE INDEX invoices_by_phase ON invoices (phase, created_at, invoice_id);
+CREATE INDEX past_invoices_by_id ON past_invoices (invoice_id, created_at);
+CREATE INDEX past_invoices_by_nonce ON past_invoices (nonce);
+CREATE INDEX past_invoices_by_time ON past_invoices (phase, created_at);
 
 -- Parts of payments to this node that belong together.
 CREATE TABLE sets (
@@ -260,13 +280,43 @@ CREATE TABLE sets (
     held INTEGER NOT NULL,
     row_check INTEGER NOT NULL,
     PRIMARY KEY (invoice_id, src_hashed_lock)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
--- Payments of this node, ended ones included.
+-- Payments of this node that have not ended: without an answer, or with something pending.
 CREATE TABLE payments (
-    payment_id BLOB PRIMARY KEY,
-    -- It has its answer, and nothing of it is pending.
-    ended INTEGER NOT NULL,
+    payment_id BLOB NOT NULL,
+    phase TEXT NOT NULL,
+    receipt TEXT,
+    fee TEXT,
+    failure TEXT,
+    app BLOB,
+    contents BLOB NOT NULL,
+    invoice_id BLOB NOT NULL,
+    -- It is a payment to this node itself along a cycle.
+    clearing INTEGER NOT NULL,
+    spontaneous INTEGER NOT NULL,
+    destination BLOB NOT NULL,
+    currency TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    expires_at INTEGER,
+    max_fee TEXT,
+    created_at INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    max_parts INTEGER NOT NULL,
+    hold_seconds INTEGER NOT NULL,
+    by_commit INTEGER NOT NULL,
+    exclude TEXT NOT NULL,
+    searching_since INTEGER NOT NULL,
+    attempts TEXT NOT NULL,
+    last_failure TEXT,
+    row_check INTEGER NOT NULL,
+    PRIMARY KEY (payment_id)
+) STRICT, WITHOUT ROWID;
+
+-- Those that have ended, in the order in which they did. Of two with one id the later counts.
+CREATE TABLE past_payments (
+    payment_id BLOB NOT NULL,
     phase TEXT NOT NULL,
     receipt TEXT,
     fee TEXT,
@@ -294,14 +344,13 @@ CREATE TABLE payments (
     last_failure TEXT,
     row_check INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX payments_not_ended ON payments (payment_id)
-    WHERE ended = 0;
+CREATE INDEX past_payments_by_id ON past_payments (payment_id);
 
--- The newest entries of the journal; each is about a payment or an invoice.
+-- The newest entries of the journal, some in a row, one behind the other from the number `first` on:
+-- 1 and the id of a payment, or 2 and that of an invoice.
 CREATE TABLE journal (
-    number INTEGER PRIMARY KEY,
-    payment_id BLOB,
-    invoice_id BLOB,
+    first INTEGER PRIMARY KEY,
+    entries BLOB NOT NULL,
     row_check INTEGER NOT NULL
 ) STRICT;
 
@@ -340,4 +389,13 @@ CREATE TABLE history (
     words TEXT,
     row_check INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX history_of_line ON history (friend, currency, sequence);
+
+-- The last entry of the books of every line, those of lines that are gone included.
+CREATE TABLE book_ends (
+    friend BLOB NOT NULL,
+    currency TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    balance TEXT NOT NULL,
+    row_check INTEGER NOT NULL,
+    PRIMARY KEY (friend, currency)
+) STRICT, WITHOUT ROWID;

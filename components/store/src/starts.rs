@@ -50,7 +50,8 @@ impl Mark {
         Ok(number.parse().ok().map(|starts| Self { starts, begins }))
     }
 
-    /// Replaces the mark of a database; durable when this returns.
+    /// Replaces the mark of a database. One that begins is durable when this returns; one of a start
+    /// that is done may give way to it.
     pub(crate) fn write(self, database: &Path) -> Result<(), Error> {
         let target = path(database);
         let mut new = OsString::from(&target);
@@ -61,6 +62,10 @@ impl Mark {
             file.write_all(format!("{}{suffix}\n", self.starts).as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&new, &target)?;
+            if !self.begins {
+                // Should its name be lost, the mark before it says that this start began.
+                return Ok(());
+            }
             File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
         });
         written.map_err(|error| Error::Path { path: target, error })

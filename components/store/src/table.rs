@@ -14,8 +14,10 @@ pub(crate) struct Table {
     name: &'static str,
     key: usize,
     columns: &'static [&'static str],
-    upsert: OnceLock<String>,
+    insert: OnceLock<String>,
     delete: OnceLock<String>,
+    /// Rows are only appended: nothing makes the key unique.
+    past: bool,
 }
 
 impl Table {
@@ -25,7 +27,16 @@ impl Table {
         key: usize,
         columns: &'static [&'static str],
     ) -> Self {
-        Self { name, key, columns, upsert: OnceLock::new(), delete: OnceLock::new() }
+        Self { name, key, columns, insert: OnceLock::new(), delete: OnceLock::new(), past: false }
+    }
+
+    /// A table of what is over, with an index of its key. Of rows with one key the last one counts.
+    pub(crate) const fn past(
+        name: &'static str,
+        key: usize,
+        columns: &'static [&'static str],
+    ) -> Self {
+        Self { name, key, columns, insert: OnceLock::new(), delete: OnceLock::new(), past: true }
     }
 
     /// Its name in the schema.
@@ -33,24 +44,29 @@ impl Table {
         self.name
     }
 
-    /// Writes a row, new or not. Rows that belong to it stay.
+    /// Writes a row, new or not; of a table of what is over always a new one. Rows that belong to it
+    /// stay.
     pub(crate) fn put(&self, db: &Connection, values: Values) -> rusqlite::Result<()> {
         let values = values.put_check(self.name);
-        let sql = self.upsert.get_or_init(|| self.upsert_sql());
+        let sql = self.insert.get_or_init(|| self.insert_sql());
         db.prepare_cached(sql)?.execute(params_from_iter(values.parameters()))?;
         Ok(())
     }
 
     /// Deletes the rows whose key begins with `key`, with everything that belongs to them.
     pub(crate) fn delete(&self, db: &Connection, key: Values) -> rusqlite::Result<()> {
+        self.remove(db, key).map(drop)
+    }
+
+    /// As [`Table::delete`], and says how many rows there were.
+    pub(crate) fn remove(&self, db: &Connection, key: Values) -> rusqlite::Result<usize> {
         let sql = || format!("DELETE FROM {} WHERE {}", self.name, self.key_condition(key.len()));
         let mut statement = if key.len() == self.key {
             db.prepare_cached(self.delete.get_or_init(sql))?
         } else {
             db.prepare_cached(&sql())?
         };
-        statement.execute(params_from_iter(key.parameters()))?;
-        Ok(())
+        statement.execute(params_from_iter(key.parameters()))
     }
 
     /// Deletes the rows whose key, of one column, is not above this.
@@ -82,7 +98,10 @@ impl Table {
         key: Values,
         read: fn(&mut Reading<'_>) -> Result<T, String>,
     ) -> Result<Option<T>, Error> {
-        let condition = self.key_condition(key.len());
+        let mut condition = self.key_condition(key.len());
+        if self.past {
+            condition += " ORDER BY rowid DESC LIMIT 1";
+        }
         let mut found = None;
         self.each((db, path), &condition, key, |row| {
             found = Some(read(row)?);
@@ -145,16 +164,19 @@ impl Table {
         self.columns[..columns].iter().map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
-    fn upsert_sql(&self) -> String {
+    fn insert_sql(&self) -> String {
         let set = |column: &&str| format!("{column} = excluded.{column}");
         let sets: Vec<_> = self.columns[self.key..].iter().chain([&"row_check"]).map(set).collect();
-        format!(
-            "INSERT INTO {} ({}, row_check) VALUES ({}?) ON CONFLICT ({}) DO UPDATE SET {}",
+        let insert = format!(
+            "INSERT INTO {} ({}, row_check) VALUES ({}?)",
             self.name,
             self.columns.join(", "),
             "?, ".repeat(self.columns.len()),
-            self.columns[..self.key].join(", "),
-            sets.join(", "),
-        )
+        );
+        if self.past {
+            return insert;
+        }
+        let key = self.columns[..self.key].join(", ");
+        format!("{insert} ON CONFLICT ({key}) DO UPDATE SET {}", sets.join(", "))
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole crate, and what they share.
 
+mod audit;
 mod books;
 mod changes;
 mod collected;
@@ -108,7 +109,6 @@ fn rows_of(state: &State) -> Vec<Change> {
     rows.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
     rows.extend(state.journal.iter().map(|(number, row)| Change::Journal(*number, *row)));
     rows.extend(state.spent.iter().map(|(key, amount)| Change::Spent(key.clone(), Some(*amount))));
-    rows.extend(state.settled.iter().map(|id| Change::Settled(*id)));
     rows.extend((1..=state.last_entry).rev().take(1).map(last_entry));
     for (key, row) in &state.alone {
         rows.push(Change::Alone(key.clone(), Some(Box::new(row.clone()))));

@@ -13,7 +13,7 @@ use std::{
 
 use offset_crypto::{InvoiceId, Nonce, PaymentId, PublicKey};
 use offset_funder::{
-    Change, Side,
+    Change, Past, PastQuestion, Side,
     state::{InvoicePhase, InvoiceRow, KeptCollect, PaymentRow},
 };
 use offset_proto::{app::InvoiceCursor, friend::Endings};
@@ -23,7 +23,7 @@ use offset_proto::{
     history::{HistoryPage, HistoryQuery},
 };
 
-use crate::{Error, Reader, Store};
+use crate::{Error, Reader, Store, shared::last_of_each};
 
 /// How many batches may wait while one is being committed.
 pub const QUEUED_BATCHES: usize = 4;
@@ -100,6 +100,8 @@ impl<T: Send + 'static> Writer<T> {
             forgotten: 0,
             entries: 0,
             batches: 0,
+            checked: false,
+            unchecked: 0,
         };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if let Err(error) = worker.run(&jobs) {
@@ -251,6 +253,14 @@ impl<T: Send + 'static> Writer<T> {
         Ok(found)
     }
 
+    /// What became of what these questions name. The funder knows itself what is not durable yet.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not as it was written.
+    pub fn past(&self, questions: Vec<PastQuestion>) -> Result<Vec<(PastQuestion, Past)>, Error> {
+        self.reader.past(questions)
+    }
+
     /// See [`Reader::invoices`]: as they are in the database, which is what applications were told.
     ///
     /// # Errors
@@ -297,18 +307,23 @@ struct Worker<S, F> {
     /// How many entries of the books were written since some were dropped, and in how many batches.
     entries: usize,
     batches: usize,
+    /// Whether all that is over was checked, and how many batches were written since some of it was.
+    checked: bool,
+    unchecked: usize,
 }
 
 impl<S: Store, F> Worker<S, F> {
-    /// The next job; until it comes, old entries of the books are dropped.
+    /// The next job; until it comes, old entries of the books are dropped and what is over is checked.
     fn next<T>(&mut self, jobs: &Receiver<Job<T>>) -> Result<Option<Job<T>>, Error> {
         loop {
             let before = self.forget_before.load(Ordering::Relaxed);
             let some = self.forgotten < before;
-            match jobs.recv_timeout(if some { IDLE } else { LOOK_AGAIN }) {
+            let busy = some || !self.checked;
+            match jobs.recv_timeout(if busy { IDLE } else { LOOK_AGAIN }) {
                 Ok(job) => return Ok(Some(job)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) if some => self.forget_some(before)?,
+                Err(RecvTimeoutError::Timeout) if !self.checked => self.check_some()?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -321,6 +336,19 @@ impl<S: Store, F> Worker<S, F> {
             self.forgotten = before;
         }
         Ok(())
+    }
+
+    /// Checks some rows of what is over.
+    fn check_some(&mut self) -> Result<(), Error> {
+        self.unchecked = 0;
+        self.checked = !self.store.check_some()?;
+        Ok(())
+    }
+
+    /// On a node that is never idle: checks some rows now and then all the same.
+    fn check_if_due(&mut self) -> Result<(), Error> {
+        let due = !self.checked && DUE_AFTER_BATCHES <= self.unchecked;
+        if due { self.check_some() } else { Ok(()) }
     }
 
     /// On a node that is never idle: drops some of what is too old once enough was written.
@@ -359,16 +387,21 @@ impl<S: Store, F> Worker<S, F> {
                             Err(_) => break,
                         }
                     }
+                    if 1 < tickets.len() {
+                        changes = last_of_each(changes);
+                    }
                     self.store.commit(&changes)?;
                     let entries =
                         changes.iter().filter(|change| matches!(change, Change::Entry(_)));
                     self.entries = self.entries.saturating_add(entries.count());
                     self.batches = self.batches.saturating_add(tickets.len());
+                    self.unchecked = self.unchecked.saturating_add(tickets.len());
                     for ticket in tickets {
                         self.durable.fetch_add(1, Ordering::Release);
                         (self.done)(Ok(ticket));
                     }
                     self.forget_if_due()?;
+                    self.check_if_due()?;
                 }
             }
             if next.is_none() {

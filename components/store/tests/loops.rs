@@ -18,12 +18,14 @@ mod scenarios;
 mod support;
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
 };
 
+use offset_crypto::HashResult;
 use offset_funder::{Change, state::State};
 use offset_store::{SqliteStore, Store as _, backup, init};
 use scenarios::{INVOICES, PAYMENTS, SCENARIOS, Scenario, Script};
@@ -74,7 +76,8 @@ impl Disks for Databases {
         let opened = SqliteStore::open(&database(&self.directory, node), &self.keys[node]);
         let started = opened.and_then(|mut store| {
             store.count_start()?;
-            let state = store.load()?;
+            let mut state = store.load()?;
+            state.settled = settled(&database(&self.directory, node));
             self.stores[node] = Some(store);
             Ok(state)
         });
@@ -127,6 +130,14 @@ fn over_databases(scenario: &Scenario, directory: &Path) -> Script {
     Script { net, pairs }
 }
 
+/// What was settled, which a node looks up piece by piece.
+fn settled(database: &Path) -> BTreeSet<HashResult> {
+    let db = rusqlite::Connection::open(database).unwrap();
+    let mut ids = db.prepare("SELECT id FROM settled").unwrap();
+    let ids = ids.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    ids.map(|id| HashResult::try_from(&id.unwrap()[..]).unwrap()).collect()
+}
+
 /// What a node looks up of payments and invoices that have ended.
 fn known(net: &mut Net, node: usize, store: &SqliteStore) {
     let it = &mut net.nodes[node];
@@ -175,6 +186,7 @@ fn child_plays_a_scenario() {
         store.check_books().unwrap();
         let (stored, held) = (store.load().unwrap(), &script.net.nodes[node].disk);
         assert_eq!(support::rows(&stored), support::rows(held), "database {node}");
+        assert_eq!(settled(&database(&directory, node)), held.settled, "database {node}");
     }
     (scenario.check)(&script.net, !directory.join("fired").exists());
     script.check_lines_work();

@@ -213,9 +213,16 @@ impl Lab {
         self.pump();
     }
 
+    /// What came over a session, with what has to be looked up for it.
+    pub fn hear(&mut self, key: PublicKey, session: SessionId, message: FriendMessage) {
+        let known = (&self.disk, &self.invoice_archive);
+        super::look_up(&mut self.funder, known, &message);
+        self.funder.handle_message(self.now, &mut self.rng, key, session, message);
+    }
+
     pub fn message(&mut self, at: usize, message: FriendMessage) {
         let (key, session) = (self.puppets[at].key(), self.puppets[at].session);
-        self.funder.handle_message(self.now, &mut self.rng, key, session, message);
+        self.hear(key, session, message);
         self.pump();
     }
 
@@ -254,7 +261,7 @@ impl Lab {
         let before = self.friend(at).channel.counter;
         let (key, session) = (self.puppets[at].key(), self.puppets[at].session);
         let message = FriendMessage::MoveToken(Box::new(token.clone()));
-        self.funder.handle_message(self.now, &mut self.rng, key, session, message);
+        self.hear(key, session, message);
         if self.friend(at).channel.counter != before {
             self.puppets[at].sent(&token);
         }
@@ -272,7 +279,7 @@ impl Lab {
                     let token = self.puppets[at].compose(&[], &[]);
                     let (key, session) = (self.puppets[at].key(), self.puppets[at].session);
                     let message = FriendMessage::MoveToken(Box::new(token.clone()));
-                    self.funder.handle_message(self.now, &mut self.rng, key, session, message);
+                    self.hear(key, session, message);
                     // Not before both have said where they are.
                     if self.friend(at).channel.counter != before {
                         self.puppets[at].wanted = false;
@@ -349,6 +356,11 @@ impl Lab {
             Effect::FindCollected { asker, sender, question } => {
                 let found = self.kept.find(asker.friend(), sender, &question);
                 self.funder.handle_collected(self.now, asker, found);
+            }
+            Effect::FindPast { friend, questions } => {
+                let known = (&self.disk, &self.invoice_archive);
+                let answers = super::answers(known, questions);
+                self.funder.handle_past_found(self.now, friend, answers);
             }
             Effect::Reply { request_id, result, .. } => {
                 assert!(self.replies.insert(request_id.0, result).is_none(), "answered twice");

@@ -25,7 +25,7 @@ use offset_crypto::{
     SeededRng,
 };
 use offset_funder::{
-    Change, Config, Funder, Side,
+    Change, Config, Funder, Past, PastQuestion, Side,
     api::{AppId, Batch, Command, Effect, Liveness, Payer, SessionId},
     state::{KeptCollect, State},
 };
@@ -60,6 +60,8 @@ pub struct Node {
     pub kept: Kept,
     /// Ended invoices as the disk keeps them.
     pub invoice_archive: BTreeMap<InvoiceId, offset_funder::state::InvoiceRow>,
+    /// Where the journal ended when each of them did.
+    pub invoice_ends: BTreeMap<InvoiceId, u64>,
     /// Everything that was ever written, in order.
     pub log: Vec<Change>,
     /// Batches that were taken and are not durable yet, see [`Net::lag`].
@@ -133,6 +135,7 @@ impl Net {
                 books: books::Books::default(),
                 kept: Kept::default(),
                 invoice_archive: BTreeMap::new(),
+                invoice_ends: BTreeMap::new(),
                 log: Vec::new(),
                 writing: VecDeque::new(),
                 lines: BTreeMap::new(),
@@ -376,6 +379,8 @@ impl Net {
         let it = &mut self.nodes[node];
         it.lines.clear();
         let disk = it.disk.clone();
+        // Whatever is on a disk is what was signed.
+        disk.check_channels(it.identity.public_key()).unwrap();
         it.funder = Funder::new(it.identity.clone(), disk, config, now).unwrap();
     }
 
@@ -384,6 +389,13 @@ impl Net {
         self.nodes[node].disk = copy.clone();
         self.nodes[node].books.restore(copy);
         self.nodes[node].kept.restore(copy);
+        // The copy does not know what ended later.
+        let last = copy.journal.keys().next_back().copied().unwrap_or(0);
+        let ended = std::mem::take(&mut self.nodes[node].invoice_ends);
+        self.nodes[node]
+            .invoice_archive
+            .retain(|id, _| ended.get(id).is_some_and(|at| *at <= last));
+        self.nodes[node].invoice_ends = ended;
         self.crash(node, false);
         if at_once {
             let now = self.now;
@@ -510,6 +522,14 @@ impl Net {
                 it.invoice_archive.insert(*id, row.clone());
             }
         }
+        let last = it.disk.journal.keys().next_back().copied().unwrap_or(0);
+        for change in changes {
+            if let Change::Invoice(id, row) = change
+                && row.is_final()
+            {
+                it.invoice_ends.insert(*id, last);
+            }
+        }
         if !self.liars.contains(&node) {
             it.books.check(&it.disk);
         }
@@ -545,6 +565,12 @@ impl Net {
                 let it = &mut self.nodes[node];
                 let found = it.kept.find(asker.friend(), sender, &question);
                 it.funder.handle_collected(now, asker, found);
+            }
+            Effect::FindPast { friend, questions } => {
+                let now = self.now;
+                let it = &mut self.nodes[node];
+                let answers = answers((&it.disk, &it.invoice_archive), questions);
+                it.funder.handle_past_found(now, friend, answers);
             }
             Effect::Reply { request_id, result, .. } => {
                 self.nodes[node].replies.insert(request_id.0, result);
@@ -593,7 +619,9 @@ impl Net {
             self.trace.extend(ops.map(|op| (from, to, word(op))));
         }
         let (now, rng, friend) = (self.now, &mut self.rng, self.nodes[from].identity.public_key());
-        self.nodes[to].funder.handle_message(now, rng, friend, session, message);
+        let it = &mut self.nodes[to];
+        look_up(&mut it.funder, (&it.disk, &it.invoice_archive), &message);
+        it.funder.handle_message(now, rng, friend, session, message);
         true
     }
 
@@ -741,12 +769,35 @@ impl Kept {
     }
 }
 
+/// What a disk holds of the past.
+type KnownPast<'a> = (&'a State, &'a BTreeMap<InvoiceId, offset_funder::state::InvoiceRow>);
+
+/// Answers what a funder has to know of its past before it handles a message.
+pub fn look_up(funder: &mut Funder, known: KnownPast<'_>, message: &FriendMessage) {
+    for (question, past) in answers(known, funder.past_wanted(message)) {
+        funder.handle_past(question, past);
+    }
+}
+
+pub fn answers(
+    (disk, invoices): KnownPast<'_>,
+    questions: Vec<PastQuestion>,
+) -> Vec<(PastQuestion, Past)> {
+    let answer = |question: PastQuestion| {
+        let is_settled = disk.settled.contains(&question.settled_id());
+        let past = question.answer(is_settled, invoices.get(&question.invoice_id));
+        (question, past)
+    };
+    questions.into_iter().map(answer).collect()
+}
+
 /// A state as text, row by row, without what is derived.
 pub fn rows(state: &State) -> BTreeSet<String> {
     let mut rows = BTreeSet::new();
     rows.insert(format!("{:?} {:?} {:?}", state.settings, state.relays, state.index_servers));
     rows.insert(format!("{:?} {:?} {:?}", state.invoices, state.sets, state.payments));
-    rows.insert(format!("{:?} {:?} {:?}", state.settled, state.spent, state.journal));
+    // What was settled is looked up, and not held by whoever runs on it.
+    rows.insert(format!("{:?} {:?}", state.spent, state.journal));
     rows.insert(format!("{}", state.last_entry));
     rows.insert(format!("{:?} {:?}", state.archive, state.alone));
     rows.insert(format!("{:?}", state.recovery));

@@ -1,16 +1,17 @@
 //! What searching costs, beside simpler and exact methods on the same questions.
 //!
-//! `OFFSET_GRAPHS=folder cargo bench -p offset-index-server --bench routes -- [name ...]`
+//! `OFFSET_GRAPHS=folder cargo bench -p offset-index-server --bench routes -- [name ...] [only=PART]`
 //!
 //! Reads every graph of the folder (`from,to,capacity,base_fee,ppm` a line) and generates others;
-//! with names, only those whose name begins with one of them. All times are processor time of the
-//! one thread that searches.
+//! with names, only those whose name begins with one of them (`signatures` measures how fast these
+//! are checked). Times are processor time of the one thread that works, unless another is named.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 #![allow(clippy::cast_precision_loss, reason = "figures are printed with two digits")]
 
 mod live;
 mod net;
 mod rivals;
+mod state;
 
 use std::time::Duration;
 
@@ -27,44 +28,70 @@ use rivals::{Flows, Maps, Petgraph};
 
 /// On larger graphs the flow of least cost is not computed: it takes minutes.
 const MOST_FOR_LEAST_COST: usize = 500_000;
+/// As many parts as a payment can have.
+const PARTS_AT_MOST: u64 = 16;
 /// As the server's defaults.
 const WORK: Work = Work { single: 200_000, split: 800_000 };
 
+/// What is measured of every graph.
+const PARTS: [&str; 4] = ["one", "several", "live", "state"];
+
 fn main() {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let arguments = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let (only, wanted): (Vec<String>, Vec<String>) =
+        arguments.partition(|arg| arg.starts_with("only="));
+    let parts = only.iter().filter_map(|arg| arg.strip_prefix("only=")).collect::<Vec<_>>();
+    let parts = if parts.is_empty() { PARTS.to_vec() } else { parts };
     let is_wanted = |name: &str| {
         wanted.is_empty() || wanted.iter().any(|wanted| name.starts_with(wanted.as_str()))
     };
+    if is_wanted("signatures") {
+        live::signatures();
+    }
     for path in Net::files() {
         if is_wanted(&path.file_stem().unwrap().to_string_lossy()) {
-            measure(&Net::read(&path));
+            measure(&Net::read(&path), &parts);
         }
     }
     for nodes in [10_000, 100_000, 1_000_000] {
         if is_wanted(&format!("generated-{}k", nodes / 1_000)) {
-            measure(&Net::generated(nodes));
+            measure(&Net::generated(nodes), &parts);
         }
     }
 }
 
-fn measure(net: &Net) {
+fn measure(net: &Net, parts: &[&str]) {
     println!("{}: {} nodes, {} directed edges", net.name, net.nodes, net.edges.len());
+    if parts.contains(&"state") {
+        // First, while no memory was used and given back.
+        state::measure(net);
+    }
+    if parts == ["state"] {
+        return;
+    }
     let began = cpu();
-    let mut graph = net.graph();
+    let graph = net.graph();
     let built = cpu() - began;
-    {
-        let one = graph.currency(&Currency::fallback()).unwrap();
-        let (memory, edges) = (one.memory(), one.edge_count());
-        println!(
-            "  built in {built:.2?}; {:.1} bytes a directed edge, {:.1} a node",
-            memory.lines as f64 / edges as f64,
-            memory.nodes as f64 / one.node_count() as f64,
-        );
-        one_route(net, one);
+    let one = graph.currency(&Currency::fallback()).unwrap();
+    let (memory, edges) = (one.memory(), one.edge_count());
+    println!(
+        "  built line by line in {built:.2?}; {:.1} bytes a directed edge, {:.1} a node",
+        memory.lines as f64 / edges as f64,
+        memory.nodes as f64 / one.node_count() as f64,
+    );
+    let petgraph = Petgraph::new(net);
+    let questions = questions(net, &petgraph, 2_000, 7);
+    if parts.contains(&"one") {
+        one_route(net, one, petgraph, &questions);
+    } else {
+        drop(petgraph);
+    }
+    if parts.contains(&"several") {
         several_routes(net, one);
     }
-    live::measure(net, &mut graph);
+    if parts.contains(&"live") {
+        live::measure(net, &questions, graph);
+    }
 }
 
 struct Question {
@@ -104,9 +131,7 @@ fn questions(net: &Net, connected: &Petgraph, count: usize, seed: u64) -> Vec<Qu
     questions
 }
 
-fn one_route(net: &Net, graph: &CurrencyGraph) {
-    let petgraph = Petgraph::new(net);
-    let questions = questions(net, &petgraph, 2_000, 7);
+fn one_route(net: &Net, graph: &CurrencyGraph, petgraph: Petgraph, questions: &[Question]) {
     let mut scratch = Scratch::default();
     let mut ask = |question: &Question| {
         let query = question.query(net, 1);
@@ -114,7 +139,7 @@ fn one_route(net: &Net, graph: &CurrencyGraph) {
     };
     questions.iter().take(200).for_each(|question| drop(ask(question)));
     let (mut times, mut fees, mut cut) = (Vec::new(), Vec::new(), 0);
-    for question in &questions {
+    for question in questions {
         let (found, time) = ask(question);
         times.push(time);
         cut += usize::from(found.cut_short);
@@ -158,7 +183,7 @@ fn one_route(net: &Net, graph: &CurrencyGraph) {
 /// Amounts that no single route carries.
 fn several_routes(net: &Net, graph: &CurrencyGraph) {
     let petgraph = Petgraph::new(net);
-    let count = (20_000_000 / net.edges.len()).clamp(10, 300);
+    let count = (40_000_000 / net.edges.len()).clamp(10, 600);
     let pairs = questions(net, &petgraph, count, 11);
     drop(petgraph);
     let flows = Flows::new(net);
@@ -166,7 +191,8 @@ fn several_routes(net: &Net, graph: &CurrencyGraph) {
     let mut scratch = Scratch::default();
     for percent in [120, 200, 400] {
         let (mut times, mut possible, mut found, mut parts, mut cut) = (Vec::new(), 0, 0, 0, 0);
-        let (mut fees, mut least, mut compared) = (0, 0, 0);
+        let (mut fees, mut least, mut compared, mut beyond) = (0, 0, 0, 0);
+        let mut ratios = Vec::new();
         let (mut flow_times, mut cost_times) = (Vec::new(), Vec::new());
         for (pair, width) in pairs.iter().zip(&widths) {
             let amount = width.saturating_mul(percent) / 100;
@@ -181,16 +207,26 @@ fn several_routes(net: &Net, graph: &CurrencyGraph) {
             let (ways, time) = timed(|| multi_routes(&mut scratch, graph, &query, WORK));
             times.push(time);
             cut += usize::from(ways.cut_short);
-            let Some(way) = ways.multi_routes.first() else { continue };
+            let Some(way) = ways.multi_routes.first() else {
+                let most =
+                    flows.most_by_parts(question.source, question.destination, PARTS_AT_MOST);
+                beyond += usize::from(most < amount);
+                continue;
+            };
             found += 1;
             parts += way.len();
-            if compared < 60 && net.edges.len() < MOST_FOR_LEAST_COST {
+            if compared < MOST_FOR_LEAST_COST * 4 / net.edges.len()
+                && net.edges.len() < MOST_FOR_LEAST_COST
+            {
                 compared += 1;
-                fees += way.iter().map(|route| route.fee.0).sum::<u128>();
+                let fee = way.iter().map(|route| route.fee.0).sum::<u128>();
+                fees += fee;
+                let ends = (question.source, question.destination);
                 let (cost, time) =
-                    timed(|| flows.least_cost(question.source, question.destination, amount));
+                    timed(|| flows.least_cost_by_parts(ends, amount, *width, PARTS_AT_MOST));
                 cost_times.push(time);
                 least += cost.unwrap();
+                ratios.push(fee as f64 / (cost.unwrap() as f64 / 1e9).max(1.0));
             }
         }
         if times.is_empty() {
@@ -198,15 +234,21 @@ fn several_routes(net: &Net, graph: &CurrencyGraph) {
         }
         println!("  {percent} % of the widest route: {}", spread(&times));
         println!(
-            "    {found} of {possible} that a maximum flow serves, {:.1} routes each, {cut} cut short",
+            "    {found} of {possible} that a maximum flow serves ({beyond} of the others need more \
+             routes), {:.1} routes each, {cut} cut short",
             parts as f64 / f64::from(found.max(1)),
         );
-        let least = least as f64 / 1e6;
+        let least = least as f64 / 1e9;
         if least != 0.0 {
-            println!("    fees {:.4} times the least cost of a flow", fees as f64 / least);
+            ratios.sort_unstable_by(f64::total_cmp);
+            println!(
+                "    fees {:.4} times a bound of the least cost, the middle one {:.4} times",
+                fees as f64 / least,
+                ratios[ratios.len() / 2],
+            );
         }
         println!(
-            "    maximum flow: {}; flow of least cost: {}",
+            "    maximum flow: {}; five flows of least cost for the bound: {}",
             spread(&flow_times),
             spread(&cost_times)
         );

@@ -102,22 +102,27 @@ impl Net {
 
     /// What the two ends of every line report, in the order in which `report` is to be told.
     pub(crate) fn report(&self, mut report: impl FnMut(PublicKey, PublicKey, IndexLine)) {
+        let key = |node: u32| self.keys[node as usize];
+        self.report_by_number(|node, friend, line| report(key(node), key(friend), line));
+    }
+
+    /// The same by the numbers of the nodes.
+    pub(crate) fn report_by_number(&self, mut report: impl FnMut(u32, u32, IndexLine)) {
         let back: HashMap<(u32, u32), Edge> =
             self.edges.iter().map(|edge| ((edge.from, edge.to), *edge)).collect();
         for edge in &self.edges {
-            let (from, to) = (self.keys[edge.from as usize], self.keys[edge.to as usize]);
             let other = back.get(&(edge.to, edge.from));
             let [there, here] =
                 [edge.capacity, other.map_or(0, |edge| edge.capacity)].map(|c| Credits(c.into()));
             let rate_of_from = other.map_or(Rate::default(), |edge| edge.rate);
             report(
-                from,
-                to,
+                edge.from,
+                edge.to,
                 IndexLine { send_capacity: there, recv_capacity: here, rate: rate_of_from },
             );
             if other.is_none() {
                 let line = IndexLine { send_capacity: here, recv_capacity: there, rate: edge.rate };
-                report(to, from, line);
+                report(edge.to, edge.from, line);
             }
         }
     }

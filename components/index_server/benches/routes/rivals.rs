@@ -95,7 +95,8 @@ pub(crate) struct Flows {
     order: Vec<u32>,
     ends: Vec<u32>,
     capacities: Vec<u64>,
-    costs: Vec<i64>,
+    /// Of each million, and besides.
+    costs: Vec<(u32, u64)>,
 }
 
 impl Flows {
@@ -107,7 +108,7 @@ impl Flows {
         for edge in &net.edges {
             ends.extend([edge.to, edge.from]);
             capacities.extend([edge.capacity, 0]);
-            costs.extend([i64::from(edge.rate.ppm), -i64::from(edge.rate.ppm)]);
+            costs.extend([(edge.rate.ppm, edge.rate.add); 2]);
             degrees[edge.from as usize] += 1;
             degrees[edge.to as usize] += 1;
         }
@@ -133,7 +134,32 @@ impl Flows {
 
     /// The most that flows, fees apart, up to `enough` (Dinic's method).
     pub(crate) fn most(&self, source: u32, destination: u32, enough: u64) -> u64 {
-        let mut room = self.capacities.clone();
+        self.most_over(source, destination, enough, self.capacities.clone())
+    }
+
+    /// More than any so many parts can pay together, fees apart. If the n-th largest of them pays `a`,
+    /// then n routes can carry `a` each, and a flow of n units exists where an edge carries as many as
+    /// `a` goes into its capacity. So each part is bounded by the largest such `a`.
+    pub(crate) fn most_by_parts(&self, source: u32, destination: u32, parts: u64) -> u64 {
+        let units = |unit: u64, enough| {
+            let room = self.capacities.iter().map(|capacity| capacity / unit).collect();
+            self.most_over(source, destination, enough, room)
+        };
+        let (mut sum, mut above) = (0, self.widest(source, destination) + 1);
+        for part in 1..=parts {
+            let mut fits = 0;
+            // Halved to a thousandth, and taken from above.
+            while 1 < above - fits && fits / 1_000 < above - fits {
+                let middle = fits + (above - fits) / 2;
+                if part <= units(middle, part) { fits = middle } else { above = middle }
+            }
+            sum += above;
+            above += 1;
+        }
+        sum
+    }
+
+    fn most_over(&self, source: u32, destination: u32, enough: u64, mut room: Vec<u64>) -> u64 {
         let mut sum = 0;
         while sum < enough {
             let mut levels = vec![u32::MAX; self.first.len() - 1];
@@ -205,12 +231,45 @@ impl Flows {
         sum
     }
 
-    /// The least that `amount` costs when fees are proportional only, parts are as many as one likes
-    /// and fees take no room, in millionths: below what any real payment costs. Successive shortest
-    /// paths with potentials, exact.
-    pub(crate) fn least_cost(&self, source: u32, destination: u32, amount: u64) -> Option<u128> {
+    /// Below what any payment of at most `parts` parts costs, in thousandths of a millionth. Parts that
+    /// pay less than some threshold pay less than `parts - 1` of them together; the others use edges
+    /// that carry the threshold, and cost no less than a flow of least cost there.
+    pub(crate) fn least_cost_by_parts(
+        &self,
+        ends: (u32, u32),
+        amount: u64,
+        widest: u64,
+        parts: u64,
+    ) -> Option<u128> {
+        let least = self.least_cost(ends, amount, widest, 0)?;
+        let others = [16, 8, 4, 2].map(|narrow| {
+            let threshold = amount / parts / narrow;
+            let rest = amount - (parts - 1) * threshold;
+            self.least_cost(ends, rest, widest, threshold).unwrap_or(0)
+        });
+        Some(others.into_iter().fold(least, u128::max))
+    }
+
+    /// The least that `amount` costs over as many parts as one likes, none of which pays more than
+    /// `widest`, when fees take no room and edges with less than `least_room` are not used, in
+    /// thousandths of a millionth. The fixed part of a fee counts in the share that a part has of the
+    /// widest. Successive shortest paths with potentials, exact.
+    fn least_cost(
+        &self,
+        (source, destination): (u32, u32),
+        amount: u64,
+        widest: u64,
+        least_room: u64,
+    ) -> Option<u128> {
         let nodes = self.first.len() - 1;
-        let mut room = self.capacities.clone();
+        let cost_of = |edge: usize| {
+            let (ppm, add) = self.costs[edge & !1];
+            let cost = i64::from(ppm) * 1_000
+                + i64::try_from(u128::from(add) * 1_000_000_000 / u128::from(widest)).unwrap();
+            if edge & 1 == 0 { cost } else { -cost }
+        };
+        let usable = |capacity: &u64| if *capacity < least_room { 0 } else { *capacity };
+        let mut room: Vec<u64> = self.capacities.iter().map(usable).collect();
         let mut prices = vec![0_i64; nodes];
         let (mut sum, mut cost) = (0, 0_i128);
         while sum < amount {
@@ -230,7 +289,7 @@ impl Flows {
                     if room[*edge as usize] == 0 {
                         continue;
                     }
-                    let mut step = self.costs[*edge as usize];
+                    let mut step = cost_of(*edge as usize);
                     if to == destination || node == destination {
                         step = 0;
                     }
@@ -259,7 +318,7 @@ impl Flows {
                 room[edge] -= width;
                 room[edge ^ 1] += width;
                 let free = self.ends[edge] == destination || self.ends[edge ^ 1] == destination;
-                cost += i128::from(width) * i128::from(if free { 0 } else { self.costs[edge] });
+                cost += i128::from(width) * i128::from(if free { 0 } else { cost_of(edge) });
                 node = self.ends[edge ^ 1];
             }
             sum += width;

@@ -11,7 +11,7 @@ use offset_proto::{
 
 use super::{
     Directory, LineChange, VerifiedUpdate, Version,
-    entry::{Entry, Gone, Life, Newest, Open, Words},
+    entry::{Entry, Gone, Life, Newest, Words},
     line_of, mutations, uncount, update_bytes,
 };
 use crate::limits::{COMPARE_EVERY_MS, REMEMBER_MS, STAGED_FOR_MS};
@@ -33,7 +33,7 @@ impl Directory {
                 newest,
                 updates: 0,
                 chain_bytes: 0,
-                words: Words::Open(Open::default()),
+                words: Words::Open(Box::default()),
                 compared_at: Timestamp(0),
                 life: Life::Staged,
                 deadline,

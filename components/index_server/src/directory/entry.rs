@@ -38,7 +38,7 @@ pub(super) struct Newest {
 #[derive(Debug)]
 pub(super) enum Words {
     /// As it is worked with.
-    Open(Open),
+    Open(Box<Open>),
     /// As it lies in the file from which the server knows it, until the node says something more.
     Packed(Record),
 }
@@ -99,7 +99,7 @@ impl Entry {
     /// What is worked with. Unpacks what is packed: once, and for the node itself alone.
     pub(super) fn open(&mut self) -> &mut Open {
         if let Words::Packed(record) = &self.words {
-            self.words = Words::Open(Open::unpack(record));
+            self.words = Words::Open(Box::new(Open::unpack(record)));
         }
         match &mut self.words {
             Words::Open(open) => open,

@@ -27,9 +27,10 @@ impl Directory {
         saved: &Arc<Saved>,
     ) -> Result<(Self, Graph), Unreadable> {
         let mut directory = Self::new(limits);
-        let mut nodes = Vec::new();
+        let (mut nodes, mut kept) = (Vec::new(), Vec::new());
         let mut gone = BTreeMap::new();
         for record in saved.records() {
+            let place = record.place();
             let node = Loaded::read(record).ok_or(Unreadable::Nonsense)?;
             if nodes.last().is_some_and(|(before, _)| node.key <= *before) {
                 return Err(Unreadable::Nonsense);
@@ -46,6 +47,7 @@ impl Directory {
                 continue;
             }
             directory.stored_bytes = bytes;
+            kept.push(place);
             nodes.push((node.key, node.entry(heard_at, deadline)));
         }
         for known in saved.gone() {
@@ -58,25 +60,23 @@ impl Directory {
         while directory.limits.max_nodes < gone.len() {
             gone.pop_first();
         }
-        let graph = thread::scope(|scope| {
-            let reading = scope.spawn(|| graph_of(saved, &nodes, &directory.limits));
-            let deadlines = nodes.iter().map(|(key, entry)| (entry.deadline, *key)).collect();
-            let by_size = nodes.iter().map(|(key, entry)| (entry.chain_bytes, *key)).collect();
-            let forget = gone.iter().map(|(key, gone)| (gone.deadline, *key)).collect();
-            (reading.join().expect("a file is read without panics"), deadlines, by_size, forget)
+        let read = thread::scope(|scope| {
+            let limits = &directory.limits;
+            let reading = scope.spawn(|| graph_of(saved, &kept, limits));
+            directory.deadlines = nodes.iter().map(|(key, entry)| (entry.deadline, *key)).collect();
+            directory.by_size =
+                nodes.iter().map(|(key, entry)| (entry.chain_bytes, *key)).collect();
+            directory.forget = gone.iter().map(|(key, gone)| (gone.deadline, *key)).collect();
+            directory.nodes = nodes.into_iter().collect();
+            reading.join().expect("a file is read without panics")
         });
-        let (read, deadlines, by_size, forget) = graph;
         let (graph, counts) = read?;
-        directory.deadlines = deadlines;
-        directory.by_size = by_size;
-        directory.forget = forget;
         directory.gone = gone;
         let lines = saved.currencies().iter().cloned().zip(counts);
         directory.currencies = lines.filter(|(_, lines)| *lines != 0).collect();
         if directory.limits.max_currencies < directory.currencies.len() {
             return Err(Unreadable::Limits);
         }
-        directory.nodes = nodes.into_iter().collect();
         directory.debug_check();
         Ok((directory, graph))
     }
@@ -163,16 +163,16 @@ impl Loaded {
     }
 }
 
-/// The graph of what these nodes say, and how many lines are in each currency.
+/// The graph of what the records at these places say, and how many lines are in each currency.
 fn graph_of(
-    saved: &Saved,
-    nodes: &[(PublicKey, Entry)],
+    saved: &Arc<Saved>,
+    places: &[usize],
     limits: &DirectoryLimits,
 ) -> Result<(Graph, Vec<usize>), Unreadable> {
     let mut reports: Vec<Reports> = saved.currencies().iter().map(|_| Reports::default()).collect();
     let mut changes: Vec<PackedMutation> = Vec::new();
-    for (_, entry) in nodes {
-        let Words::Packed(record) = &entry.words else { continue };
+    for place in places {
+        let record = saved.record(*place);
         let (number, _) = record.node().ok_or(Unreadable::Nonsense)?;
         changes.clear();
         record.each(|_, _| (), |change| changes.push(change)).ok_or(Unreadable::Nonsense)?;

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// What one node says of one line, by numbers into the [`Reports`] that it is part of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Report {
     node: u32,
     friend: u32,
@@ -89,9 +89,34 @@ struct Names {
     local: Vec<u32>,
 }
 
+/// Who is named in a currency.
+struct Members {
+    /// By their numbers in the graph of the currency, which reports have from here on.
+    numbers: Vec<u32>,
+    /// Numbers in the graph of those who are not named.
+    others: Vec<Number>,
+}
+
 impl Names {
-    /// Gives a number to every node that is named, in the order of those that they have.
-    fn number(&mut self, reports: &[Report]) -> Vec<u32> {
+    /// Gives a number to every node that is named, in the order of those that they have. Where nearly
+    /// all nodes are named these are the same, and the others' are unused.
+    fn number(&mut self, reports: &mut [Report]) -> Members {
+        if self.local.len() / 2 <= reports.len() {
+            let mut is_named = vec![false; self.local.len()];
+            for report in reports.iter() {
+                is_named[index(report.node)] = true;
+                is_named[index(report.friend)] = true;
+            }
+            let others = is_named.iter().filter(|named| !**named).count();
+            let all = || (0..).zip(&is_named);
+            if others <= self.local.len() / 16 {
+                let others = all().filter(|(_, named)| !**named).map(|(number, _)| number);
+                let others = others.collect();
+                return Members { numbers: (0..count(self.local.len())).collect(), others };
+            }
+            let members = all().filter(|(_, named)| **named).map(|(number, _)| number).collect();
+            return self.rename(members, reports);
+        }
         let mut members = Vec::new();
         for named in reports.iter().flat_map(|report| [report.node, report.friend]) {
             if self.local[index(named)] == NONE {
@@ -100,18 +125,28 @@ impl Names {
             }
         }
         members.sort_unstable();
+        self.rename(members, reports)
+    }
+
+    fn rename(&mut self, members: Vec<u32>, reports: &mut [Report]) -> Members {
         for (number, member) in (0..).zip(&members) {
             self.local[index(*member)] = number;
         }
-        members
+        for report in reports {
+            report.node = self.of(report.node);
+            report.friend = self.of(report.friend);
+        }
+        Members { numbers: members, others: Vec::new() }
     }
 
+    /// The number of a node that is named.
     fn of(&self, named: u32) -> Number {
-        self.local[index(named)]
+        let local = self.local[index(named)];
+        if local == NONE { named } else { local }
     }
 
-    fn forget(&mut self, members: &[u32]) {
-        for member in members {
+    fn forget(&mut self, members: &Members) {
+        for member in &members.numbers {
             self.local[index(*member)] = NONE;
         }
     }
@@ -120,61 +155,99 @@ impl Names {
 /// The reports of one currency by both of their ends.
 struct Sorted<'a> {
     reports: &'a [Report],
-    names: &'a Names,
     /// Where the reports of each node lie.
     own: Vec<(u32, u32)>,
     /// Where those about each node lie in `about`, and at the end how many there are.
     about_from: Vec<u32>,
-    /// Reports by their friend, and those of one friend by their node.
-    about: Vec<u32>,
+    /// The reports by their friend, and those of one friend by their node.
+    about: Vec<About>,
+}
+
+/// A report among those about its friend.
+#[derive(Debug, Clone, Copy, Default)]
+struct About {
+    node: Number,
+    rate: RateNumber,
+    send: u64,
+    receive: u64,
 }
 
 impl<'a> Sorted<'a> {
-    fn new(reports: &'a [Report], names: &'a Names, nodes: usize) -> Self {
+    fn new(reports: &'a [Report], nodes: usize) -> Self {
         let mut own = vec![(0, 0); nodes];
         let mut about_from = vec![0_u32; nodes + 1];
         let mut at = 0;
         for same in reports.chunk_by(|one, other| one.node == other.node) {
             let end = at + count(same.len());
-            own[index(names.of(same[0].node))] = (at, end);
+            own[index(same[0].node)] = (at, end);
             at = end;
         }
         for report in reports {
-            about_from[index(names.of(report.friend)) + 1] += 1;
+            about_from[index(report.friend) + 1] += 1;
         }
         for node in 0..nodes {
             about_from[node + 1] += about_from[node];
         }
         let mut next = about_from.clone();
-        let mut about = vec![0_u32; reports.len()];
+        let mut about = vec![About::default(); reports.len()];
         for (from, to) in &own {
-            for number in *from..*to {
-                let place = &mut next[index(names.of(reports[index(number)].friend))];
-                about[index(*place)] = number;
+            for report in &reports[index(*from)..index(*to)] {
+                let place = &mut next[index(report.friend)];
+                let Report { node, rate, send, receive, .. } = *report;
+                about[index(*place)] = About { node, rate, send, receive };
                 *place += 1;
             }
         }
-        Self { reports, names, own, about_from, about }
+        Self { reports, own, about_from, about }
     }
 
     /// The lines of a node in the order of its friends: what it says of each, and what is said of it.
-    fn lines(
-        &self,
-        node: Number,
-    ) -> impl Iterator<Item = (Number, Option<&Report>, Option<&Report>)> {
+    fn lines(&self, node: Number) -> impl Iterator<Item = Line<'_>> {
         let (from, to) = self.own[index(node)];
-        let mut own = self.reports[index(from)..index(to)].iter().peekable();
+        let mut own = &self.reports[index(from)..index(to)];
         let about = index(self.about_from[index(node)])..index(self.about_from[index(node) + 1]);
-        let mut about = self.about[about].iter().map(|at| &self.reports[index(*at)]).peekable();
+        let mut about = &self.about[about];
         std::iter::from_fn(move || {
-            let friend = own.peek().map_or(NONE, |report| self.names.of(report.friend));
-            let sayer = about.peek().map_or(NONE, |report| self.names.of(report.node));
+            let friend = own.first().map_or(NONE, |report| report.friend);
+            let sayer = about.first().map_or(NONE, |report| report.node);
             let peer = friend.min(sayer);
-            (peer != NONE).then(|| {
-                let own = if friend == peer { own.next() } else { None };
-                (peer, own, if sayer == peer { about.next() } else { None })
+            (peer != NONE).then(|| Line {
+                friend: peer,
+                own: if friend == peer { own.split_off_first() } else { None },
+                about: if sayer == peer { about.split_off_first() } else { None },
             })
         })
+    }
+}
+
+/// A line as one of its ends has it.
+#[derive(Debug, Clone, Copy)]
+struct Line<'a> {
+    friend: Number,
+    /// What the node says.
+    own: Option<&'a Report>,
+    /// What the friend says.
+    about: Option<&'a About>,
+}
+
+impl Line<'_> {
+    const fn is_live(&self) -> bool {
+        self.own.is_some() && self.about.is_some()
+    }
+
+    fn slot(&self, twin: u32) -> (Slot, Said) {
+        let Line { friend, own, about } = *self;
+        let outward = Link {
+            capacity: own.map_or(0, |own| own.send).min(about.map_or(0, |about| about.receive)),
+            peer: friend,
+            rate: about.map_or(FREE, |about| about.rate),
+        };
+        let received = Said {
+            sender: about.map_or(0, |about| about.send),
+            receiver: own.map_or(0, |own| own.receive),
+        };
+        let rate = own.map_or(FREE, |own| own.rate);
+        (Slot { rate, outward, twin, reported: own.is_some() }, received)
     }
 }
 
@@ -187,80 +260,67 @@ impl CurrencyGraph {
     ) -> Self {
         let mut graph = Self::default();
         graph.rates.take_all(rates, &mut reports.reports);
-        let members = names.number(&reports.reports);
-        let sorted = Sorted::new(&reports.reports, names, members.len());
-        graph.blocks = graph.lay_out(&sorted, members.len());
-        graph.fill(&sorted);
+        let members = names.number(&mut reports.reports);
+        let sorted = Sorted::new(&reports.reports, members.numbers.len());
+        graph.fill(&sorted, members.numbers.len());
         for ((node, friend), line) in &reports.large {
             graph.large.insert((names.of(*node), names.of(*friend)), *line);
         }
         names.forget(&members);
-        graph.keys = members.iter().map(|member| keys[index(*member)]).collect();
-        graph.numbers = HashTable::with_capacity(members.len());
+        let Members { numbers, others } = members;
+        graph.keys = numbers.iter().map(|member| keys[index(*member)]).collect();
+        graph.unused = others;
+        graph.numbers = HashTable::with_capacity(numbers.len());
         for (number, key) in (0..).zip(&graph.keys) {
-            let (hasher, keys) = (&graph.hasher, &graph.keys);
-            let rehash = |number: &Number| hasher.hash_one(keys[index(*number)]);
-            graph.numbers.insert_unique(hasher.hash_one(key), number, rehash);
+            if graph.blocks[index(number)].len != 0 {
+                let (hasher, keys) = (&graph.hasher, &graph.keys);
+                let rehash = |number: &Number| hasher.hash_one(keys[index(*number)]);
+                graph.numbers.insert_unique(hasher.hash_one(key), number, rehash);
+            }
         }
         graph
     }
 
-    /// The blocks of all nodes, one behind the other.
-    fn lay_out(&mut self, sorted: &Sorted<'_>, nodes: usize) -> Vec<Block> {
-        let mut blocks = Vec::with_capacity(nodes);
-        let mut start = 0;
+    /// Lays out the blocks of all nodes, one behind the other.
+    fn fill(&mut self, sorted: &Sorted<'_>, nodes: usize) {
+        self.pool.reserve(sorted.reports.len());
+        self.blocks.reserve_exact(nodes);
+        // How many lines of each node were found from their other ends: such that both ends report,
+        // and others.
+        let mut found = vec![(0_u32, 0_u32); nodes];
+        let (mut waiting, mut unmatched) = (Vec::new(), Vec::new());
         for node in 0..count(nodes) {
-            let (mut len, mut live) = (0, 0);
-            for (_, own, about) in sorted.lines(node) {
-                len += 1;
-                live += u32::from(own.is_some() && about.is_some());
+            let start = count(self.pool.inward.len());
+            for line in sorted.lines(node) {
+                let there = &mut found[index(line.friend)];
+                if line.is_live() {
+                    let (slot, said) = line.slot(there.0);
+                    there.0 += 1;
+                    self.dear += usize::from(slot.rate != FREE);
+                    self.pool.append(slot, said);
+                } else {
+                    waiting.push(line.slot(there.1));
+                    there.1 += 1;
+                }
             }
-            let block = Block::laid_out(start, len, live);
-            start = block.end();
-            blocks.push(block);
-        }
-        self.pool.lay_out(start);
-        blocks
-    }
-
-    /// Fills the blocks, in order.
-    fn fill(&mut self, sorted: &Sorted<'_>) {
-        // How many lines of each block its friends have found so far: those that both ends report,
-        // and the others.
-        let mut found = vec![(0_u32, 0_u32); self.blocks.len()];
-        for node in 0..count(self.blocks.len()) {
-            let block = self.blocks[index(node)];
-            let (mut live, mut waiting) = (0, block.live);
-            for (friend, own, about) in sorted.lines(node) {
-                let is_live = own.is_some() && about.is_some();
-                let place = if is_live { &mut live } else { &mut waiting };
-                let slot = block.at(*place);
-                *place += 1;
-                let there = &mut found[index(friend)];
-                let twin = if is_live { &mut there.0 } else { &mut there.1 };
-                let base = if is_live { 0 } else { self.blocks[index(friend)].live };
-                let rate = |of: Option<&Report>| of.map_or(FREE, |of| of.rate);
-                let received = Said {
-                    sender: about.map_or(0, |about| about.send),
-                    receiver: own.map_or(0, |own| own.receive),
-                };
-                let sent = own.map_or(0, |own| own.send);
-                let inward = rate(own);
-                let outward = Link {
-                    capacity: sent.min(about.map_or(0, |about| about.receive)),
-                    peer: friend,
-                    rate: rate(about),
-                };
-                self.pool.fill(
-                    slot,
-                    Slot { rate: inward, outward, twin: base + *twin, reported: own.is_some() },
-                    received,
-                );
-                *twin += 1;
-                self.edges += usize::from(is_live);
-                self.dear += usize::from(is_live && inward != FREE);
+            let live = count(self.pool.inward.len()) - start;
+            self.edges += index(live);
+            for (slot, said) in waiting.drain(..) {
+                unmatched.push(self.pool.inward.len());
+                self.pool.append(slot, said);
             }
+            let block = Block::laid_out(start, count(self.pool.inward.len()) - start, live);
+            self.pool.append_unused(block.end());
+            self.blocks.push(block);
         }
+        // The others come behind those that both ends report, of which nobody knew yet how many there
+        // are.
+        for slot in unmatched {
+            let friend = self.pool.inward[slot].peer;
+            let place = self.pool.twin(slot) + self.blocks[index(friend)].live;
+            self.pool.set_twin(slot, place);
+        }
+        self.pool.trim();
     }
 }
 

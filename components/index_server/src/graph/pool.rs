@@ -49,7 +49,7 @@ impl Block {
 
     /// A block that is filled at once.
     pub(super) fn laid_out(start: u32, len: u32, live: u32) -> Self {
-        Self { start, len, live, room: room_for(len) }
+        if len == 0 { Self::default() } else { Self { start, len, live, room: room_for(len) } }
     }
 
     /// Where the next block may begin.
@@ -134,23 +134,43 @@ impl Pool {
         self.outward[twin].capacity = capacity;
     }
 
-    /// Makes as many empty slots as blocks laid out at once need.
-    pub(super) fn lay_out(&mut self, slots: u32) {
-        self.inward = vec![Link::default(); index(slots)];
-        self.outward = self.inward.clone();
-        self.larger = vec![0; index(slots)];
-        self.twins = vec![0; index(slots)];
+    /// Makes room for so many slots.
+    pub(super) fn reserve(&mut self, slots: usize) {
+        self.inward.reserve_exact(slots);
+        self.outward.reserve_exact(slots);
+        self.larger.reserve_exact(slots);
+        self.twins.reserve_exact(slots);
     }
 
-    /// Fills a slot. Its twin is filled for itself.
-    pub(super) fn fill(&mut self, at: usize, slot: Slot, said: Said) {
+    /// Gives room back that was made for more slots than there are.
+    pub(super) fn trim(&mut self) {
+        let most = self.inward.len() + self.inward.len() / 32;
+        self.inward.shrink_to(most);
+        self.outward.shrink_to(most);
+        self.larger.shrink_to(most);
+        self.twins.shrink_to(most);
+    }
+
+    /// Adds a slot at the end of all. Its twin is added for itself.
+    pub(super) fn append(&mut self, slot: Slot, said: Said) {
         let Slot { rate, outward, twin, reported } = slot;
         let Said { sender, receiver } = said;
         let own_is_less = if receiver < sender { OWN_IS_LESS } else { 0 };
-        self.inward[at] = Link { capacity: sender.min(receiver), peer: outward.peer, rate };
-        self.outward[at] = outward;
-        self.larger[at] = sender.max(receiver);
-        self.twins[at] = twin | own_is_less | if reported { REPORTED } else { 0 };
+        self.inward.push(Link { capacity: sender.min(receiver), peer: outward.peer, rate });
+        self.outward.push(outward);
+        self.larger.push(sender.max(receiver));
+        self.twins.push(twin | own_is_less | if reported { REPORTED } else { 0 });
+    }
+
+    /// Adds what the last block has in reserve, up to where the next one begins.
+    pub(super) fn append_unused(&mut self, end: u32) {
+        if index(end) <= self.inward.len() {
+            return;
+        }
+        self.inward.resize(index(end), Link::default());
+        self.outward.resize(index(end), Link::default());
+        self.larger.resize(index(end), 0);
+        self.twins.resize(index(end), 0);
     }
 
     /// The place of the slot with this friend.
@@ -238,7 +258,7 @@ impl Pool {
 
     /// Whether a good part of the arrays is unused: nodes grew, or lines went.
     pub(super) fn is_sparse(&self) -> bool {
-        SPARSE_SLOTS < self.free_slots && self.inward.len() / 8 < self.free_slots
+        SPARSE_SLOTS < self.free_slots && self.inward.len() / 24 < self.free_slots
     }
 
     /// Moves all blocks together, in the order given.
@@ -290,13 +310,13 @@ fn room_for(slots: u32) -> u32 {
     slots.next_multiple_of(1 << step)
 }
 
-/// Lengthens an array in steps of a sixteenth: doubling would leave half of it unused.
+/// Lengthens an array in steps of a thirty-second: doubling would leave half of it unused.
 fn extend<T: Clone + Default>(array: &mut Vec<T>, len: usize) {
     if array.capacity() < len {
-        array.reserve_exact((len - array.len()).max(array.len() / 16));
+        array.reserve_exact((len - array.len()).max(array.len() / 32));
     }
     array.resize(len, T::default());
 }
 
 /// Fewer unused slots are not worth moving blocks.
-const SPARSE_SLOTS: usize = 1 << 12;
+const SPARSE_SLOTS: usize = 1 << 10;

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use offset_crypto::{HashResult, PublicKey, Signature, hash};
+use offset_crypto::{HashResult, PublicKey, Signature, hash_much};
 use offset_proto::{
     Credits, Currency, Rate, Timestamp,
     index::{IndexLine, NodeDown, SignedUpdate, UpdateBody, UpdateKind, UpdateMutation},
@@ -160,7 +160,12 @@ impl Saved {
 
     /// The records of all nodes, in the order of their keys.
     pub(crate) fn records(self: &Arc<Self>) -> impl Iterator<Item = Record> + '_ {
-        self.records.iter().map(|at| Record { saved: Arc::clone(self), at: *at })
+        self.records.iter().map(|at| self.record(*at))
+    }
+
+    /// The record at a place that [`Record::place`] gave.
+    pub(crate) fn record(self: &Arc<Self>, at: usize) -> Record {
+        Record { saved: Arc::clone(self), at }
     }
 
     pub(crate) fn keys(&self) -> &[PublicKey] {
@@ -185,7 +190,7 @@ fn seal_of(content: &[u8]) -> Seal {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(piece) = pieces.get(at) else { return done };
-            done.push((at, hash(piece)));
+            done.push((at, hash_much(piece)));
         }
     };
     let cores = thread::available_parallelism().map_or(1, usize::from).min(pieces.len());
@@ -206,6 +211,11 @@ fn seal_of(content: &[u8]) -> Seal {
 }
 
 impl Record {
+    /// Where it lies in the file.
+    pub(crate) const fn place(&self) -> usize {
+        self.at
+    }
+
     /// The number of the node among the keys, and when it was heard last.
     pub(crate) fn node(&self) -> Option<(u32, Timestamp)> {
         let mut cursor = self.cursor()?;

@@ -155,6 +155,7 @@ impl<'a> Ground<'a> {
         let left = self.edges_left.checked_sub(edges);
         self.cut_short |= left.is_none();
         self.edges_left = left.unwrap_or(self.edges_left);
+        self.scratch.looked_at += if left.is_some() { edges } else { 0 };
         left.is_some()
     }
 

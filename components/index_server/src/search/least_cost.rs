@@ -36,21 +36,21 @@ pub(super) struct Plan {
     pub(super) part: u64,
     /// Edges with less room are not used.
     pub(super) least_room: u64,
-    /// Of each edge's room so many of 65,536 parts are left for fees.
-    pub(super) for_fees: u64,
+    /// Every path carries a multiple of so much.
+    pub(super) unit: u64,
 }
 
 impl Ground<'_> {
     /// A flow of least cost by the plan, with what is not held; less than the amount where there is
     /// no more. `None` where fees do not fit into 64 bits.
     pub(super) fn least_cost(&mut self, plan: Plan, max_paths: usize) -> Option<Flow> {
-        if plan.part == 0 || MOST < plan.amount {
+        if plan.part == 0 || plan.unit == 0 || MOST < plan.amount {
             return None;
         }
         let bound = self.bound();
         self.scratch.prices.begin(bound);
         let mut rest = Rest { ground: self, plan, carried: BTreeMap::new(), back: BTreeSet::new() };
-        let mut missing = plan.amount;
+        let mut missing = plan.amount.div_ceil(plan.unit) * plan.unit;
         for _ in 0..max_paths {
             if missing == 0 {
                 break;
@@ -242,8 +242,7 @@ impl Rest<'_, '_> {
         if room < self.plan.least_room {
             return 0;
         }
-        let for_fees = (u128::from(room) * u128::from(self.plan.for_fees)) >> 16;
-        room -= u64::try_from(for_fees).unwrap_or(room).min(room);
+        room -= room % self.plan.unit;
         if marks.has(from, FLOWS) && marks.has(to, FLOWS) {
             room = room.saturating_sub(self.carried.get(&(from, to)).copied().unwrap_or(0));
         }

@@ -54,6 +54,11 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// What mediators take of each 2^32 credits that are paid.
+    pub(super) fn rate(&self) -> u128 {
+        self.fee.0.saturating_mul(1 << 32) / self.amount.0.max(1)
+    }
+
     /// What each edge carries: the amount, and the fees of every mediator from its end on.
     pub(super) fn carried(&self) -> impl Iterator<Item = (Number, Number, Credits)> + '_ {
         let mut carried = self.amount.checked_add(self.fee).unwrap_or(Credits(u128::MAX));

@@ -13,9 +13,15 @@ pub struct Scratch {
     pub(super) queues: [BinaryHeap<Reverse<(u64, Number)>>; 2],
     pub(super) marks: Marks,
     pub(super) prices: Prices,
+    pub(super) looked_at: usize,
 }
 
 impl Scratch {
+    /// How many edges were looked at since this was asked last.
+    pub fn take_looked_at(&mut self) -> usize {
+        std::mem::take(&mut self.looked_at)
+    }
+
     /// Forgets everything; numbers up to and with `bound` may be used from here on.
     pub(super) fn begin(&mut self, bound: usize) {
         self.marks.begin(bound);

@@ -1,5 +1,7 @@
 //! Shares an amount among several routes.
 
+use std::cmp::Reverse;
+
 use offset_proto::Credits;
 
 use super::{
@@ -12,14 +14,23 @@ use super::{
 /// How parts are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
-    /// A flow of least cost, divided into routes.
-    LeastCost(Plan),
+    /// Flows of least cost, divided into routes.
+    LeastCost(Flows),
     /// Cheapest routes for a fair share of what is missing.
     Thresholds,
     /// The same, and where that is stuck, by pushing back what earlier parts take.
     ThresholdsAndBack,
     /// The widest ways only, whatever they cost.
     Width,
+}
+
+/// How flows of least cost are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flows {
+    /// Paths may carry down to the so manieth part of what a part must pay on average.
+    pub(super) narrow: u64,
+    /// Whether every path carries a multiple of that.
+    pub(super) in_units: bool,
 }
 
 /// One attempt to share an amount. What its parts carry is held of the ground until it ends.
@@ -38,8 +49,8 @@ impl<'g, 'a> Splitter<'g, 'a> {
     /// The parts that pay the amount and their fees, if the method finds any.
     pub(super) fn run(mut self, method: Method) -> Option<(Credits, Vec<Part>)> {
         let (cheapest, back) = match method {
-            Method::LeastCost(plan) => {
-                self.add_flow(plan);
+            Method::LeastCost(flows) => {
+                self.add_flows(flows);
                 (true, false)
             }
             Method::Thresholds => (true, false),
@@ -62,26 +73,86 @@ impl<'g, 'a> Splitter<'g, 'a> {
         Some((fees(&self.parts), self.clear()))
     }
 
+    /// Parts that pay the amount, made cheaper where that can be.
+    pub(super) fn improve(mut self, parts: Vec<Part>) -> (Credits, Vec<Part>) {
+        parts.into_iter().for_each(|part| self.add(part));
+        self.exchange_dearest();
+        (fees(&self.parts), self.clear())
+    }
+
+    /// Lets go of the dearest parts and looks for flows of least cost in their place, while that makes
+    /// all cheaper.
+    fn exchange_dearest(&mut self) {
+        for share in [2, 1] {
+            let fee_before = fees(&self.parts);
+            if fee_before == Credits::ZERO || self.parts.len() < 2 || self.ground.cut_short {
+                return;
+            }
+            let before = self.clear();
+            let mut kept = before.clone();
+            kept.sort_by_key(|part| Reverse(part.rate()));
+            kept.drain(..kept.len().div_ceil(share));
+            kept.into_iter().for_each(|part| self.add(part));
+            self.add_flows(Flows { narrow: 2, in_units: true });
+            if self.missing().is_none() {
+                self.polish();
+            }
+            if self.missing().is_some() || fee_before <= fees(&self.parts) {
+                self.clear();
+                before.into_iter().for_each(|part| self.add(part));
+            }
+        }
+    }
+
     /// What the parts do not pay yet; `None` when they pay everything.
     fn missing(&self) -> Option<Credits> {
         let paid = paid(&self.parts);
         self.amount.checked_sub(paid).filter(|missing| *missing != Credits::ZERO)
     }
 
-    /// Adds the widest routes of a flow of least cost.
-    fn add_flow(&mut self, plan: Plan) {
-        let paths = PATHS_PER_PART * self.max_parts;
-        let Some(mut flow) = self.ground.least_cost(plan, paths) else { return };
-        self.add_paths(&mut flow);
+    /// Adds the widest routes of a flow of least cost for what is missing; where these do not pay
+    /// all, some fewer, and those of a coarser flow for the rest.
+    fn add_flows(&mut self, mut flows: Flows) {
+        for _ in 0..ROUNDS_OF_FLOWS {
+            let free = self.max_parts - self.parts.len();
+            let Some(missing) = self.missing().filter(|_| free != 0) else { return };
+            let Ok(amount) = u64::try_from(missing.0) else { return };
+            let least = amount.div_ceil(free as u64 * flows.narrow).max(1);
+            let plan = Plan {
+                amount,
+                part: amount.div_ceil(free as u64).max(1),
+                least_room: least,
+                unit: if flows.in_units { least } else { 1 },
+            };
+            let paths = PATHS_PER_PART * self.max_parts;
+            let Some(mut flow) = self.ground.least_cost(plan, paths) else { return };
+            let before = self.parts.len();
+            self.add_paths(&mut flow, self.max_parts);
+            self.fill_up();
+            if self.missing().is_none() {
+                return;
+            }
+            let keep =
+                before + if flows.narrow == 1 { free } else { free - free.div_ceil(KEPT_FREE) };
+            for part in self.parts.drain(keep.min(self.parts.len())..) {
+                self.ground.give_back(&part);
+            }
+            if self.parts.len() == before {
+                return;
+            }
+            flows.narrow = (flows.narrow / 2).max(1);
+        }
     }
 
     /// Adds the widest routes of a flow, with as much as they carry.
-    fn add_paths(&mut self, flow: &mut Flow) {
-        while self.parts.len() < self.max_parts {
+    fn add_paths(&mut self, flow: &mut Flow, most: usize) {
+        while self.parts.len() < most {
+            let Some(missing) = self.missing() else { break };
             let ends = (self.ground.source, self.ground.destination);
             let Some((path, width)) = flow.take_path(ends.0, ends.1) else { break };
             let short = path.nodes.len() <= self.ground.max_keys as usize;
-            if let Some(part) = self.ground.largest_part(&path, width).filter(|_| short) {
+            let part = self.ground.largest_part(&path, width.min(missing));
+            if let Some(part) = part.filter(|_| short) {
                 self.add(part);
             }
         }
@@ -130,7 +201,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
             flow.push(hop, width);
         }
         let before = self.clear();
-        self.add_paths(&mut flow);
+        self.add_paths(&mut flow, self.max_parts);
         self.fill_up();
         if paid(&before) < paid(&self.parts) {
             return true;
@@ -197,5 +268,9 @@ fn share(amount: Credits, parts: usize) -> Credits {
 /// A flow of least cost is made of at most so many paths for each part that is allowed: many of them
 /// become one.
 const PATHS_PER_PART: usize = 4;
+/// So many flows one after the other may be made.
+const ROUNDS_OF_FLOWS: usize = 4;
+/// Where a flow does not pay everything, one route in so many is left for the next one.
+const KEPT_FREE: usize = 4;
 /// How often the parts may be divided anew, for each part that is allowed.
 const ROUNDS_PER_PART: usize = 4;

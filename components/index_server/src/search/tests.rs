@@ -217,7 +217,7 @@ fn fees_that_do_not_fit_are_no_way() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn as_cheap_as_the_best_of_all_paths(

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::Owner;
+use super::{Owner, WAITING_EVENTS};
 use crate::sessions::{Event, GOODBYE};
 
 impl Owner {
@@ -61,20 +61,29 @@ impl Owner {
     ) {
         loop {
             self.feed_peers();
-            if is_so(self) || self.peers.count() == 0 {
+            // Asked for, as messages that never cease would never let the time run out.
+            if is_so(self) || self.peers.count() == 0 || until <= Instant::now() {
                 return;
             }
             let Ok(Some(event)) = timeout_at(until, inbox.recv()).await else { return };
-            match event {
-                Event::ClientJoined { sender, .. } => sender.close(GOODBYE),
-                Event::ClientUpdate { .. }
-                | Event::ClientAsks { .. }
-                | Event::ClientLeft { .. } => {}
-                event @ (Event::PeerJoined { .. }
-                | Event::PeerSaid { .. }
-                | Event::PeerHasRoom { .. }
-                | Event::PeerLeft { .. }) => self.handle_event(event),
+            self.handle_last(event);
+            // What else waits, before everything is looked at again.
+            for _ in 0..WAITING_EVENTS {
+                let Ok(event) = inbox.try_recv() else { break };
+                self.handle_last(event);
             }
+        }
+    }
+
+    /// Of nodes nothing is taken any more, and none is let in.
+    fn handle_last(&mut self, event: Event) {
+        match event {
+            Event::ClientJoined { sender, .. } => sender.close(GOODBYE),
+            Event::ClientUpdate { .. } | Event::ClientAsks { .. } | Event::ClientLeft { .. } => {}
+            event @ (Event::PeerJoined { .. }
+            | Event::PeerSaid { .. }
+            | Event::PeerHasRoom { .. }
+            | Event::PeerLeft { .. }) => self.handle_event(event),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use offset_crypto::{InvoiceId, PaymentId, PublicKey, RequestId};
 use offset_proto::{
-    Credits, Text,
+    Balance, Credits, Currency, Text,
     history::{Adjustment, HistoryEntry, HistoryEvent},
 };
 
@@ -166,3 +166,25 @@ fn event(kind: &str, details: Details) -> Option<HistoryEvent> {
 
 /// The kind of [`HistoryEvent::CarriedForward`].
 pub(crate) const CARRIED_FORWARD: &str = "carried_forward";
+
+/// The last entry of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) friend: PublicKey,
+    pub(crate) currency: Currency,
+    pub(crate) sequence: u64,
+    pub(crate) balance: Balance,
+}
+
+pub(crate) static ENDS: Table =
+    Table::new("book_ends", 2, &["friend", "currency", "sequence", "balance"]);
+
+pub(crate) fn write_end(entry: &HistoryEntry) -> Values {
+    let HistoryEntry { friend, currency, sequence, balance, .. } = entry;
+    Values::default().put(friend).put(currency).put(sequence).put(balance)
+}
+
+pub(crate) fn read_end(row: &mut Reading<'_>) -> Read<End> {
+    let (friend, currency) = (row.take()?, row.take()?);
+    Ok(End { friend, currency, sequence: row.take()?, balance: row.take()? })
+}

@@ -3,6 +3,7 @@
 use offset_crypto::PaymentId;
 use offset_funder::state::{PaymentRow, Phase};
 use offset_proto::{Credits, app::PaymentFailure, payment::Receipt};
+use rusqlite::Connection;
 
 use super::Read;
 use crate::{
@@ -10,40 +11,51 @@ use crate::{
     table::Table,
 };
 
-pub(crate) static TABLE: Table = Table::new(
-    "payments",
-    1,
-    &[
-        "payment_id",
-        "ended",
-        "phase",
-        "receipt",
-        "fee",
-        "failure",
-        "app",
-        "contents",
-        "invoice_id",
-        "clearing",
-        "spontaneous",
-        "destination",
-        "currency",
-        "amount",
-        "expires_at",
-        "max_fee",
-        "created_at",
-        "deadline",
-        "note",
-        "max_parts",
-        "hold_seconds",
-        "by_commit",
-        "exclude",
-        "searching_since",
-        "attempts",
-        "last_failure",
-    ],
-);
-/// The rows that are part of the state, in the words of the table's partial index.
-pub(crate) const NOT_ENDED: &str = "ended = 0";
+/// Those that have not ended: the state's.
+pub(crate) static TABLE: Table = Table::new("payments", 1, COLUMNS);
+/// Those that have.
+pub(crate) static PAST: Table = Table::past("past_payments", 1, COLUMNS);
+
+const COLUMNS: &[&str] = &[
+    "payment_id",
+    "phase",
+    "receipt",
+    "fee",
+    "failure",
+    "app",
+    "contents",
+    "invoice_id",
+    "clearing",
+    "spontaneous",
+    "destination",
+    "currency",
+    "amount",
+    "expires_at",
+    "max_fee",
+    "created_at",
+    "deadline",
+    "note",
+    "max_parts",
+    "hold_seconds",
+    "by_commit",
+    "exclude",
+    "searching_since",
+    "attempts",
+    "last_failure",
+];
+
+/// Writes a row where it belongs.
+pub(crate) fn put(db: &Connection, id: &PaymentId, row: &PaymentRow) -> rusqlite::Result<()> {
+    if !row.is_ended() {
+        return TABLE.put(db, write(id, row));
+    }
+    let key = || Values::default().put(id);
+    if TABLE.remove(db, key())? == 0 {
+        // It may have been written as ended before.
+        PAST.delete(db, key())?;
+    }
+    PAST.put(db, write(id, row))
+}
 
 pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
     let PaymentRow {
@@ -69,7 +81,7 @@ pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         last_failure,
         phase,
     } = row;
-    write_phase(Values::default().put(id).put(&row.is_ended()), phase)
+    write_phase(Values::default().put(id), phase)
         .put(app)
         .put(contents)
         .put(invoice_id)
@@ -92,9 +104,25 @@ pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {
         .put(last_failure)
 }
 
+/// A row of [`TABLE`].
 pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
+    read_any(row).and_then(|found| fits(found, false))
+}
+
+/// A row of [`PAST`].
+pub(crate) fn read_past(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
+    read_any(row).and_then(|found| fits(found, true))
+}
+
+fn fits(found: (PaymentId, PaymentRow), ended: bool) -> Read<(PaymentId, PaymentRow)> {
+    if found.1.is_ended() == ended {
+        return Ok(found);
+    }
+    Err("whether it has ended does not fit its phase and parts".to_owned())
+}
+
+fn read_any(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
     let id = row.take()?;
-    let ended: bool = row.take()?;
     let phase = read_phase(row)?;
     let payment = PaymentRow {
         phase,
@@ -119,9 +147,6 @@ pub(crate) fn read(row: &mut Reading<'_>) -> Read<(PaymentId, PaymentRow)> {
         attempts: row.take()?,
         last_failure: row.take()?,
     };
-    if ended != payment.is_ended() {
-        return Err("whether it has ended does not fit its phase and parts".to_owned());
-    }
     Ok((id, payment))
 }
 

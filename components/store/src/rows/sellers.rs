@@ -3,6 +3,7 @@
 use offset_crypto::{HashResult, InvoiceId};
 use offset_funder::state::{InvoiceRow, SetKey, SetRow};
 use offset_proto::payment::Invoice;
+use rusqlite::Connection;
 
 use super::Read;
 use crate::{
@@ -13,27 +14,42 @@ use crate::{
 pub(crate) mod invoice {
     use super::*;
 
-    pub(crate) static TABLE: Table = Table::new(
-        "invoices",
-        1,
-        &[
-            "invoice_id",
-            "phase",
-            "accepted",
-            "clears",
-            "registered",
-            "currency",
-            "dest_public_key",
-            "dest_payment",
-            "description",
-            "created_at",
-            "expires_at",
-            "hold_until",
-            "nonce",
-        ],
-    );
-    /// The rows that are part of the state.
-    pub(crate) const NOT_ENDED: &str = "phase IN ('open', 'committed')";
+    /// Those that have not ended: the state's.
+    pub(crate) static TABLE: Table = Table::new("invoices", 2, COLUMNS);
+    /// Those that have.
+    pub(crate) static PAST: Table = Table::past("past_invoices", 2, COLUMNS);
+
+    const COLUMNS: &[&str] = &[
+        "created_at",
+        "invoice_id",
+        "phase",
+        "accepted",
+        "clears",
+        "registered",
+        "currency",
+        "dest_public_key",
+        "dest_payment",
+        "description",
+        "expires_at",
+        "hold_until",
+        "nonce",
+    ];
+
+    /// Writes a row where it belongs.
+    pub(crate) fn put(db: &Connection, id: &InvoiceId, row: &InvoiceRow) -> rusqlite::Result<()> {
+        if !row.is_final() {
+            return TABLE.put(db, write(id, row));
+        }
+        if TABLE.remove(db, key(id, row))? == 0 {
+            // It may have been written as ended before.
+            PAST.delete(db, key(id, row))?;
+        }
+        PAST.put(db, write(id, row))
+    }
+
+    fn key(id: &InvoiceId, row: &InvoiceRow) -> Values {
+        Values::default().put(&row.invoice.created_at).put(id)
+    }
 
     pub(crate) fn write(id: &InvoiceId, row: &InvoiceRow) -> Values {
         let InvoiceRow { invoice, phase, accepted, clears } = row;
@@ -49,6 +65,7 @@ pub(crate) mod invoice {
             nonce,
         } = invoice;
         Values::default()
+            .put(created_at)
             .put(id)
             .put(phase)
             .put(accepted)
@@ -58,21 +75,38 @@ pub(crate) mod invoice {
             .put(dest_public_key)
             .put(dest_payment)
             .put(description)
-            .put(created_at)
             .put(expires_at)
             .put(hold_until)
             .put(nonce)
     }
 
+    /// A row of [`TABLE`].
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
-        let (id, phase, accepted, clears) = (row.take()?, row.take()?, row.take()?, row.take()?);
+        read_any(row).and_then(|found| fits(found, false))
+    }
+
+    /// A row of [`PAST`].
+    pub(crate) fn read_past(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
+        read_any(row).and_then(|found| fits(found, true))
+    }
+
+    fn fits(found: (InvoiceId, InvoiceRow), ended: bool) -> Read<(InvoiceId, InvoiceRow)> {
+        if found.1.is_final() == ended {
+            return Ok(found);
+        }
+        Err("whether it has ended does not fit its phase".to_owned())
+    }
+
+    fn read_any(row: &mut Reading<'_>) -> Read<(InvoiceId, InvoiceRow)> {
+        let (created_at, id) = (row.take()?, row.take()?);
+        let (phase, accepted, clears) = (row.take()?, row.take()?, row.take()?);
         let invoice = Invoice {
+            created_at,
             registered: row.take()?,
             currency: row.take()?,
             dest_public_key: row.take()?,
             dest_payment: row.take()?,
             description: row.take()?,
-            created_at: row.take()?,
             expires_at: row.take()?,
             hold_until: row.take()?,
             nonce: row.take()?,

@@ -2,7 +2,7 @@
 
 use offset_crypto::{Nonce, PaymentId};
 use offset_funder::{
-    Change,
+    Change, Past, PastQuestion,
     state::{InvoicePhase, InvoiceRow},
 };
 use offset_proto::{Credits, Currency, Text, Timestamp, app::InvoiceCursor, payment::Invoice};
@@ -62,9 +62,48 @@ fn every_invoice_of_the_seller_is_on_one_page() {
         }
         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{phase:?}");
     }
-    for row in &rows {
+    for row in rows.iter().filter(|row| row.is_final()) {
         let found = reader.invoice_by_nonce(&row.invoice.nonce).unwrap();
         assert_eq!(found.as_ref(), Some(row));
     }
     assert_eq!(reader.invoice_by_nonce(&Nonce::from_bytes([99; 16])).unwrap(), None);
+}
+
+/// What a node asks of its past before it takes a payment.
+#[test]
+fn what_was_paid_is_known_for_ever() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let of = |row: &InvoiceRow| PastQuestion {
+        invoice_id: row.invoice.id(),
+        currency: row.invoice.currency.clone(),
+        total: row.invoice.dest_payment,
+    };
+    let (open_one, cancelled, mut collected, never) = (row(0), row(2), row(3), row(4));
+    let cancelled = InvoiceRow { phase: InvoicePhase::Cancelled, ..cancelled };
+    collected.phase = InvoicePhase::Collected;
+    let without_invoice = PastQuestion { total: Credits(77), ..of(&row(9)) };
+    let mut changes = vec![Change::Settled(without_invoice.settled_id())];
+    for row in [&open_one, &cancelled, &collected] {
+        changes.push(Change::Invoice(row.invoice.id(), row.clone()));
+    }
+    store.commit(&changes).unwrap();
+    drop(store);
+    let store = open(&path);
+    assert!(store.load().unwrap().settled.is_empty(), "it is not loaded");
+    let reader = store.reader().unwrap();
+    let more = PastQuestion { total: Credits(6), ..of(&collected) };
+    let other = PastQuestion { currency: "EUR".parse().unwrap(), ..without_invoice.clone() };
+    for (question, past) in [
+        (without_invoice, Past::Paid),
+        (other, Past::Nothing),
+        (of(&collected), Past::Paid),
+        (more, Past::Ended),
+        (of(&cancelled), Past::Ended),
+        (of(&open_one), Past::Nothing),
+        (of(&never), Past::Nothing),
+    ] {
+        assert_eq!(reader.past(vec![question.clone()]).unwrap(), [(question, past)]);
+    }
+    assert!(reader.past(Vec::new()).unwrap().is_empty());
 }

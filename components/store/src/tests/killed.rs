@@ -7,9 +7,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use offset_crypto::HashResult;
-use offset_funder::{Change, state::Settings};
-use offset_proto::Currency;
+use offset_funder::{
+    Change,
+    state::{Settings, SpentKey},
+};
+use offset_proto::{Credits, Currency};
 
 use super::{made, node, open};
 use crate::{Error, SqliteStore, Store as _, Writer};
@@ -22,7 +24,7 @@ const DATABASE: &str = "OFFSET_STORE_TEST_DATABASE";
 fn child_writes_until_it_is_killed() {
     let Some(path) = env::var_os(DATABASE).map(PathBuf::from) else { return };
     let store = SqliteStore::open(&path, &node()).unwrap();
-    let mut number = u32::try_from(store.load().unwrap().settled.len()).unwrap();
+    let mut number = u32::try_from(store.load().unwrap().spent.len()).unwrap();
     let reader = store.reader().unwrap();
     let mut writer = Writer::spawn(store, reader, |done: Result<u32, Error>| {
         let mut out = std::io::stdout().lock();
@@ -40,10 +42,9 @@ fn child_writes_until_it_is_killed() {
 
 fn changes(number: u32) -> Vec<Change> {
     let default_currency: Currency = number.to_string().parse().unwrap();
-    let mut id = [0; 32];
-    id[..4].copy_from_slice(&number.to_be_bytes());
+    let key = SpentKey { app: node(), currency: Currency::fallback(), hour: number.into() };
     vec![
-        Change::Settled(HashResult::from_bytes(id)),
+        Change::Spent(key, Some(Credits(1))),
         Change::Settings(Settings { default_currency, ..Settings::default() }),
     ]
 }
@@ -84,7 +85,7 @@ fn nothing_durable_is_lost() {
             reported = number;
         }
         let state = open(&path).load().unwrap();
-        let kept = u32::try_from(state.settled.len()).unwrap();
+        let kept = u32::try_from(state.spent.len()).unwrap();
         assert!(reported <= kept, "{reported} was reported, {kept} is there");
         assert_eq!(state.settings.default_currency.as_str(), kept.to_string(), "whole batches");
     }

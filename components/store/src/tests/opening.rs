@@ -8,7 +8,7 @@ use super::{key, made, node, open};
 use crate::{
     Error, SqliteStore, Store as _, init,
     lock::lock_path,
-    sqlite::{APPLICATION_ID, SCHEMA_VERSION},
+    opening::{APPLICATION_ID, SCHEMA_VERSION},
 };
 
 fn refusal(path: &Path) -> Error {
@@ -175,7 +175,7 @@ fn an_open_database_is_durable() {
     let store = open(&path);
     let ask = |pragma: &str| {
         let value: rusqlite::types::Value =
-            store.db().pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+            store.connection().pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
         value
     };
     assert_eq!(ask("synchronous"), 2.into());
@@ -185,19 +185,35 @@ fn an_open_database_is_durable() {
     assert_eq!(ask("wal_autocheckpoint"), 1000.into());
 }
 
-/// Indexes are used: loading does not read what has ended.
+/// What is over is looked up by its indexes, however much there is.
 #[test]
-fn only_what_has_not_ended_is_loaded() {
+fn what_is_over_is_found_by_index() {
     let (_directory, path) = made();
     let store = open(&path);
     for (table, index, condition) in [
-        ("payments", "payments_not_ended", crate::rows::payment::NOT_ENDED),
-        ("invoices", "invoices_by_phase", crate::rows::invoice::NOT_ENDED),
+        ("past_payments", "past_payments_by_id", "payment_id = x'00'"),
+        ("past_invoices", "past_invoices_by_id", "invoice_id = x'00'"),
+        ("past_invoices", "past_invoices_by_id", "created_at = 5 AND invoice_id = x'00'"),
+        ("past_invoices", "past_invoices_by_nonce", "nonce = x'00'"),
+        (
+            "past_invoices",
+            "past_invoices_by_time",
+            "phase = 'expired' AND created_at >= 5 AND (created_at, invoice_id) > (5, x'00') \
+             ORDER BY created_at, invoice_id LIMIT 9",
+        ),
     ] {
         let sql = format!("EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE {condition}");
-        let plan: String = store.db().query_row(&sql, [], |row| row.get(3)).unwrap();
-        assert!(plan.contains(&format!("USING INDEX {index}")), "{plan}");
+        let plan: String = store.connection().query_row(&sql, [], |row| row.get(3)).unwrap();
+        assert!(plan.contains(&format!("USING INDEX {index}")), "{condition}: {plan}");
     }
+}
+
+/// The tables that grow are not read when a node starts.
+#[test]
+fn what_is_over_is_not_read_at_a_start() {
+    let past = crate::rows::ALL.iter().filter(|known| !known.is_live);
+    let names: Vec<_> = past.map(|known| known.table.name()).collect();
+    assert_eq!(names, ["past_invoices", "past_payments", "settled", "history", "collected"]);
 }
 
 #[test]

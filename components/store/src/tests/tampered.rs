@@ -36,7 +36,6 @@ fn filled(path: &Path) {
             && !state.archive.is_empty()
             && !state.journal.is_empty()
             && !state.spent.is_empty()
-            && !state.settled.is_empty()
             && 0 < state.last_entry
     };
     while !full(&state) {
@@ -117,10 +116,10 @@ fn every_changed_row_is_found() {
         ("invoices", "created_at", "77"),
         ("sets", "since", "77"),
         ("payments", "deadline", "77"),
-        ("journal", "number", "number + 77"),
+        ("journal", "first", "first + 77"),
         ("spent", "hour", "hour + 77"),
         ("history", "time", "77"),
-        ("settled", "row_check", "row_check + 1"),
+        ("book_ends", "balance", "'77'"),
         ("node", "row_check", "row_check + 1"),
     ] {
         let error = refusal(&path, &format!("UPDATE {table} SET {column} = {value}"));
@@ -184,16 +183,29 @@ fn rows_that_make_no_sense_are_refused() {
         ("UPDATE queued SET link = '{\"kind\": \"gift\"}', row_check = 0", "no link \"gift\""),
         ("UPDATE settings SET accepts_spontaneous = 2, row_check = 0", "expected 0 or 1"),
         ("DELETE FROM history", "have no entry"),
-        ("DELETE FROM history WHERE balance <> '0'", "the books of currency"),
+        ("DELETE FROM history WHERE balance <> '0'", "the last of its line"),
+        (
+            "DELETE FROM book_ends WHERE sequence < (SELECT max(sequence) FROM history)",
+            "have no entry",
+        ),
         (
             "UPDATE lines SET balance = '77', row_check = 0 WHERE balance IS NOT NULL",
             "and its balance is 77",
         ),
         (
             "INSERT INTO history SELECT 1 << 40, time, friend, friend_name, 'x', '1', '1', 'opened', \
-             NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0 FROM history LIMIT 1",
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0 FROM history LIMIT 1; INSERT INTO \
+             book_ends SELECT friend, 'x', 1 << 40, '1', 0 FROM history LIMIT 1",
             "the line is gone",
         ),
+        (
+            "INSERT INTO history SELECT 1 << 40, time, friend, friend_name, currency, '1', '1', \
+             'opened', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0 FROM history LIMIT 1",
+            "not known as the last of its line",
+        ),
+        ("UPDATE journal SET entries = x'03', row_check = 0", "is of kind 3"),
+        ("UPDATE journal SET entries = x'0101', row_check = 0", "is cut off"),
+        ("UPDATE journal SET entries = x'', row_check = 0", "has no entries"),
         ("UPDATE history SET kind = 'paid', fee = NULL, row_check = 0", "does not fit what it"),
         ("DELETE FROM node", "not the database of an Offset node"),
     ] {

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use offset_crypto::{HashResult, InvoiceId, PaymentId, SeededRng};
+use offset_crypto::{InvoiceId, PaymentId, SeededRng};
 use offset_funder::{
     Change,
-    state::{InvoiceRow, PaymentRow, State},
+    state::{InvoiceRow, PaymentRow, SpentKey, State},
 };
 
-use offset_proto::Timestamp;
+use offset_proto::{Credits, Currency, Timestamp};
 
 use super::{generator::Generator, made, node, open};
 use crate::{Error, QUEUED_BATCHES, Rejected, SqliteStore, Store, Writer};
@@ -52,6 +52,10 @@ impl Store for Gated {
         self.store.forget_history(before)
     }
 
+    fn check_some(&mut self) -> Result<bool, Error> {
+        self.store.check_some()
+    }
+
     fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, Error> {
         self.store.next_index_epoch(at_least)
     }
@@ -68,8 +72,10 @@ fn gated(store: SqliteStore) -> (Gated, Gate) {
     (Gated { store, leave: leave_in, commits: commits_out }, Gate { leave, commits })
 }
 
-fn settled(number: u8) -> Change {
-    Change::Settled(HashResult::from_bytes([number; 32]))
+/// A row with this number, to be told from others.
+fn marked(number: u8) -> Change {
+    let key = SpentKey { app: node(), currency: Currency::fallback(), hour: number.into() };
+    Change::Spent(key, Some(Credits(1)))
 }
 
 type Done = Receiver<Result<u8, Error>>;
@@ -87,7 +93,7 @@ fn batches_are_durable_in_order_when_reported() {
     let reader = store.reader().unwrap();
     let (mut writer, done) = spawn(store, reader);
     for ticket in 0..50 {
-        let mut batch = (ticket, vec![settled(ticket)]);
+        let mut batch = (ticket, vec![marked(ticket)]);
         while let Err(rejected) = writer.submit(batch.0, batch.1) {
             let Rejected::Full(back) = rejected else { panic!("stopped") };
             batch = back;
@@ -98,7 +104,7 @@ fn batches_are_durable_in_order_when_reported() {
         assert_eq!(done.recv_timeout(SOON).unwrap().unwrap(), ticket);
     }
     writer.close();
-    assert_eq!(open(&path).load().unwrap().settled.len(), 50);
+    assert_eq!(open(&path).load().unwrap().spent.len(), 50);
 }
 
 #[test]
@@ -108,13 +114,13 @@ fn waiting_batches_share_a_commit_and_are_bounded() {
     let reader = store.reader().unwrap();
     let (store, gate) = gated(store);
     let (mut writer, done) = spawn(store, reader);
-    writer.submit(0, vec![settled(0)]).unwrap();
+    writer.submit(0, vec![marked(0)]).unwrap();
     assert_eq!(gate.commits.recv_timeout(SOON).unwrap(), 1);
     for ticket in 1..=4 {
-        writer.submit(ticket, vec![settled(ticket), settled(100 + ticket)]).unwrap();
+        writer.submit(ticket, vec![marked(ticket), marked(100 + ticket)]).unwrap();
     }
     assert_eq!(QUEUED_BATCHES, 4);
-    let batch = vec![settled(5)];
+    let batch = vec![marked(5)];
     assert_eq!(writer.submit(5, batch.clone()), Err(Rejected::Full((5, batch))));
     assert_eq!(writer.next_index_epoch(0, |_| ()), Err(Rejected::Full(())));
     assert!(done.try_recv().is_err(), "nothing is durable yet");
@@ -134,12 +140,12 @@ fn epochs_come_in_their_turn() {
     let reader = store.reader().unwrap();
     let (store, gate) = gated(store);
     let (mut writer, done) = spawn(store, reader);
-    writer.submit(0, vec![settled(0)]).unwrap();
+    writer.submit(0, vec![marked(0)]).unwrap();
     gate.commits.recv_timeout(SOON).unwrap();
     let (epoch_out, epoch) = channel();
-    writer.submit(1, vec![settled(1)]).unwrap();
+    writer.submit(1, vec![marked(1)]).unwrap();
     writer.next_index_epoch(70, move |epoch| epoch_out.send(epoch).unwrap()).unwrap();
-    writer.submit(2, vec![settled(2)]).unwrap();
+    writer.submit(2, vec![marked(2)]).unwrap();
     gate.leave.send(()).unwrap();
     assert_eq!(gate.commits.recv_timeout(SOON).unwrap(), 1);
     assert!(epoch.try_recv().is_err());
@@ -159,13 +165,13 @@ fn a_failing_commit_is_reported_once_for_all_that_waits() {
     let reader = store.reader().unwrap();
     let (store, gate) = gated(store);
     let (mut writer, done) = spawn(store, reader);
-    writer.submit(0, vec![settled(0)]).unwrap();
+    writer.submit(0, vec![marked(0)]).unwrap();
     gate.commits.recv_timeout(SOON).unwrap();
-    writer.submit(1, vec![settled(1)]).unwrap();
-    writer.submit(2, vec![settled(2)]).unwrap();
+    writer.submit(1, vec![marked(1)]).unwrap();
+    writer.submit(2, vec![marked(2)]).unwrap();
     let (epoch_out, epoch) = channel();
     writer.next_index_epoch(70, move |epoch| epoch_out.send(epoch).unwrap()).unwrap();
-    writer.submit(3, vec![settled(3)]).unwrap();
+    writer.submit(3, vec![marked(3)]).unwrap();
     gate.leave.send(()).unwrap();
     assert_eq!(gate.commits.recv_timeout(SOON).unwrap(), 2);
     drop(gate.leave);
@@ -176,7 +182,7 @@ fn a_failing_commit_is_reported_once_for_all_that_waits() {
     assert!(gate.commits.recv_timeout(SOON).is_err(), "no other commit was tried");
     assert_eq!(writer.submit(4, Vec::new()), Err(Rejected::Stopped((4, Vec::new()))));
     writer.close();
-    assert_eq!(open(&path).load().unwrap().settled.len(), 1);
+    assert_eq!(open(&path).load().unwrap().spent.len(), 1);
 }
 
 /// A clean end leaves the whole database in its one file; after a failure the log stays as it is.
@@ -189,7 +195,7 @@ fn closing_tidies_up_unless_something_failed() {
     let store = open(&path);
     let reader = store.reader().unwrap();
     let (mut writer, done) = spawn(store, reader);
-    writer.submit(0, vec![settled(0)]).unwrap();
+    writer.submit(0, vec![marked(0)]).unwrap();
     done.recv_timeout(SOON).unwrap().unwrap();
     assert!(writer.payment(&PaymentId::from_bytes([0; 16])).unwrap().is_none());
     assert!(log.exists());
@@ -197,13 +203,13 @@ fn closing_tidies_up_unless_something_failed() {
     assert!(!log.exists());
 
     let mut store = open(&path);
-    store.commit(&[settled(1)]).unwrap();
-    let orphan = Change::Line(super::key(1), offset_proto::Currency::fallback(), Some(line()));
+    store.commit(&[marked(1)]).unwrap();
+    let orphan = Change::Line(super::key(1), Currency::fallback(), Some(line()));
     store.commit(&[orphan]).unwrap_err();
     let before = (std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap());
     drop(store);
     assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap()), before);
-    assert_eq!(open(&path).load().unwrap().settled.len(), 2);
+    assert_eq!(open(&path).load().unwrap().spent.len(), 2);
 }
 
 /// What ended is found from the moment it was submitted, before and after it is durable.
@@ -261,14 +267,15 @@ fn what_ended_is_always_found() {
 fn the_first_failure_is_the_last_commit() {
     let (_directory, path) = made();
     let mut store = open(&path);
-    store.commit(&[settled(0)]).unwrap();
-    let pages: i64 = store.db().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
-    store.db().pragma_update(None, "max_page_count", pages).unwrap();
+    store.commit(&[marked(0)]).unwrap();
+    let pages: i64 =
+        store.connection().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    store.connection().pragma_update(None, "max_page_count", pages).unwrap();
     let reader = store.reader().unwrap();
     let (mut writer, done) = spawn(store, reader);
     let mut generator = Generator(SeededRng::new(1));
     let mut state = State::default();
-    let mut big = vec![settled(1)];
+    let mut big = vec![marked(1)];
     for _ in 0..2_000 {
         let changes = generator.batch(&state);
         for change in &changes {
@@ -284,12 +291,12 @@ fn the_first_failure_is_the_last_commit() {
     assert!(matches!(error, Error::DiskFull(_)), "{error}");
     assert!(error.to_string().contains("no space is left"), "{error}");
     assert!(done.recv_timeout(SOON).is_err(), "the thread has ended");
-    let stopped = Err(Rejected::Stopped((2, vec![settled(2)])));
-    assert_eq!(writer.submit(2, vec![settled(2)]), stopped);
+    let stopped = Err(Rejected::Stopped((2, vec![marked(2)])));
+    assert_eq!(writer.submit(2, vec![marked(2)]), stopped);
     assert_eq!(writer.next_index_epoch(0, |_| ()), Err(Rejected::Stopped(())));
     writer.close();
     let state = open(&path).load().unwrap();
-    assert_eq!(state.settled.len(), 1, "as before the batch");
+    assert_eq!(state.spent.len(), 1, "as before the batch");
 }
 
 #[test]
@@ -297,14 +304,14 @@ fn a_store_that_failed_stays_stopped() {
     let (_directory, path) = made();
     let mut store = open(&path);
     // A row of a friend who is not there fits no transaction.
-    let currency = offset_proto::Currency::fallback();
+    let currency = Currency::fallback();
     let orphan = Change::Line(super::key(1), currency, Some(line()));
-    let error = store.commit(&[settled(1), orphan]).unwrap_err();
+    let error = store.commit(&[marked(1), orphan]).unwrap_err();
     assert!(matches!(error, Error::Sqlite { .. }), "{error}");
-    assert!(matches!(store.commit(&[settled(2)]), Err(Error::Stopped(_))));
+    assert!(matches!(store.commit(&[marked(2)]), Err(Error::Stopped(_))));
     assert!(matches!(store.next_index_epoch(1), Err(Error::Stopped(_))));
     drop(store);
-    assert!(open(&path).load().unwrap().settled.is_empty());
+    assert!(open(&path).load().unwrap().spent.is_empty());
 }
 
 fn line() -> offset_funder::state::LineRow {
@@ -322,9 +329,9 @@ fn line() -> offset_funder::state::LineRow {
 fn a_foreign_lock_is_reported() {
     let (_directory, path) = made();
     let mut store = open(&path);
-    store.db().busy_timeout(Duration::ZERO).unwrap();
+    store.connection().busy_timeout(Duration::ZERO).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.commit(&[settled(1)]).unwrap_err();
+    let error = store.commit(&[marked(1)]).unwrap_err();
     assert!(matches!(error, Error::Busy(_)), "{error}");
 }
