@@ -223,7 +223,17 @@ impl Funder {
                     Some(_) => true,
                     None => line.wanted.is_some_and(|w| w.opening_balance == opening_balance),
                 });
-            return if same { Ok(()) } else { Err(taken("friend", &name)) };
+            if same {
+                return Ok(());
+            }
+            if *known != key {
+                return Err(taken("friend", &name));
+            }
+            let message = format!(
+                "{name} is a friend already; for another currency, or to propose another balance \
+                 for one that has not begun, use add-currency -n {name}"
+            );
+            return Err(app_error(ErrorCode::AlreadyExists, &message));
         }
         if let Some(friend) = self.state.friends.get(&key) {
             let message = format!(
