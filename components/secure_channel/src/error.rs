@@ -84,6 +84,7 @@ fn plain(error: &io::Error) -> String {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library adds to its errors")]
 fn plain_tls(error: &rustls::Error) -> &'static str {
     log::debug!("TLS: {error}");
     match error {
