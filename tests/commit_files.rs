@@ -54,6 +54,12 @@ fn the_flow_of_2020() {
 
     // As text, in a chat.
     let text = sandbox.run("stmgr show bananas.commit --text").success();
+    // Its picture is the same text.
+    sandbox.run("stmgr show bananas.commit --png commit.png --svg commit.svg").success();
+    for picture in ["commit.png", "commit.svg"] {
+        let mode = std::fs::metadata(sandbox.file(picture)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{picture}");
+    }
     let verify = format!("stregister verify-commit -i bananas.invoice -c '{}'", text.trim());
     assert_eq!(sandbox.run(&verify).success(), "Commit is valid!\n");
 

@@ -65,6 +65,13 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
     for part in ["bob is a friend already", "another balance", "add-currency -n bob"] {
         assert!(error.message.as_str().contains(part), "{error}");
     }
+    // A line that has begun keeps the balance that it has.
+    let begun = |opening| ConfigRequest::AddCurrency {
+        friend: p0.clone(),
+        currency: offset_proto::Currency::fallback(),
+        opening_balance: Balance::new(opening).unwrap(),
+    };
+    lab.set(begun(0));
     let cases = [
         (AlreadyExists, ConfigRequest::AddRelay { name: name("relay"), relay: server(9) }),
         (NotFound, ConfigRequest::RemoveRelay { name: unknown.clone() }),
@@ -74,6 +81,7 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
         (AlreadyExists, add_friend("bob", 4)),
         (AlreadyExists, add_friend("bobby", 3)),
         (AlreadyExists, other_balance.clone()),
+        (AlreadyExists, begun(5)),
         (AlreadyExists, ConfigRequest::SetFriendName { friend: p0.clone(), new_name: name("bob") }),
         (NotFound, ConfigRequest::SetFriendEnabled { friend: unknown, enabled: true }),
         (
