@@ -323,7 +323,7 @@ struct PaymentReport {
 struct PaymentFailure {
   union {
     noRoom @0 :Common.UInt128;      # our own lines carry this much at most
-    friendsOffline @1 :Void;        # no friend with this currency is online
+    noLine @1 :NoLine;              # no line of ours can be used at all
     noIndexServer @2 :Void;         # no index server answered
     noRoute @3 :Void;               # there is no way with this capacity
     feeTooHigh @4 :Common.UInt128;  # the way costs this, more than allowed
@@ -338,6 +338,19 @@ struct PaymentFailure {
     takenBack @11 :Void;            # the buyer took it back
     noAnswer @10 :Data;             # what went out over this friend was not answered in time
   }
+}
+
+enum NoLine {
+  # Of several friends, what is nearest to a line that can be used.
+  unknown @0;          # no friend shares the currency
+  proposed @1;         # it is proposed, but not agreed with any friend
+  removedByFriend @2;  # the friend ended the friendship
+  removing @3;         # we are ending it
+  inconsistent @4;     # the channel waits for a reset
+  quarantined @5;      # the friend proves that we lost state
+  disabled @6;         # we do not communicate with the friend
+  offline @7;          # the friend is not connected
+  closed @8;           # the friend takes no requests of ours
 }
 
 struct InvoiceReport {

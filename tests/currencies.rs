@@ -63,7 +63,8 @@ fn two_currencies_on_one_friendship_are_kept_apart() {
     ask(&sandbox, 1, "config add-currency -n node0 -c EUR --balance=-50").success();
     shows(&sandbox, 0, "P: you=100, friend=-50");
     shows(&sandbox, 1, "P: you=-50, friend=100");
-    pay(&sandbox, 0, 1, "-a 1 -c EUR").failure(1, &["no friend with this currency"]);
+    pay(&sandbox, 0, 1, "-a 1 -c EUR").failure(1, &["not agreed", "both sides"]);
+    pay(&sandbox, 0, 1, "-a 1 -c nope").failure(1, &["no friend shares", "add-currency"]);
     ask(&sandbox, 1, "config remove-currency -n node0 -c EUR").success();
     open(&sandbox, "EUR", 100, "500");
 

@@ -114,6 +114,17 @@ fn what_cannot_begin_says_why_and_what_to_do() {
     let seller = line.seller_key();
     let quote = format!("funds quote -d {seller} -a 5");
     let pay = format!("funds send-funds -d {seller} -a 5");
+    line.ctl(BUYER, "config disable-friend -n node1").success();
+    line.ctl(BUYER, &quote).failure(1, &["is enabled", "config enable-friend"]);
+    line.ctl(BUYER, "config enable-friend -n node1").success();
+    line.ctl(MEDIATOR, "config close-friend -n node0").success();
+    let closed = ["takes requests of this node", "config open-friend"];
+    eventually("the buyer knows that it is closed", || match line.ctl(BUYER, &quote) {
+        ran if ran.stderr.contains(closed[0]) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    line.ctl(BUYER, &pay).failure(1, &[closed[0], closed[1], NOTHING_OWED]);
+    line.ctl(MEDIATOR, "config open-friend -n node0").success();
     let most = ["max-send", "max-receive"].map(|most| format!("info {most} --dest {seller}"));
     for index in ["index0", "index1"] {
         line.network.kill(index);
@@ -134,7 +145,7 @@ fn what_cannot_begin_says_why_and_what_to_do() {
         ran if ran.stderr.contains("friend") => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    let offline = ["no friend with this currency is online", "enable one, or wait"];
+    let offline = ["no friend with this currency is online", "wait until one comes back"];
     line.ctl(BUYER, &quote).failure(1, &offline);
     line.ctl(BUYER, &pay).failure(1, &[offline[0], offline[1], NOTHING_OWED]);
     for most in ["info max-send".to_owned(), "info max-receive".to_owned()].iter().chain(&most) {

@@ -2,9 +2,9 @@
 
 use offset_crypto::PublicKey;
 use offset_proto::{
-    app::{PaymentFailure, PaymentReport},
+    app::{NoLine, PaymentFailure, PaymentReport},
     friend::CancelReason,
-    report::{FriendRecovery, FriendReport},
+    report::FriendReport,
 };
 
 use super::Session;
@@ -66,22 +66,7 @@ pub(super) fn sentence(
         PaymentFailure::Deadline => format!("{failure}; try again with a longer --deadline"),
         PaymentFailure::Expired => format!("{failure}; ask the seller for a new one"),
         PaymentFailure::TakenBack => format!("{failure}; order it again if you still want to pay"),
-        PaymentFailure::FriendsOffline => match friends.iter().find(|it| is_quarantined(it)) {
-            Some(FriendReport { name, .. }) => format!(
-                "{failure}: {name} proves that this node lost state, so nothing is signed for it; \
-                 look at it with `stctrl info friends -n {name}`, then accept it with \
-                 `stctrl config recover-friend -n {name}`"
-            ),
-            None => failure.to_string(),
-        },
-    }
-}
-
-/// Whether nothing moves with a friend until the owner accepts what it proves.
-const fn is_quarantined(friend: &FriendReport) -> bool {
-    match friend.recovery {
-        FriendRecovery::Proven { .. } => true,
-        FriendRecovery::None | FriendRecovery::Waiting => false,
+        PaymentFailure::NoLine(why) => format!("{why}; {}", with_no_line(*why)),
     }
 }
 
@@ -101,7 +86,7 @@ pub(super) fn cause(failure: &PaymentFailure, decimals: u8) -> String {
             "the cheapest route costs {}, more than the fee limit",
             amount::show(fee, decimals)
         ),
-        PaymentFailure::FriendsOffline
+        PaymentFailure::NoLine(_)
         | PaymentFailure::NoIndexServer
         | PaymentFailure::NoRoute
         | PaymentFailure::Refused { .. }
@@ -117,6 +102,35 @@ fn name(key: &PublicKey, friends: &[FriendReport]) -> String {
     match friends.iter().find(|friend| friend.public_key == *key) {
         Some(friend) => format!("friend {}", friend.name),
         None => format!("node {key:?}"),
+    }
+}
+
+/// What to do when no line can be used.
+const fn with_no_line(why: NoLine) -> &'static str {
+    match why {
+        NoLine::Unknown => {
+            "check its name (`stctrl info friends` shows those there are), or propose it to a friend \
+             with `stctrl config add-currency`"
+        }
+        NoLine::Proposed => {
+            "it begins when both sides propose it with opening balances that agree: \
+             `stctrl info friends` shows what each side proposed"
+        }
+        NoLine::RemovedByFriend => {
+            "pay over others, and end it here, too, with `stctrl config remove-friend`"
+        }
+        NoLine::Removing => "`stctrl config enable-friend` takes that back",
+        NoLine::Inconsistent => {
+            "look at the terms of both sides with `stctrl info friends`, and begin again with \
+             `stctrl config reset-friend`"
+        }
+        NoLine::Quarantined => {
+            "look at what is proven with `stctrl info friends`, then accept it with `stctrl config \
+             recover-friend`"
+        }
+        NoLine::Disabled => "enable one with `stctrl config enable-friend`",
+        NoLine::Offline => "wait until one comes back; `stctrl info status` says what is wrong",
+        NoLine::Closed => "ask a friend to open its side with `stctrl config open-friend`",
     }
 }
 
@@ -138,7 +152,10 @@ const fn next_step(reason: CancelReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use offset_crypto::{Identity, SeededRng};
-    use offset_proto::{Credits, report::FriendStanding};
+    use offset_proto::{
+        Credits,
+        report::{FriendRecovery, FriendStanding},
+    };
 
     use super::*;
 
@@ -181,15 +198,6 @@ mod tests {
     }
 
     #[test]
-    fn a_friend_in_quarantine_is_named() {
-        let recovery = FriendRecovery::Proven { token: [1; 32].into(), currencies: Vec::new() };
-        let friends = [FriendReport { recovery, online: false, ..friend(2) }];
-        let text = sentence(&PaymentFailure::FriendsOffline, &key(1), &friends, 0);
-        assert!(text.contains("alice proves that this node lost state"), "{text}");
-        assert!(text.contains("recover-friend -n alice"), "{text}");
-    }
-
-    #[test]
     fn amounts_have_the_point_of_their_currency() {
         for failure in [
             PaymentFailure::NoRoom { available: Credits(1_234) },
@@ -208,7 +216,15 @@ mod tests {
         let mut failures = vec![
             PaymentFailure::NoRoom { available: Credits(5) },
             PaymentFailure::NoCapacity { available: Credits(5) },
-            PaymentFailure::FriendsOffline,
+            PaymentFailure::NoLine(NoLine::Unknown),
+            PaymentFailure::NoLine(NoLine::Proposed),
+            PaymentFailure::NoLine(NoLine::RemovedByFriend),
+            PaymentFailure::NoLine(NoLine::Removing),
+            PaymentFailure::NoLine(NoLine::Inconsistent),
+            PaymentFailure::NoLine(NoLine::Quarantined),
+            PaymentFailure::NoLine(NoLine::Disabled),
+            PaymentFailure::NoLine(NoLine::Offline),
+            PaymentFailure::NoLine(NoLine::Closed),
             PaymentFailure::NoIndexServer,
             PaymentFailure::NoRoute,
             PaymentFailure::FeeTooHigh { fee: Credits(5) },
@@ -255,7 +271,7 @@ mod tests {
         match failure {
             PaymentFailure::NoRoom { .. } => 0,
             PaymentFailure::NoCapacity { .. } => 1,
-            PaymentFailure::FriendsOffline => 2,
+            PaymentFailure::NoLine(_) => 2,
             PaymentFailure::NoIndexServer => 3,
             PaymentFailure::NoRoute => 4,
             PaymentFailure::FeeTooHigh { .. } => 5,

@@ -17,7 +17,9 @@ use offset_funder::{
 };
 use offset_proto::{
     Credits,
-    app::{AppReply, PayRequest, PaymentFailure, PaymentStatus, PaymentTarget, QuoteReport},
+    app::{
+        AppReply, NoLine, PayRequest, PaymentFailure, PaymentStatus, PaymentTarget, QuoteReport,
+    },
     friend::{CancelReason, FriendOp, Request},
     history::{HistoryEntry, HistoryEvent},
     index::{Edge, MultiRoute, Route, RouteQuery},
@@ -589,7 +591,7 @@ fn a_quote_says_what_a_payment_would() {
     assert_eq!(quote(&mut shop, LIMIT, None), Ok(0));
     shop.receiver = receiver;
     shop.lab.disconnect(0);
-    assert_eq!(quote(&mut shop, 1, None), Err(PaymentFailure::FriendsOffline));
+    assert_eq!(quote(&mut shop, 1, None), Err(PaymentFailure::NoLine(NoLine::Offline)));
     // Nothing was ordered, nothing is remembered.
     assert!(shop.lab.funder.state().payments.is_empty() && shop.lab.archive.is_empty());
     shop.nothing_sent();

@@ -16,7 +16,8 @@ use offset_funder::{
 use offset_proto::{
     Credits, Timestamp,
     app::{
-        AppError, AppReply, ErrorCode, PayRequest, PaymentFailure, PaymentStatus, PaymentTarget,
+        AppError, AppReply, ErrorCode, NoLine, PayRequest, PaymentFailure, PaymentStatus,
+        PaymentTarget,
     },
     friend::{CancelReason, FriendOp, Request},
     index::{Edge, MultiRoute, Route, RouteQuery},
@@ -230,7 +231,7 @@ fn every_way_to_fail_before_anything_is_sent() {
     lab.pass(2_999);
     assert_eq!(answer(&mut lab, number), None, "patience");
     lab.pass(1);
-    assert_eq!(failure(&mut lab, number), PaymentFailure::FriendsOffline);
+    assert_eq!(failure(&mut lab, number), PaymentFailure::NoLine(NoLine::Offline));
     for (max_parts, available) in [(1, LIMIT), (2, 2 * LIMIT), (8, 3 * LIMIT)] {
         let mut lab = Lab::new(3);
         let mut pay = request(&mut lab, key(1), available + 1);

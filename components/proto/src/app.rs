@@ -23,7 +23,7 @@ pub use invoice::{
     CreateInvoice, Hold, InvoiceCursor, InvoicePage, InvoiceReport, InvoiceStatus, MAX_INVOICE_PAGE,
 };
 pub use payment::{
-    ClearRequest, PayRequest, PaymentFailure, PaymentReport, PaymentStatus, PaymentTarget,
+    ClearRequest, NoLine, PayRequest, PaymentFailure, PaymentReport, PaymentStatus, PaymentTarget,
     QuoteReport,
 };
 pub use permission::{AppLimits, MAX_LIMITS, Permission, Permissions};

@@ -15,7 +15,7 @@ use offset_funder::{
 };
 use offset_proto::{
     Balance, Credits, Currency, NetworkAddress, Rate, ServerAddress, Text, Timestamp,
-    app::PaymentFailure,
+    app::{NoLine, PaymentFailure},
     friend::{
         Cancel, CancelReason, Collect, Commit, FriendOp, Proposal, Release, Request, Response,
     },
@@ -336,7 +336,7 @@ impl Json for PaymentFailure {
             Self::NoRoom { available } => {
                 Object::of_kind(out, "no_room").field("available", available).end();
             }
-            Self::FriendsOffline => Object::of_kind(out, "friends_offline").end(),
+            Self::NoLine(why) => Object::of_kind(out, "no_line").field("why", why).end(),
             Self::NoIndexServer => Object::of_kind(out, "no_index_server").end(),
             Self::NoRoute => Object::of_kind(out, "no_route").end(),
             Self::FeeTooHigh { fee } => {
@@ -363,7 +363,7 @@ impl Json for PaymentFailure {
     fn from_json(value: &Value) -> Result<Self, String> {
         Ok(match kind(value)? {
             "no_room" => Self::NoRoom { available: field(value, "available")? },
-            "friends_offline" => Self::FriendsOffline,
+            "no_line" => Self::NoLine(field(value, "why")?),
             "no_index_server" => Self::NoIndexServer,
             "no_route" => Self::NoRoute,
             "fee_too_high" => Self::FeeTooHigh { fee: field(value, "fee")? },
@@ -440,6 +440,11 @@ words! {
         NoRoute = "no_route" NoRoom = "no_room" FeeTooLow = "fee_too_low" Offline = "offline"
         UnknownInvoice = "unknown_invoice" Expired = "expired" AlreadyPaid = "already_paid"
         Busy = "busy" Declined = "declined" Released = "released"
+    }
+    NoLine {
+        Unknown = "unknown" Proposed = "proposed" RemovedByFriend = "removed_by_friend"
+        Removing = "removing" Inconsistent = "inconsistent" Quarantined = "quarantined"
+        Disabled = "disabled" Offline = "offline" Closed = "closed"
     }
     Decision { Open = "open" Committed = "committed" Released = "released" }
     PartState {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use offset_crypto::{PublicKey, RequestId, Rng};
 use offset_proto::{
     Credits, Currency, Timestamp,
-    app::PaymentFailure,
+    app::{NoLine, PaymentFailure},
     friend::MAX_ROUTE_KEYS,
     index::{Edge, MAX_EXCLUDED_EDGES, MultiRoute, Route, RouteQuery},
 };
@@ -14,7 +14,7 @@ use offset_proto::{
 use crate::{
     funder::{Funder, Place},
     side::Side,
-    state::{PaymentRow, sum},
+    state::{Friend, FriendRecovery, PaymentRow, sum},
 };
 
 /// What an index server was asked for a payment.
@@ -190,7 +190,11 @@ impl Funder {
             }
         }
         if rooms.is_empty() {
-            return Some((PaymentFailure::FriendsOffline, true));
+            let why = self.why_no_line(&row.currency);
+            return Some((PaymentFailure::NoLine(why), why == NoLine::Offline));
+        }
+        if unfrozen.is_empty() {
+            return Some((PaymentFailure::NoLine(NoLine::Closed), false));
         }
         let largest = |mut rooms: Vec<Credits>| {
             rooms.sort_unstable_by(|a, b| b.cmp(a));
@@ -203,6 +207,25 @@ impl Funder {
         let reserved = row.amount.checked_sub(missing).unwrap_or_default();
         let available = sum([room, reserved].into_iter());
         Some((PaymentFailure::NoRoom { available }, missing <= largest(unfrozen)))
+    }
+
+    /// Why no line of a currency can be used, when none can.
+    fn why_no_line(&self, currency: &Currency) -> NoLine {
+        let friends = self.state.friends.values();
+        let why = |friend: &Friend| {
+            Some(match (&friend.lines.get(currency)?.credit, &friend.channel) {
+                (None, _) => NoLine::Proposed,
+                (_, channel) if channel.removed_by_friend => NoLine::RemovedByFriend,
+                _ if friend.info.removing => NoLine::Removing,
+                (_, channel) if channel.inconsistent.is_some() => NoLine::Inconsistent,
+                _ if matches!(friend.recovery, Some(FriendRecovery::Quarantined(_))) => {
+                    NoLine::Quarantined
+                }
+                _ if !friend.info.enabled => NoLine::Disabled,
+                _ => NoLine::Offline,
+            })
+        };
+        friends.filter_map(why).max().unwrap_or(NoLine::Unknown)
     }
 }
 

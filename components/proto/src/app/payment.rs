@@ -144,9 +144,9 @@ pub enum PaymentFailure {
         /// The most that would have found a way.
         available: Credits,
     },
-    /// No friend with this currency is online.
-    #[error("no friend with this currency is online: enable one, or wait until it comes back")]
-    FriendsOffline,
+    /// No line of our own can be used at all.
+    #[error("{0}")]
+    NoLine(NoLine),
     /// No index server answered.
     #[error("no index server is connected, so no route could be searched")]
     NoIndexServer,
@@ -187,6 +187,39 @@ pub enum PaymentFailure {
     /// The invoice's time is over.
     #[error("the invoice has expired")]
     Expired,
+}
+
+/// Why no line of our own can be used; of several friends, what is nearest to one that can: the later
+/// here, the nearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum NoLine {
+    /// No friend shares the currency.
+    #[error("no friend shares this currency")]
+    Unknown,
+    /// Only one side has proposed it, or both differ.
+    #[error("this currency is proposed, but not agreed with any friend")]
+    Proposed,
+    /// The friend ended the friendship.
+    #[error("the friend with this currency has ended the friendship")]
+    RemovedByFriend,
+    /// We are ending it.
+    #[error("the friend with this currency is being removed")]
+    Removing,
+    /// The channel waits for a reset.
+    #[error("the channel with the friend that has this currency is inconsistent")]
+    Inconsistent,
+    /// The friend proves that this node lost state.
+    #[error("the friend with this currency proves that this node has lost state")]
+    Quarantined,
+    /// We do not communicate with the friend.
+    #[error("no friend with this currency is enabled")]
+    Disabled,
+    /// The friend is not connected.
+    #[error("no friend with this currency is online")]
+    Offline,
+    /// The friend takes no requests of ours.
+    #[error("no friend with this currency takes requests of this node")]
+    Closed,
 }
 
 fn refusal(reason: CancelReason, reporter: Option<&PublicKey>) -> String {

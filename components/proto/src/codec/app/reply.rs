@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
     app::{
         AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, JournalEntry,
-        JournalEvent, MAX_EVENTS, NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
+        JournalEvent, MAX_EVENTS, NoLine, NodeToApp, PaymentFailure, PaymentReport, PaymentStatus,
         QuoteReport,
     },
     codec::{
@@ -287,10 +287,15 @@ fn quote_of(quote: quote_report::Reader<'_>) -> Decoded<QuoteReport> {
     })
 }
 
+mirror!(
+    NoLine, app_capnp::NoLine, schema_no_line, no_line,
+    Unknown Proposed RemovedByFriend Removing Inconsistent Quarantined Disabled Offline Closed
+);
+
 fn set_failure(value: &PaymentFailure, mut failure: payment_failure::Builder<'_>) {
     match value {
         PaymentFailure::NoRoom { available } => set_credits(*available, failure.init_no_room()),
-        PaymentFailure::FriendsOffline => failure.set_friends_offline(()),
+        PaymentFailure::NoLine(why) => failure.set_no_line(schema_no_line(*why)),
         PaymentFailure::NoIndexServer => failure.set_no_index_server(()),
         PaymentFailure::NoRoute => failure.set_no_route(()),
         PaymentFailure::FeeTooHigh { fee } => set_credits(*fee, failure.init_fee_too_high()),
@@ -315,7 +320,7 @@ fn failure(failure: payment_failure::Reader<'_>) -> Decoded<PaymentFailure> {
     use payment_failure::Which;
     Ok(match failure.which()? {
         Which::NoRoom(available) => PaymentFailure::NoRoom { available: credits(available?) },
-        Which::FriendsOffline(()) => PaymentFailure::FriendsOffline,
+        Which::NoLine(why) => PaymentFailure::NoLine(no_line(why)?),
         Which::NoIndexServer(()) => PaymentFailure::NoIndexServer,
         Which::NoRoute(()) => PaymentFailure::NoRoute,
         Which::FeeTooHigh(fee) => PaymentFailure::FeeTooHigh { fee: credits(fee?) },

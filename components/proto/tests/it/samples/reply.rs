@@ -5,7 +5,7 @@ use offset_proto::{
     Credits, Rate, Timestamp,
     app::{
         AppError, AppEvent, AppReply, AppRequestId, ErrorCode, EventPage, InvoiceCursor,
-        InvoicePage, InvoiceReport, InvoiceStatus, JournalEntry, JournalEvent, NodeToApp,
+        InvoicePage, InvoiceReport, InvoiceStatus, JournalEntry, JournalEvent, NoLine, NodeToApp,
         PaymentFailure, PaymentReport, PaymentStatus, QuoteReport,
     },
     friend::{CancelReason, Proposal},
@@ -44,6 +44,12 @@ pub(crate) fn messages() -> Vec<(String, NodeToApp)> {
         let entry = JournalEntry::Payment(Box::new(payment(PaymentStatus::Failed(failure))));
         let event = AppEvent::Journal(JournalEvent { number: 43, entry });
         all.push((format!("event/journal/payment/failed/{name}"), NodeToApp::Event(event)));
+    }
+    for (name, why) in no_lines() {
+        let failed = PaymentStatus::Failed(PaymentFailure::NoLine(why));
+        let entry = JournalEntry::Payment(Box::new(payment(failed)));
+        let event = AppEvent::Journal(JournalEvent { number: 43, entry });
+        all.push((format!("event/journal/payment/failed/noLine/{name}"), NodeToApp::Event(event)));
     }
     for (name, status) in invoice_statuses() {
         let report = InvoiceReport { invoice: app::invoice(), status, held: false };
@@ -152,7 +158,7 @@ fn failures() -> Vec<(&'static str, PaymentFailure)> {
     one_of_each!(PaymentFailure {
         "noRoom": F::NoRoom { .. } => F::NoRoom { available: Credits(12) },
         "noCapacity": F::NoCapacity { .. } => F::NoCapacity { available: Credits(12) },
-        "friendsOffline": F::FriendsOffline => F::FriendsOffline,
+        "noLine": F::NoLine(_) => F::NoLine(NoLine::Closed),
         "noIndexServer": F::NoIndexServer => F::NoIndexServer,
         "noRoute": F::NoRoute => F::NoRoute,
         "feeTooHigh": F::FeeTooHigh { .. } => F::FeeTooHigh { fee: Credits(5) },
@@ -161,6 +167,21 @@ fn failures() -> Vec<(&'static str, PaymentFailure)> {
         "takenBack": F::TakenBack => F::TakenBack,
         "deadline": F::Deadline => F::Deadline,
         "expired": F::Expired => F::Expired,
+    })
+}
+
+fn no_lines() -> Vec<(&'static str, NoLine)> {
+    use NoLine as N;
+    one_of_each!(NoLine {
+        "unknown": N::Unknown => N::Unknown,
+        "proposed": N::Proposed => N::Proposed,
+        "removedByFriend": N::RemovedByFriend => N::RemovedByFriend,
+        "removing": N::Removing => N::Removing,
+        "inconsistent": N::Inconsistent => N::Inconsistent,
+        "quarantined": N::Quarantined => N::Quarantined,
+        "disabled": N::Disabled => N::Disabled,
+        "offline": N::Offline => N::Offline,
+        "closed": N::Closed => N::Closed,
     })
 }
 

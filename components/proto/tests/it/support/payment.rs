@@ -16,7 +16,18 @@ pub(super) fn failure() -> impl Strategy<Value = PaymentFailure> {
     use PaymentFailure as F;
     prop_oneof![
         credits().prop_map(|available| F::NoRoom { available }),
-        Just(F::FriendsOffline),
+        prop_oneof![
+            Just(NoLine::Unknown),
+            Just(NoLine::Proposed),
+            Just(NoLine::RemovedByFriend),
+            Just(NoLine::Removing),
+            Just(NoLine::Inconsistent),
+            Just(NoLine::Quarantined),
+            Just(NoLine::Disabled),
+            Just(NoLine::Offline),
+            Just(NoLine::Closed),
+        ]
+        .prop_map(F::NoLine),
         Just(F::NoIndexServer),
         Just(F::NoRoute),
         credits().prop_map(|fee| F::FeeTooHigh { fee }),

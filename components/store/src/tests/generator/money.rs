@@ -4,7 +4,7 @@ use offset_crypto::{HashedLock, InvoiceId, Nonce, PaymentId};
 use offset_funder::state::{
     Attempt, Decision, InvoicePhase, InvoiceRow, Part, PartState, PaymentRow, Phase, SetKey, SetRow,
 };
-use offset_proto::app::PaymentFailure;
+use offset_proto::app::{NoLine, PaymentFailure};
 use offset_proto::index::Edge;
 use offset_proto::payment::{Invoice, Receipt};
 use offset_proto::{Credits, Currency, Text, Timestamp};
@@ -136,7 +136,15 @@ impl Generator {
     pub(super) fn failure(&mut self) -> PaymentFailure {
         let failures = [
             PaymentFailure::NoRoom { available: self.credits() },
-            PaymentFailure::FriendsOffline,
+            PaymentFailure::NoLine(NoLine::Unknown),
+            PaymentFailure::NoLine(NoLine::Proposed),
+            PaymentFailure::NoLine(NoLine::RemovedByFriend),
+            PaymentFailure::NoLine(NoLine::Removing),
+            PaymentFailure::NoLine(NoLine::Inconsistent),
+            PaymentFailure::NoLine(NoLine::Quarantined),
+            PaymentFailure::NoLine(NoLine::Disabled),
+            PaymentFailure::NoLine(NoLine::Offline),
+            PaymentFailure::NoLine(NoLine::Closed),
             PaymentFailure::NoIndexServer,
             PaymentFailure::NoRoute,
             PaymentFailure::FeeTooHigh { fee: self.credits() },
