@@ -15,31 +15,42 @@ pub struct Amount(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedAmount(String);
 
-impl FromStr for Amount {
-    type Err = InvalidValue;
+/// Whether these digits are an amount.
+fn credits(digits: &str) -> Result<(), String> {
+    match digits.parse::<Credits>() {
+        Ok(_) => Ok(()),
+        Err(_) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(format!("it is too large: type at most {}", u128::MAX))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+impl FromStr for Amount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         // Without its point it is a number in any case, however many digits are behind it.
         match text.split_once('.') {
-            Some((whole, rest)) if !whole.is_empty() && is_fraction(rest) => {
-                whole.parse::<Credits>()?;
-            }
-            Some(_) => return Err(InvalidValue::Amount),
-            None => drop(text.parse::<Credits>()?),
+            Some((whole, rest)) if !whole.is_empty() && is_fraction(rest) => credits(whole)?,
+            Some(_) => return Err(InvalidValue::Amount.to_string()),
+            None => credits(text)?,
         }
         Ok(Self(text.to_owned()))
     }
 }
 
 impl FromStr for SignedAmount {
-    type Err = InvalidValue;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.strip_prefix('-').unwrap_or(text);
-        digits.parse::<Amount>().map_err(|_| InvalidValue::Balance)?;
-        if !text.contains('.') {
-            text.parse::<Balance>()?;
+        let whole = digits.split_once('.').map_or(digits, |(whole, _)| whole);
+        let fits = whole.parse::<Balance>().is_ok();
+        if !whole.is_empty() && whole.bytes().all(|byte| byte.is_ascii_digit()) && !fits {
+            return Err(format!("it is too large: type at most {0}, or -{0}", i128::MAX));
         }
+        digits.parse::<Amount>().map_err(|_| InvalidValue::Balance.to_string())?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -136,6 +147,10 @@ mod tests {
         for text in ["", "-", "--1", "-.5", "1.x"] {
             assert!(text.parse::<SignedAmount>().is_err(), "{text}");
         }
+        let error = "9".repeat(44).parse::<Amount>().unwrap_err();
+        assert!(error.contains("at most 340282366920938463463374607431768211455"), "{error}");
+        let error = "-170141183460469231731687303715884105728".parse::<SignedAmount>().unwrap_err();
+        assert!(error.contains("-170141183460469231731687303715884105727"), "{error}");
         let error = "1.25".parse::<Amount>().unwrap().credits(1).unwrap_err().to_string();
         assert!(error.contains("more than 1 digits"), "{error}");
         let error = "1.5".parse::<Amount>().unwrap().credits(0).unwrap_err().to_string();

@@ -173,7 +173,7 @@ pub(super) struct SetFriendRate {
     #[command(flatten)]
     name: FriendName,
     /// Part of each amount, in percent with at most four decimals.
-    #[arg(long, value_parser = parse_percent, default_value = "0")]
+    #[arg(long, value_parser = parse_percent, default_value = "0", allow_negative_numbers = true)]
     percent: u32,
     /// Fixed part of each fee.
     #[arg(short, long, default_value = "0", allow_negative_numbers = true)]
@@ -209,7 +209,7 @@ pub(super) struct SetDefaultCurrency {
     #[arg(short, long)]
     currency: Currency,
     /// With how many digits behind the point its amounts are shown and typed, 0 to 18.
-    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u8).range(0..=18))]
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u8).range(0..=18), allow_negative_numbers = true)]
     decimals: Option<u8>,
 }
 
@@ -218,13 +218,14 @@ pub(super) struct SetDecimals {
     #[command(flatten)]
     currency: CurrencyChoice,
     /// With how many digits behind the point its amounts are shown and typed, 0 to 18.
-    #[arg(short, long, value_name = "D", value_parser = clap::value_parser!(u8).range(0..=18))]
+    #[arg(short, long, value_name = "D", value_parser = clap::value_parser!(u8).range(0..=18), allow_negative_numbers = true)]
     decimals: u8,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SetRetention {
     /// A number of days, or `forever`.
+    #[arg(allow_negative_numbers = true)]
     keep: Retention,
 }
 

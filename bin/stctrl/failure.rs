@@ -47,7 +47,8 @@ pub(super) fn sentence(
             format!("{failure}; ask the receiver whether its node runs and has open friends")
         }
         PaymentFailure::FeeTooHigh { fee } => format!(
-            "the cheapest route costs {}, more than the fee limit; allow it with --max-fee",
+            "the cheapest route costs {}, more than the fee limit; allow it with --max-fee, or, where \
+             this application's ticket limits what it may spend, pay less or raise that limit",
             amount::show(fee, decimals)
         ),
         PaymentFailure::Refused { reason, reporter } => {

@@ -53,13 +53,13 @@ pub(super) enum Funds {
 pub(super) struct Terms {
     /// The most that mediators may take; if not given, 5% of the amount, or up to 100 of its smallest
     /// units but no more than the amount.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     max_fee: Option<Amount>,
     /// Seconds after which to give up, as long as nothing is paid.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     deadline: Option<u32>,
     /// Over how many routes at once, at most 16; 8 if not given.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16), allow_negative_numbers = true)]
     max_parts: Option<u8>,
     /// A note for your own books.
     #[arg(long, default_value = "")]

@@ -31,7 +31,7 @@ pub(super) struct Rebalance {
     friend: Option<Name>,
     /// The most that mediators may take: an amount in all, or a share of what moves with a percent
     /// sign.
-    #[arg(long, default_value = "1%")]
+    #[arg(long, default_value = "1%", allow_hyphen_values = true)]
     max_fee: MaxFee,
 }
 
