@@ -25,7 +25,13 @@ fn filled(path: &Path) {
             let credit = line.credit.as_ref();
             credit.is_some_and(|credit| !credit.pending(offset_funder::Side::Local).is_empty())
         });
+        let mut lines = friends().flat_map(|friend| friend.lines.values());
+        let owed = lines.any(|line| {
+            let credit = line.credit.as_ref();
+            credit.is_some_and(|credit| credit.numbers().balance.get() != 0)
+        });
         pending
+            && owed
             && friends().any(|friend| !friend.queue.is_empty())
             && !state.relays.is_empty()
             && 2 <= state.index_servers.len()
@@ -59,7 +65,11 @@ fn refusal(original: &Path, sql: &str) -> Error {
     .unwrap();
     recheck(&db);
     drop(db);
-    SqliteStore::open(&path, &node()).and_then(|store| store.load().map(drop)).unwrap_err()
+    let opened = SqliteStore::open(&path, &node());
+    let Err(error) = opened.and_then(|store| store.load().map(drop)) else {
+        panic!("{sql} is taken");
+    };
+    error
 }
 
 /// Gives rows that were marked with `row_check = 0` a right checksum, so that what they say is
