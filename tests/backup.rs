@@ -5,6 +5,7 @@
 
 mod support;
 
+use rusqlite::types::ValueRef;
 use serde_json::Value;
 use support::Sandbox;
 
@@ -191,4 +192,61 @@ fn damage_to_backups_is_named() {
     sandbox.run("stmgr verify-backup a.ident").failure(1, &["not a database", "check the path"]);
     sandbox.run("stmgr backup -d a.ident -o x").failure(1, &["not a database", "check the path"]);
     assert!(!sandbox.file("x").exists());
+}
+
+/// Rows with a right checksum are still compared with what was signed.
+#[test]
+fn a_backup_with_a_limit_that_nobody_signed_is_refused() {
+    let sandbox = Sandbox::new();
+    {
+        let mut network = Sandbox::new();
+        let _network = network.network("line:2");
+        network.set("OFFSET_IDFILE", "net/node0/app.ident");
+        network.set("OFFSET_TICKET", "net/node0/node.ticket");
+        let friend = network.public_key("net/node1/node.ident");
+        network.run(&format!("stctrl funds send-funds -a 7 -d {friend}")).success();
+        network.run("stmgr backup -d net/node0/node.db -o a.backup").success();
+        std::fs::copy(network.file("a.backup"), sandbox.file("a.backup")).unwrap();
+    }
+    sandbox.run("stmgr verify-backup a.backup").success();
+    let db = rusqlite::Connection::open(sandbox.file("a.backup")).unwrap();
+    assert_eq!(db.execute("UPDATE lines SET local_max_debt = '123456789'", []).unwrap(), 1);
+    let parts = ["damaged: table lines", "checksum"];
+    sandbox.run("stmgr verify-backup a.backup").failure(1, &parts);
+    recheck(&db, "lines");
+    drop(db);
+    let parts = ["limits", "are not those that were signed last", "take another backup"];
+    sandbox.run("stmgr verify-backup a.backup").failure(1, &parts);
+    sandbox.run("stmgr restore -b a.backup -d new.db").failure(1, &parts);
+    assert!(!sandbox.file("new.db").exists());
+}
+
+/// Gives the one row of a table the checksum of what it says now.
+fn recheck(db: &rusqlite::Connection, table: &str) {
+    let mut statement = db.prepare(&format!("SELECT * FROM {table}")).unwrap();
+    let columns = statement.column_count() - 1;
+    let check = statement.query_row([], |row| {
+        let mut kinds = table.as_bytes().to_vec();
+        let mut bytes = Vec::new();
+        for at in 0..columns {
+            let (kind, number) = match row.get_ref(at)? {
+                ValueRef::Null => (0, [0; 8]),
+                ValueRef::Integer(number) => (1, number.to_be_bytes()),
+                ValueRef::Real(number) => (2, number.to_be_bytes()),
+                ValueRef::Text(text) => {
+                    bytes.extend_from_slice(text);
+                    (3, (text.len() as u64).to_be_bytes())
+                }
+                ValueRef::Blob(blob) => {
+                    bytes.extend_from_slice(blob);
+                    (4, (blob.len() as u64).to_be_bytes())
+                }
+            };
+            kinds.push(kind);
+            kinds.extend_from_slice(&number);
+        }
+        Ok(offset_crypto::checksum(&[&kinds, &bytes]).cast_signed())
+    });
+    let sql = format!("UPDATE {table} SET row_check = ?1");
+    assert_eq!(db.execute(&sql, [check.unwrap()]).unwrap(), 1);
 }

@@ -54,6 +54,12 @@ fn the_flow_of_2020() {
 
     // As text, in a chat.
     let text = sandbox.run("stmgr show bananas.commit --text").success();
+    // Its picture is the same text.
+    sandbox.run("stmgr show bananas.commit --png commit.png --svg commit.svg").success();
+    for picture in ["commit.png", "commit.svg"] {
+        let mode = std::fs::metadata(sandbox.file(picture)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{picture}");
+    }
     let verify = format!("stregister verify-commit -i bananas.invoice -c '{}'", text.trim());
     assert_eq!(sandbox.run(&verify).success(), "Commit is valid!\n");
 
@@ -144,7 +150,9 @@ fn a_payment_whose_command_was_stopped_is_asked_for_by_its_id() {
 fn holds_are_collected_or_given_back() {
     let sandbox = Sandbox::new();
     let _network = sandbox.network("line:3");
-    for (name, expires, hold) in [("back", "1h", ""), ("kept", "1h", ""), ("timed", "8s", "1s")] {
+    for (name, expires, hold) in
+        [("back", "1h", ""), ("kept", "1h", ""), ("soon", "1h", ""), ("timed", "8s", "1s")]
+    {
         let create = format!(
             "{SELLER} seller create-invoice -a 7 -i {name}.invoice --expires {expires} --hold {hold}"
         );
@@ -162,6 +170,9 @@ fn holds_are_collected_or_given_back() {
     until(&sandbox, &seller("invoice-status", "kept"), "state: committed, held");
     let shown = sandbox.run(&seller("invoice-status", "kept")).success();
     assert!(shown.contains("\nheld until: 20"), "{shown}");
+    // The commit of this one may be on its way: the seller's command waits for it.
+    pay("soon");
+    sandbox.run(&seller("collect-invoice", "soon")).success();
     sandbox.run(&seller("cancel-invoice", "back")).success();
     sandbox.run(&seller("collect-invoice", "kept")).success();
     let status = |payment: &str| format!("{BUYER} buyer payment-status -p {payment}");
@@ -173,5 +184,5 @@ fn holds_are_collected_or_given_back() {
     // The end of the hold collects by itself.
     until(&sandbox, &status(&timed), "Payment successful!");
     until_thawed(&sandbox);
-    assert_eq!(sandbox.run(&format!("{SELLER} info balance")).success(), "14\n");
+    assert_eq!(sandbox.run(&format!("{SELLER} info balance")).success(), "21\n");
 }

@@ -160,3 +160,25 @@ fn the_largest_amount_is_paid_and_kept_to_the_last_unit() {
     pay(&sandbox, 1, 0, "-a 170141183460469231731.687303715884105727 -c big").success();
     assert_eq!(ask(&sandbox, 1, "info balance -c big").success(), "0.000000000000000000\n");
 }
+
+#[test]
+fn a_sum_that_is_too_large_hides_no_other() {
+    let sandbox = Sandbox::new();
+    let _network = sandbox.network("line:3");
+    for node in [0, 2] {
+        let add = |friend: &str, sign: &str| {
+            format!("config add-currency -n {friend} -c big --balance={sign}{LARGEST}")
+        };
+        ask(&sandbox, 1, &add(&format!("node{node}"), "")).success();
+        ask(&sandbox, node, &add("node1", "-")).success();
+    }
+    eventually("both lines are active", || {
+        let shown = ask(&sandbox, 1, "info balance --all").success();
+        if shown.contains("big: too large to add up") { Ok(shown) } else { Err(shown) }
+    });
+    assert!(ask(&sandbox, 1, "info balance --all").success().starts_with("credit: 0\n"));
+    let json = ask(&sandbox, 1, "info balance --all --json").success();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["balances"][1], serde_json::json!({ "currency": "big", "balance": null }));
+    ask(&sandbox, 1, "info balance -c big").failure(1, &["too large", "info friends"]);
+}

@@ -52,7 +52,8 @@ fn a_friend_that_was_forfeited_and_added_again_is_repaired_by_one_side() {
     let text = pair.ctl(ALICE, "config remove-friend -n bob --forfeit --yes").success();
     assert_eq!(
         text,
-        "given up: a balance of -100 credit, 0 pending by our requests, 0 by theirs\n"
+        "given up: a balance of -100 credit (you owe it to bob, who may not forget it), 0 pending \
+         by our requests, 0 by theirs\n"
     );
 
     // Bob still believes in his balance, and Alice comes to her senses.

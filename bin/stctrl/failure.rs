@@ -4,7 +4,7 @@ use offset_crypto::PublicKey;
 use offset_proto::{
     app::{PaymentFailure, PaymentReport},
     friend::CancelReason,
-    report::FriendReport,
+    report::{FriendRecovery, FriendReport},
 };
 
 use super::Session;
@@ -66,7 +66,22 @@ pub(super) fn sentence(
         PaymentFailure::Deadline => format!("{failure}; try again with a longer --deadline"),
         PaymentFailure::Expired => format!("{failure}; ask the seller for a new one"),
         PaymentFailure::TakenBack => format!("{failure}; order it again if you still want to pay"),
-        PaymentFailure::FriendsOffline => failure.to_string(),
+        PaymentFailure::FriendsOffline => match friends.iter().find(|it| is_quarantined(it)) {
+            Some(FriendReport { name, .. }) => format!(
+                "{failure}: {name} proves that this node lost state, so nothing is signed for it; \
+                 look at it with `stctrl info friends -n {name}`, then accept it with \
+                 `stctrl config recover-friend -n {name}`"
+            ),
+            None => failure.to_string(),
+        },
+    }
+}
+
+/// Whether nothing moves with a friend until the owner accepts what it proves.
+const fn is_quarantined(friend: &FriendReport) -> bool {
+    match friend.recovery {
+        FriendRecovery::Proven { .. } => true,
+        FriendRecovery::None | FriendRecovery::Waiting => false,
     }
 }
 
@@ -123,10 +138,7 @@ const fn next_step(reason: CancelReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use offset_crypto::{Identity, SeededRng};
-    use offset_proto::{
-        Credits,
-        report::{FriendRecovery, FriendStanding},
-    };
+    use offset_proto::{Credits, report::FriendStanding};
 
     use super::*;
 
@@ -166,6 +178,15 @@ mod tests {
             let text = sentence(&failure, &key(1), &friends, 0);
             assert!(text.starts_with(begins), "{text}");
         }
+    }
+
+    #[test]
+    fn a_friend_in_quarantine_is_named() {
+        let recovery = FriendRecovery::Proven { token: [1; 32].into(), currencies: Vec::new() };
+        let friends = [FriendReport { recovery, online: false, ..friend(2) }];
+        let text = sentence(&PaymentFailure::FriendsOffline, &key(1), &friends, 0);
+        assert!(text.contains("alice proves that this node lost state"), "{text}");
+        assert!(text.contains("recover-friend -n alice"), "{text}");
     }
 
     #[test]

@@ -115,10 +115,13 @@ impl BalanceArguments {
         }
         let (mut lines, mut values) = (Vec::new(), Vec::new());
         for currency in currencies(report) {
-            let sum = balance(&report.friends, &currency)?;
-            let shown = amount::show(sum, amount::decimals_of(&report.decimals, &currency));
+            // A sum that does not fit hides no other.
+            let sum = balance(&report.friends, &currency).ok();
+            let decimals = amount::decimals_of(&report.decimals, &currency);
+            let shown = sum.map_or(TOO_LARGE.to_owned(), |sum| amount::show(sum, decimals));
             lines.push(format!("{currency}: {shown}"));
-            values.push(json!({ "currency": currency.as_str(), "balance": sum.to_string() }));
+            let sum = sum.map(|sum| sum.to_string());
+            values.push(json!({ "currency": currency.as_str(), "balance": sum }));
         }
         Ok(Answer::new(lines.join("\n"), json!({ "balances": values })))
     }
@@ -181,6 +184,8 @@ pub fn balance(friends: &[FriendReport], currency: &Currency) -> anyhow::Result<
         })
         .context("the sum of the balances is too large; look at them with `stctrl info friends`")
 }
+
+const TOO_LARGE: &str = "too large to add up; look at the balances with `stctrl info friends`";
 
 /// The default currency and then all others, each once.
 fn currencies(report: &NodeReport) -> Vec<Currency> {

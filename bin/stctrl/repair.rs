@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use offset_crypto::HashResult;
 use offset_proto::{
-    Balance, Credits, Currency,
+    Balance, Credits, Currency, Name,
     app::ConfigRequest,
     report::{CurrencyStatus, FriendReport, InconsistentReport, LineReport, TermsReport},
 };
@@ -80,7 +80,7 @@ impl RemoveFriend {
         let before = find_friend(&report, &name)?;
         let sums = Sums::of(before);
         if forfeit && !self.yes && !sums.0.is_empty() {
-            let text = sums.lines(&report.decimals, "to be given up").join("\n");
+            let text = sums.lines(&report.decimals, &name, "to be given up").join("\n");
             let command = format!("stctrl config remove-friend -n {name} --forfeit --yes");
             ask(&text, &format!("Give that up and end the friendship with {name}?"), &command)?;
             if Sums::of(&session.friend(&name).await?) != sums {
@@ -89,7 +89,7 @@ impl RemoveFriend {
         }
         session.configure(ConfigRequest::RemoveFriend { friend: name.clone(), forfeit }).await?;
         if forfeit {
-            let text = sums.lines(&report.decimals, "given up").join("\n");
+            let text = sums.lines(&report.decimals, &name, "given up").join("\n");
             return Ok(Answer::new(text, json!({ "removed": true, "forfeited": sums.to_json() })));
         }
         let after = session.report().await?;
@@ -124,15 +124,23 @@ impl Sums {
         Self(active.filter(|(_, line)| something(line)).collect())
     }
 
-    fn lines(&self, decimals: &Decimals, what: &str) -> Vec<String> {
+    /// What becomes of each currency, and whose loss it is.
+    fn lines(&self, decimals: &Decimals, name: &Name, what: &str) -> Vec<String> {
         let line = |(currency, line): &(Currency, LineReport)| {
             let decimals = decimals_of(decimals, currency);
             let ours = show(line.local_pending_debt, decimals);
             let theirs = show(line.remote_pending_debt, decimals);
+            let balance = show(line.balance, decimals);
+            let owed = if Balance::ZERO < line.balance {
+                format!(" ({name} owes it to you, and it is written off)")
+            } else if line.balance < Balance::ZERO {
+                format!(" (you owe it to {name}, who may not forget it)")
+            } else {
+                String::new()
+            };
             format!(
-                "{what}: a balance of {} {currency}, {ours} pending by our requests, {theirs} by \
-                 theirs",
-                show(line.balance, decimals)
+                "{what}: a balance of {balance} {currency}{owed}, {ours} pending by our requests, \
+                 {theirs} by theirs"
             )
         };
         self.0.iter().map(line).collect()

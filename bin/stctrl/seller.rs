@@ -1,17 +1,22 @@
 //! `stctrl seller`: invoices of this node, and what comes in for them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use offset_crypto::{Nonce, SystemRng};
+use offset_app::{AppClient, Error};
+use offset_crypto::{InvoiceId, Nonce, SystemRng};
 use offset_proto::{
     Text,
-    app::{CreateInvoice, Hold, InvoiceReport, InvoiceStatus},
+    app::{CreateInvoice, ErrorCode, Hold, InvoiceReport, InvoiceStatus},
     file::{CommitFile, InvoiceFile, OffsetFile as _, PublicFile as _},
     payment::Invoice,
 };
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::{CurrencyChoice, Session};
 use crate::manners::{
@@ -128,7 +133,7 @@ impl Seller {
             Self::CollectInvoice(which) => {
                 let id = which.read()?.id();
                 let client = session.connect().await?;
-                let result = client.collect_invoice(id).await;
+                let result = collect(&client, id).await;
                 client.close().await;
                 result?;
                 Ok(Answer::silent())
@@ -142,6 +147,21 @@ impl Seller {
                 Ok(detail(&report, decimals_of(&decimals, &report.invoice.currency)))
             }
             Self::List(arguments) => arguments.run(session).await,
+        }
+    }
+}
+
+/// Ends a hold. A commit that was just made may still be on its way: it is waited for.
+async fn collect(client: &AppClient, id: InvoiceId) -> Result<(), Error> {
+    let deadline = Instant::now() + COMMIT_PATIENCE;
+    loop {
+        match client.collect_invoice(id).await {
+            Err(Error::Refused(error))
+                if error.code == ErrorCode::NotYet && Instant::now() < deadline =>
+            {
+                sleep(COMMIT_EVERY).await;
+            }
+            result => return result,
         }
     }
 }
@@ -309,6 +329,10 @@ fn json_of(report: &InvoiceReport) -> Value {
         "hold_until": invoice.hold_until.map(|until| until.0),
     })
 }
+
+/// How long a commit is waited for that may be on its way, and how often it is looked for.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
 
 const EXAMPLES: &str = "\
 Examples:

@@ -49,7 +49,8 @@ impl Backup {
         // Everything about friends and payments is in it.
         let file = OutputFile::prepare(&self.output.output, Access::Secret, self.output.force)?;
         let contents = file.fill(|copy| {
-            backup::copy(&self.database, copy).map_err(|error| not_copied(&self.database, error))
+            let copied = backup::copy(&self.database, copy);
+            copied.and_then(signed).map_err(|error| not_copied(&self.database, error))
         })?;
         let described = describe("", &contents);
         Ok(Answer::new("", described.json().clone()))
@@ -61,7 +62,8 @@ impl Restore {
         backup::check_free(&self.database)?;
         let file = OutputFile::prepare(&self.database, Access::Secret, false)?;
         let contents = file.fill(|database| {
-            backup::restore(&self.backup, database).map_err(|error| unusable(&self.backup, error))
+            let restored = backup::restore(&self.backup, database);
+            restored.and_then(signed).map_err(|error| unusable(&self.backup, error))
         })?;
         let shown = self.database.display();
         let mut answer = describe(&format!("Database restored: {shown}"), &contents);
@@ -72,16 +74,28 @@ impl Restore {
 
 impl VerifyBackup {
     pub(super) fn run(&self) -> anyhow::Result<Answer> {
-        let contents = backup::verify(&self.file).map_err(|error| unusable(&self.file, error))?;
+        let contents = backup::verify(&self.file)
+            .and_then(signed)
+            .map_err(|error| unusable(&self.file, error))?;
         let mut answer = describe("Backup is valid!", &contents);
         answer.add("", &[("valid", json!(true))]);
         Ok(answer)
     }
 }
 
+/// A database whose rows are those that the node and its friends signed.
+fn signed(contents: Contents) -> Result<Contents, Error> {
+    let Contents { path, public_key, state, .. } = &contents;
+    state
+        .check_channels(*public_key)
+        .and_then(|()| state.check_signatures(*public_key))
+        .map_err(|error| Error::Corrupt { path: path.clone(), error })?;
+    Ok(contents)
+}
+
 /// What is in a database, under a headline.
 fn describe(headline: &str, contents: &Contents) -> Answer {
-    let Contents { public_key, schema_version, state, rows } = contents;
+    let Contents { public_key, schema_version, state, rows, .. } = contents;
     let mut text = format!(
         "{headline}\n\nnode: {public_key}\nschema version: {schema_version}\nfriends: {}",
         state.friends.len()

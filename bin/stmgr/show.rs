@@ -8,7 +8,7 @@ use offset_crypto::{Identity, Seed};
 use offset_proto::{
     ServerAddress,
     app::{AppLimits, Permissions},
-    file::{AnyFile, FriendFile, IdentityFile, PaymentFile},
+    file::{AnyFile, FriendFile, IdentityFile, Kind, PaymentFile},
     payment::{Commit, Invoice, Receipt},
 };
 use serde_json::{Map, Value, json};
@@ -62,7 +62,9 @@ impl ShowArguments {
             return Ok(Answer::new(line, json));
         }
         let qr = Qr::of(&line)?;
-        let prepare = |path| OutputFile::prepare(path, Access::Public, self.force);
+        // Who has a commit is taken for the buyer, so its picture is as private as the file.
+        let access = if kind == Kind::Commit { Access::Secret } else { Access::Public };
+        let prepare = |path| OutputFile::prepare(path, access, self.force);
         let png = self.png.as_deref().map(prepare).transpose()?;
         let svg = self.svg.as_deref().map(prepare).transpose()?;
         if let Some(file) = png {

@@ -88,6 +88,12 @@ pub enum CorruptState {
     /// A pending debt that is not the sum of what is pending.
     #[error("the pending debt of currency {1} of friend {0} is not the sum of its requests")]
     PendingDebt(PublicKey, Currency),
+    /// Lines that are not those of the last token, or of the genesis.
+    #[error("the balances, limits and requests of friend {0} are not those that were signed last")]
+    State(PublicKey),
+    /// Tokens that do not follow each other, or that nobody signed.
+    #[error("the tokens of friend {0} are not the last ones that were signed")]
+    Tokens(PublicKey),
 }
 
 impl State {

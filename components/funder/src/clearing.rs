@@ -35,7 +35,7 @@ use crate::{
     dirty::Key,
     funder::{Funder, Place, Timer},
     side::Side,
-    state::{InvoicePhase, InvoiceRow, PaymentRow, Phase},
+    state::{Decision, InvoicePhase, InvoiceRow, PaymentRow, Phase},
 };
 
 /// What is known of clearings only while we run.
@@ -425,6 +425,9 @@ impl Funder {
         let Some(row) = self.state.payments.get(&id).filter(|row| row.clearing) else { return };
         match row.phase {
             Phase::Failed(_) | Phase::Cancelled => {}
+            // Without a commit nothing can come any more, unless a newer state than this one, which is
+            // lost, has made it.
+            Phase::Unknown if self.state.recovery.is_none() && !is_committed(row) => {}
             Phase::Routing
             | Phase::Requesting
             | Phase::Complete
@@ -439,6 +442,10 @@ impl Funder {
             self.invoice_moved(invoice_id, InvoicePhase::Cancelled);
         }
     }
+}
+
+fn is_committed(row: &PaymentRow) -> bool {
+    row.attempts.iter().any(|attempt| attempt.decision == Decision::Committed)
 }
 
 /// Everything.

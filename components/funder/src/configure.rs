@@ -218,12 +218,18 @@ impl Funder {
         }
         check_relays(&relays)?;
         if let Some((known, friend)) = self.state.friend_named(&name) {
-            let same = *known == key
-                && friend.lines.get(&currency).is_some_and(|line| match &line.credit {
-                    Some(_) => true,
-                    None => line.wanted.is_some_and(|w| w.opening_balance == opening_balance),
-                });
-            return if same { Ok(()) } else { Err(taken("friend", &name)) };
+            let line = friend.lines.get(&currency);
+            if *known == key && line.is_some_and(|line| begins_with(line, opening_balance)) {
+                return Ok(());
+            }
+            if *known != key {
+                return Err(taken("friend", &name));
+            }
+            let message = format!(
+                "{name} is a friend already; for another currency, or to propose another balance \
+                 for one that has not begun, use add-currency -n {name}"
+            );
+            return Err(app_error(ErrorCode::AlreadyExists, &message));
         }
         if let Some(friend) = self.state.friends.get(&key) {
             let message = format!(
@@ -319,7 +325,14 @@ impl Funder {
         };
         if let Some(line) = friend.lines.get_mut(&currency) {
             if line.credit.is_some() && line.wanted.is_some() {
-                return Ok(());
+                if begins_with(line, opening) {
+                    return Ok(());
+                }
+                let message = format!(
+                    "{currency} has begun with this friend, and not with that balance: it changes by \
+                     payments alone, or by agreeing anew with reset-friend"
+                );
+                return Err(app_error(ErrorCode::AlreadyExists, &message));
             }
             line.wanted = Some(match &line.credit {
                 // A removal that could not be sent yet is taken back: the line stays as it is.
@@ -414,6 +427,13 @@ impl Funder {
         }
         Ok(())
     }
+}
+
+/// Whether this is with what the line was asked to begin. One that has begun says nothing against
+/// zero, which is what an owner has who names no balance.
+fn begins_with(line: &Line, opening: Balance) -> bool {
+    let asked = line.wanted.is_some_and(|wanted| wanted.opening_balance == opening);
+    asked || line.credit.is_some() && opening == Balance::ZERO
 }
 
 fn check_relays(relays: &[ServerAddress]) -> Outcome {

@@ -225,7 +225,7 @@ impl Funder {
             loaded_payments: BTreeSet::new(),
             steps: 0,
         };
-        funder.check_loaded()?;
+        funder.state.check_sums()?;
         funder.rebuild(now);
         Ok(funder)
     }

@@ -225,7 +225,10 @@ impl Funder {
         ended: Option<&InvoiceRow>,
     ) -> Result<AppReply, AppError> {
         let refused = |message: &str| Err(app_error(ErrorCode::Refused, message));
-        match self.sold(id, ended).map(|row| row.phase) {
+        let row = self.sold(id, ended);
+        let complete =
+            row.is_some_and(|row| self.invoice_report(row).status == InvoiceStatus::Complete);
+        match row.map(|row| row.phase) {
             None => Err(unknown_invoice()),
             Some(InvoicePhase::Committed) => match self.cut_off(id) {
                 Some(name) => refused(&format!(
@@ -239,6 +242,12 @@ impl Funder {
                 }
             },
             Some(InvoicePhase::Collected) => Ok(AppReply::Done),
+            // The buyer may have committed, and the commit be on its way.
+            Some(InvoicePhase::Open) if complete => Err(app_error(
+                ErrorCode::NotYet,
+                "all of the amount is reserved for this invoice, but no commit has come yet; ask \
+                 again when it has, see `invoice-status`",
+            )),
             Some(InvoicePhase::Open) => {
                 refused("nobody has committed to pay this invoice yet; wait for the commit")
             }

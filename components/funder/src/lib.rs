@@ -67,6 +67,7 @@ mod session;
 mod side;
 mod spending;
 pub mod state;
+mod stored;
 mod strangers;
 mod tokens;
 mod tree;

@@ -1,11 +1,10 @@
 //! Taking up a stored state, and checking that a state holds together.
 
 use offset_crypto::PaymentId;
-use offset_proto::{Credits, Timestamp, friend::FriendOp};
+use offset_proto::{Timestamp, friend::FriendOp};
 
 use crate::{
     buyer::patience_ms,
-    change::CorruptState,
     funder::{Funder, Place, Timer},
     side::Side,
     state::{
@@ -15,27 +14,6 @@ use crate::{
 };
 
 impl Funder {
-    /// Sums that are stored twice must agree.
-    pub(crate) fn check_loaded(&self) -> Result<(), CorruptState> {
-        for (key, friend) in &self.state.friends {
-            for (currency, line) in &friend.lines {
-                let Some(credit) = &line.credit else {
-                    continue;
-                };
-                for side in Side::BOTH {
-                    let frozen = credit.pending(side).values().map(|row| row.request.frozen());
-                    let mut frozen = frozen;
-                    let sum = frozen
-                        .try_fold(Credits::ZERO, |sum: Credits, frozen| sum.checked_add(frozen?));
-                    if sum != Some(credit.numbers().pending_debt[side]) {
-                        return Err(CorruptState::PendingDebt(*key, currency.clone()));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Fills in everything that is derived from the rows.
     pub(crate) fn rebuild(&mut self, now: Timestamp) {
         let friends: Vec<_> = self.state.friends.keys().copied().collect();

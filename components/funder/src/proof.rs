@@ -44,7 +44,7 @@ pub(crate) fn shown(friend: &Friend, ends: &Ends) -> Option<StateProof> {
         Side::Local => Some(channel.last_sent.as_deref()?.clone()),
         Side::Remote => None,
     };
-    let state = state_of(&lines_at(your_token, friend, ends)?, ends);
+    let state = state_of(&lines_signed(your_token, friend, ends)?, ends);
     Some(StateProof {
         signed: Signed::Token { token: Box::new(your_token.clone()), state },
         my_token,
@@ -60,26 +60,31 @@ pub(crate) fn last_signed(friend: &Friend, ends: &Ends) -> Option<LastSigned> {
             Signed::Token { .. } => None,
         };
     };
-    let lines = lines_at(token, friend, ends)?;
+    let lines = lines_signed(token, friend, ends)?;
     let rows = summaries(ends, &lines).into_iter();
     let state = rows.map(|(currency, line)| CurrencySummary { currency: currency.clone(), line });
     Some(LastSigned::Token { token: Box::new(token.clone()), state: state.collect() })
 }
 
-/// The lines as they were at the friend's last token.
-fn lines_at(token: &MoveToken, friend: &Friend, ends: &Ends) -> Option<Lines> {
+fn lines_signed(token: &MoveToken, friend: &Friend, ends: &Ends) -> Option<Lines> {
+    let lines = lines_at(token, friend, ends);
+    if lines.is_none() {
+        log::error!("the state that friend {:?} signed cannot be told", ends.keys.remote);
+        debug_assert!(false, "the state before our own token cannot be told");
+    }
+    lines
+}
+
+/// The lines as they were at the friend's last token; `None` when what is kept does not lead back to
+/// what it signed.
+pub(crate) fn lines_at(token: &MoveToken, friend: &Friend, ends: &Ends) -> Option<Lines> {
     let channel = &friend.channel;
     let mut lines = friend.lines.clone();
     if signer(ends, channel.counter) == Side::Local {
         undo(&mut lines, &channel.last_sent.as_deref()?.body, &friend.before_sent, ends)?;
     }
     let body = &token.body;
-    if state_hash(ends, body.epoch, body.counter, &lines) != body.state_hash {
-        log::error!("the state that friend {:?} signed cannot be told", ends.keys.remote);
-        debug_assert!(false, "the state before our own token cannot be told");
-        return None;
-    }
-    Some(lines)
+    (state_hash(ends, body.epoch, body.counter, &lines) == body.state_hash).then_some(lines)
 }
 
 /// How an epoch began in which the friend has signed no token.

@@ -10,7 +10,9 @@ use offset_crypto::{HashResult, PublicKey, RequestId};
 use offset_proto::{
     Balance, Currency, Name, Text, Timestamp,
     app::{AppError, ErrorCode},
-    friend::{CancelReason, Collect, CurrencyOps, FriendMessage, FriendOp, Response, Resume},
+    friend::{
+        CancelReason, Collect, CurrencyOps, FriendMessage, FriendOp, MAX_EPOCH, Response, Resume,
+    },
     reset::{
         AcceptReset, Collected, Inconsistency, MAX_COLLECTED, ResetBalance, ResetTerms,
         ResetTermsBody,
@@ -82,7 +84,8 @@ impl Funder {
         let pending = |side: Side| credits.clone().any(|(_, row)| !row.pending(side).is_empty());
         let [last, previous] = channel.own_tokens;
         let body = ResetTermsBody {
-            epoch: channel.highest_epoch.saturating_add(1),
+            // A friend that claims the last epoch of all leaves none to begin.
+            epoch: channel.highest_epoch.saturating_add(1).min(MAX_EPOCH),
             balances: balances.collect(),
             pending: Side::BOTH.into_iter().any(pending),
             last,
@@ -230,7 +233,10 @@ impl Funder {
                 .into_iter()
                 .map(|(currency, balance)| (currency, balance.mirrored()))
                 .collect::<BTreeMap<_, _>>();
-        if ends.low() == Side::Local && equal && !mine.pending && !theirs.pending {
+        // Currencies that this node does not have are for a person to take, at a balance of 0 too: each
+        // would be booked as begun, and as ended when the friend disables it, time and again.
+        let known = theirs.balances.iter().all(|row| friend.lines.contains_key(&row.currency));
+        if ends.low() == Side::Local && equal && known && !mine.pending && !theirs.pending {
             let token = remote.token(&key, &self.local);
             self.accept_terms(key, token);
         }

@@ -208,6 +208,18 @@ fn a_clearing_that_cannot_go_on_ends_and_frees_everything() {
     assert_eq!(debts(&net), (20, 0));
 }
 
+/// What is not committed can never be: its lock is not revealed.
+#[test]
+fn an_unknown_clearing_that_was_not_committed_leaves_no_invoice() {
+    let mut net = ring(60, 40);
+    let (id, _) = net.clear(0, None);
+    net.settle_but((1, 2));
+    assert_eq!(net.nodes[0].disk.invoices.len(), 1);
+    net.config(0, ConfigRequest::RemoveFriend { friend: name("n1"), forfeit: true });
+    assert_eq!(net.outcome(0, id), PaymentStatus::Unknown);
+    assert!(net.nodes[0].disk.invoices.is_empty(), "the invoice has ended with it");
+}
+
 /// Stops the node before and after each of its commits: the clearing is done once, or not at all
 /// when nothing of it was durable.
 #[test]

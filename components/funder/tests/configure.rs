@@ -54,6 +54,24 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
         other => other,
     };
     let puppet = lab.puppets[0].key();
+    let other_balance = match add_friend("bob", 3) {
+        ConfigRequest::AddFriend { name, public_key, relays, currency, .. } => {
+            let opening_balance = Balance::new(5).unwrap();
+            ConfigRequest::AddFriend { name, public_key, relays, currency, opening_balance }
+        }
+        other => other,
+    };
+    let error = lab.ask(Command::Config(other_balance.clone())).unwrap_err();
+    for part in ["bob is a friend already", "another balance", "add-currency -n bob"] {
+        assert!(error.message.as_str().contains(part), "{error}");
+    }
+    // A line that has begun keeps the balance that it has.
+    let begun = |opening| ConfigRequest::AddCurrency {
+        friend: p0.clone(),
+        currency: offset_proto::Currency::fallback(),
+        opening_balance: Balance::new(opening).unwrap(),
+    };
+    lab.set(begun(0));
     let cases = [
         (AlreadyExists, ConfigRequest::AddRelay { name: name("relay"), relay: server(9) }),
         (NotFound, ConfigRequest::RemoveRelay { name: unknown.clone() }),
@@ -62,6 +80,8 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
         (Invalid, with_key(add_friend("me", 0), own)),
         (AlreadyExists, add_friend("bob", 4)),
         (AlreadyExists, add_friend("bobby", 3)),
+        (AlreadyExists, other_balance.clone()),
+        (AlreadyExists, begun(5)),
         (AlreadyExists, ConfigRequest::SetFriendName { friend: p0.clone(), new_name: name("bob") }),
         (NotFound, ConfigRequest::SetFriendEnabled { friend: unknown, enabled: true }),
         (

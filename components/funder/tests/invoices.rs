@@ -194,6 +194,7 @@ fn a_hold_is_collected_when_the_seller_says_so() {
         ask(&mut lab, 0, &a);
         assert_eq!(collect(&mut lab, &invoice), Err(ErrorCode::Refused), "nothing is committed");
         ask(&mut lab, 1, &b);
+        assert_eq!(collect(&mut lab, &invoice), Err(ErrorCode::NotYet), "it may be on its way");
         lab.send(0, &[commit(&a, lock(1))]);
         assert_eq!(report(&lab, &invoice), (InvoiceStatus::Committed, true));
         // Neither time nor the buyer ends it, and nobody else pays it.

@@ -17,7 +17,7 @@ use offset_funder::{
 use offset_proto::{
     Credits,
     app::{AppReply, ConfigRequest, CreateInvoice, ErrorCode, Hold, InvoiceStatus},
-    friend::{CancelReason, FriendMessage, FriendOp, Request, Response, Resume},
+    friend::{CancelReason, FriendMessage, FriendOp, MAX_EPOCH, Request, Response, Resume},
     history::{Adjustment, HistoryEvent},
     payment::{Invoice, ResponseTerms},
     report::{CurrencyStatus, FriendStanding, InconsistentReport},
@@ -506,6 +506,19 @@ fn equal_terms_with_nothing_pending_need_no_person() {
     let terms = lab.puppets[high].terms(2, &[], false);
     say(&mut lab, high, &terms, Vec::new());
     assert_eq!(acceptances(&lab, high).len(), 1);
+    lab.puppets[high].begin_epoch(2, &[]);
+    let resume = lab.resume_of(high);
+    lab.message(high, FriendMessage::Resume(resume));
+    // Currencies that we do not have, which would fill our books again and again, need a person.
+    break_channel(&mut lab, high);
+    let entries = lab.books.entries.len();
+    let many: Vec<_> = (0..64).map(|n| (format!("c{n}").parse().unwrap(), 0)).collect();
+    let terms = lab.puppets[high].terms(3, &many, false);
+    say(&mut lab, high, &terms, Vec::new());
+    assert_eq!(acceptances(&lab, high), []);
+    assert_eq!(lab.books.entries.len(), entries);
+    reset_friend(&mut lab, high);
+    assert_eq!(acceptances(&lab, high).len(), 1, "by the owner's word");
 
     break_channel(&mut lab, low);
     let terms = terms_of(&lab, low, 1, 0, false);
@@ -1006,10 +1019,10 @@ fn epochs_follow_each_other_and_old_messages_mean_nothing() {
 fn a_friend_that_claims_the_last_epoch_harms_only_itself() {
     let mut lab = Lab::new(1);
     break_channel(&mut lab, 0);
-    let resume = Resume { epoch: u64::MAX, ..lab.resume_of(0) };
+    let resume = Resume { epoch: MAX_EPOCH, ..lab.resume_of(0) };
     lab.message(0, FriendMessage::Resume(resume));
     let (terms, _) = told(&lab, 0);
-    assert_eq!(terms.body.epoch, u64::MAX);
+    assert_eq!(terms.body.epoch, MAX_EPOCH, "what it is told it can read");
     accept(&mut lab, 0, &terms);
-    assert_eq!(lab.friend(0).channel.epoch, u64::MAX);
+    assert_eq!(lab.friend(0).channel.epoch, MAX_EPOCH);
 }

@@ -26,6 +26,9 @@ pub const MAX_REMAINING_KEYS: usize = 31;
 /// The most pending requests in one direction of a currency.
 pub const MAX_PENDING: usize = 8_192;
 
+/// The highest epoch of a channel. Each reset begins the next one, so nobody comes near it by them.
+pub const MAX_EPOCH: u64 = (1 << 63) - 1;
+
 /// The most requests of one question about endings.
 pub const MAX_ENDINGS: usize = 256;
 

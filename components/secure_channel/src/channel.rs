@@ -211,6 +211,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_no_channel_is_named_in_words_for_people() {
+        let identity = |seed| ChannelIdentity::new(&Identity::random(&mut SeededRng::new(seed)));
+        let (me, you) = (identity(2), identity(1));
+        let (client, mut server) = tokio::io::duplex(64 * 1024);
+        server.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let error = connect(client, &me, you.public_key(), Purpose::App).await.unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("does not speak this protocol; check the address"), "{said}");
+
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let (client, server) = tokio::join!(
+            connect(client, &me, you.public_key(), Purpose::App),
+            accept(server, &you, &[Purpose::App])
+        );
+        drop(server.unwrap());
+        let error = client.unwrap().split().1.recv().await.unwrap_err();
+        assert_eq!(error.to_string(), "the connection was cut off: it ended without a goodbye");
+    }
+
+    #[tokio::test]
     async fn keys_can_be_renewed_while_talking() {
         let identity = |seed| ChannelIdentity::new(&Identity::random(&mut SeededRng::new(seed)));
         let (me, you) = (identity(2), identity(1));

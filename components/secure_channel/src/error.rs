@@ -53,25 +53,50 @@ pub enum Error {
 impl Error {
     /// What an error of the stream means once the channel stands.
     pub(crate) fn of_stream(error: &io::Error) -> Self {
-        Self::CutOff(error.to_string())
+        Self::CutOff(plain(error))
     }
 
     /// What an error of the stream means to an initiator in the handshake.
     pub(crate) fn of_connecting(error: &io::Error, expected: PublicKey) -> Self {
         match tls_error(error) {
             Some(rustls::Error::InvalidCertificate(_)) => Self::WrongKey { expected },
-            Some(tls) => Self::Handshake(tls.to_string()),
+            Some(tls) => Self::Handshake(plain_tls(tls).to_owned()),
             None if is_hang_up(error) => Self::Refused,
-            None => Self::CutOff(error.to_string()),
+            None => Self::CutOff(plain(error)),
         }
     }
 
     /// What an error of the stream means to a responder in the handshake.
     pub(crate) fn of_accepting(error: &io::Error) -> Self {
         match tls_error(error) {
-            Some(tls) => Self::Handshake(tls.to_string()),
-            None => Self::CutOff(error.to_string()),
+            Some(tls) => Self::Handshake(plain_tls(tls).to_owned()),
+            None => Self::CutOff(plain(error)),
         }
+    }
+}
+
+/// An error of the stream in words for people; what the library says of it is for the log.
+fn plain(error: &io::Error) -> String {
+    match tls_error(error) {
+        Some(tls) => plain_tls(tls).to_owned(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "it ended without a goodbye".into(),
+        None => error.to_string(),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library adds to its errors")]
+fn plain_tls(error: &rustls::Error) -> &'static str {
+    log::debug!("TLS: {error}");
+    match error {
+        rustls::Error::InvalidMessage(_)
+        | rustls::Error::InappropriateMessage { .. }
+        | rustls::Error::InappropriateHandshakeMessage { .. } => {
+            "the other side does not speak this protocol; check the address"
+        }
+        rustls::Error::AlertReceived(_) => "the other side gave up",
+        rustls::Error::NoApplicationProtocol => "the other side does not serve this",
+        rustls::Error::DecryptError => "what came was changed on its way",
+        _ => "the other side does not keep to TLS",
     }
 }
 

@@ -27,6 +27,8 @@ use crate::{
 /// What a database holds, once all of it was checked.
 #[derive(Debug)]
 pub struct Contents {
+    /// Which file.
+    pub path: PathBuf,
     /// Whose it is.
     pub public_key: PublicKey,
     /// The version of its schema.
@@ -134,10 +136,10 @@ pub fn verify(path: &Path) -> Result<Contents, Error> {
         })?;
         rows.insert(known.table.name(), count);
     }
-    let store = SqliteStore::of_reader(db, path, public_key);
+    let store = SqliteStore::of_reader(db, path.clone(), public_key);
     let state = store.load()?;
     store.check_books()?;
-    Ok(Contents { public_key, schema_version: SCHEMA_VERSION, state, rows })
+    Ok(Contents { path, public_key, schema_version: SCHEMA_VERSION, state, rows })
 }
 
 fn copy_into(db: &rusqlite::Connection, path: &Path, copy: &Path) -> Result<(), Error> {

@@ -5,8 +5,7 @@ use std::{
     path::Path,
 };
 
-use offset_funder::{Change, CorruptState, Side, state::State};
-use offset_proto::Credits;
+use offset_funder::{Change, CorruptState, state::State};
 use rusqlite::Connection;
 
 use crate::{
@@ -23,7 +22,7 @@ impl SqliteStore {
         self.load_network(&mut state)?;
         self.load_friends(&mut state)?;
         self.load_payments(&mut state)?;
-        check_debts(&state).map_err(|error| self.corrupt(error))?;
+        state.check_sums().map_err(|error| self.corrupt(error))?;
         books::check_last(self.connection(), self.path(), &mut state)?;
         Ok(state)
     }
@@ -146,21 +145,4 @@ pub(crate) fn each<T>(
         })
     });
     failed.map_or(read, Err)
-}
-
-/// The pending debts, recomputed from what is pending.
-fn check_debts(state: &State) -> Result<(), CorruptState> {
-    for (key, friend) in &state.friends {
-        for (currency, line) in &friend.lines {
-            let Some(credit) = &line.credit else { continue };
-            for side in Side::BOTH {
-                let mut frozen = credit.pending(side).values().map(|row| row.request.frozen());
-                let sum = frozen.try_fold(Credits::ZERO, |sum, frozen| sum.checked_add(frozen?));
-                if sum != Some(credit.numbers().pending_debt[side]) {
-                    return Err(CorruptState::PendingDebt(*key, currency.clone()));
-                }
-            }
-        }
-    }
-    Ok(())
 }

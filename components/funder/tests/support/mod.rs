@@ -379,6 +379,8 @@ impl Net {
         let it = &mut self.nodes[node];
         it.lines.clear();
         let disk = it.disk.clone();
+        // Whatever is on a disk is what was signed.
+        disk.check_channels(it.identity.public_key()).unwrap();
         it.funder = Funder::new(it.identity.clone(), disk, config, now).unwrap();
     }
 

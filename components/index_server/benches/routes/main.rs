@@ -28,6 +28,8 @@ use rivals::{Flows, Maps, Petgraph};
 
 /// On larger graphs the flow of least cost is not computed: it takes minutes.
 const MOST_FOR_LEAST_COST: usize = 500_000;
+/// Of so many edges together the least costs are computed.
+const COMPARED_EDGES: usize = 6_000_000;
 /// As many parts as a payment can have.
 const PARTS_AT_MOST: u64 = 16;
 /// As the server's defaults.
@@ -215,9 +217,8 @@ fn several_routes(net: &Net, graph: &CurrencyGraph) {
             };
             found += 1;
             parts += way.len();
-            if compared < MOST_FOR_LEAST_COST * 4 / net.edges.len()
-                && net.edges.len() < MOST_FOR_LEAST_COST
-            {
+            let comparisons = (COMPARED_EDGES / net.edges.len()).min(100);
+            if compared < comparisons && net.edges.len() < MOST_FOR_LEAST_COST {
                 compared += 1;
                 let fee = way.iter().map(|route| route.fee.0).sum::<u128>();
                 fees += fee;

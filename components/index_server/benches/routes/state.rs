@@ -37,7 +37,6 @@ pub(crate) fn measure(net: &Net) {
         max_stored_bytes: usize::MAX,
         ..DirectoryLimits::default()
     };
-    let before = resident();
     let (began, spent) = (Instant::now(), all_threads());
     let bytes = fs::read(&path).unwrap();
     let read = began.elapsed();
@@ -45,26 +44,24 @@ pub(crate) fn measure(net: &Net) {
     let checked = began.elapsed();
     let (directory, graph) = Directory::load(limits, NOW, &saved).unwrap();
     drop(saved);
-    let loaded = began.elapsed();
     let mut feed = GraphFeed::default();
     feed.begin_with(graph);
     let (done, spent) = (began.elapsed(), all_threads() - spent);
     println!(
         "  known again after {done:.2?} ({spent:.2?} of all cores): read {read:.2?}, checked \
-         {:.2?}, laid out {:.2?}, second copy {:.2?}",
+         {:.2?}, laid out {:.2?}",
         checked - read,
-        loaded - checked,
-        done - loaded,
+        done - checked,
     );
     let graph = feed.view().graph();
     let one = graph.currency(&Currency::fallback()).unwrap();
     let (memory, edges) = (one.memory(), one.edge_count());
     println!(
-        "  laid out: {:.1} bytes a directed edge, {:.1} a node; the server holds {} MB more, with \
-         {} nodes packed and two copies of the graph",
+        "  laid out: {:.1} bytes a directed edge, {:.1} a node: {:.0} MB for each of two copies, beside \
+         the file with {} nodes",
         memory.lines as f64 / edges as f64,
         memory.nodes as f64 / one.node_count() as f64,
-        (resident() - before) >> 20,
+        (memory.lines + memory.nodes) as f64 / 1e6,
         directory.node_count(),
     );
 }
@@ -124,11 +121,4 @@ fn write(net: &Net, secret: &Secret, path: &std::path::Path) -> Duration {
 fn all_threads() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
-}
-
-/// The bytes of memory that this process has, where the system says so.
-fn resident() -> usize {
-    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size()
 }

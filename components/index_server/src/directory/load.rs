@@ -26,6 +26,33 @@ impl Directory {
         now: Timestamp,
         saved: &Arc<Saved>,
     ) -> Result<(Self, Graph), Unreadable> {
+        let of_limits = limits.clone();
+        let (known, all) = thread::scope(|scope| {
+            // Most often nothing is left out, so this need not wait until that is known.
+            let reading = scope.spawn(|| graph_of(saved, saved.places(), &of_limits));
+            (Self::known(limits, now, saved), reading.join().expect("reading does not panic"))
+        });
+        let (mut directory, kept) = known?;
+        let (graph, counts) = if kept.len() == saved.places().len() {
+            all?
+        } else {
+            graph_of(saved, &kept, &of_limits)?
+        };
+        let lines = saved.currencies().iter().cloned().zip(counts);
+        directory.currencies = lines.filter(|(_, lines)| *lines != 0).collect();
+        if directory.limits.max_currencies < directory.currencies.len() {
+            return Err(Unreadable::Limits);
+        }
+        directory.debug_check();
+        Ok((directory, graph))
+    }
+
+    /// What a file says but for the currencies, and where the records lie that count.
+    fn known(
+        limits: DirectoryLimits,
+        now: Timestamp,
+        saved: &Arc<Saved>,
+    ) -> Result<(Self, Vec<usize>), Unreadable> {
         let mut directory = Self::new(limits);
         let (mut nodes, mut kept) = (Vec::new(), Vec::new());
         let mut gone = BTreeMap::new();
@@ -60,25 +87,12 @@ impl Directory {
         while directory.limits.max_nodes < gone.len() {
             gone.pop_first();
         }
-        let read = thread::scope(|scope| {
-            let limits = &directory.limits;
-            let reading = scope.spawn(|| graph_of(saved, &kept, limits));
-            directory.deadlines = nodes.iter().map(|(key, entry)| (entry.deadline, *key)).collect();
-            directory.by_size =
-                nodes.iter().map(|(key, entry)| (entry.chain_bytes, *key)).collect();
-            directory.forget = gone.iter().map(|(key, gone)| (gone.deadline, *key)).collect();
-            directory.nodes = nodes.into_iter().collect();
-            reading.join().expect("a file is read without panics")
-        });
-        let (graph, counts) = read?;
+        directory.deadlines = nodes.iter().map(|(key, entry)| (entry.deadline, *key)).collect();
+        directory.by_size = nodes.iter().map(|(key, entry)| (entry.chain_bytes, *key)).collect();
+        directory.forget = gone.iter().map(|(key, gone)| (gone.deadline, *key)).collect();
+        directory.nodes = nodes.into_iter().collect();
         directory.gone = gone;
-        let lines = saved.currencies().iter().cloned().zip(counts);
-        directory.currencies = lines.filter(|(_, lines)| *lines != 0).collect();
-        if directory.limits.max_currencies < directory.currencies.len() {
-            return Err(Unreadable::Limits);
-        }
-        directory.debug_check();
-        Ok((directory, graph))
+        Ok((directory, kept))
     }
 
     /// Writes the living nodes after `after`, about `most` bytes of them; gives the last one, or

@@ -6,7 +6,11 @@
 //! over both gives its block. A line's place at its other end is known without a search, for the
 //! blocks are filled in the order of the nodes, and so is each block.
 
-use std::{collections::HashMap, hash::BuildHasher as _};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    thread,
+};
 
 use hashbrown::HashTable;
 use offset_crypto::PublicKey;
@@ -81,6 +85,8 @@ impl Graph {
     }
 }
 
+/// From so many nodes on their keys are numbered by a thread of its own.
+const MANY_NODES: usize = 10_000;
 /// No number.
 const NONE: u32 = u32::MAX;
 
@@ -261,23 +267,26 @@ impl CurrencyGraph {
         let mut graph = Self::default();
         graph.rates.take_all(rates, &mut reports.reports);
         let members = names.number(&mut reports.reports);
+        graph.keys = members.numbers.iter().map(|member| keys[index(*member)]).collect();
+        let (hasher, named) = (graph.hasher.clone(), graph.keys.clone());
+        let others = &members.others;
         let sorted = Sorted::new(&reports.reports, members.numbers.len());
-        graph.fill(&sorted, members.numbers.len());
+        let fill = |graph: &mut Self| graph.fill(&sorted, named.len());
+        if named.len() < MANY_NODES {
+            graph.numbers = numbers_of(&named, others, &hasher);
+            fill(&mut graph);
+        } else {
+            graph.numbers = thread::scope(|scope| {
+                let numbering = scope.spawn(|| numbers_of(&named, others, &hasher));
+                fill(&mut graph);
+                numbering.join().expect("keys are numbered without panics")
+            });
+        }
         for ((node, friend), line) in &reports.large {
             graph.large.insert((names.of(*node), names.of(*friend)), *line);
         }
         names.forget(&members);
-        let Members { numbers, others } = members;
-        graph.keys = numbers.iter().map(|member| keys[index(*member)]).collect();
-        graph.unused = others;
-        graph.numbers = HashTable::with_capacity(numbers.len());
-        for (number, key) in (0..).zip(&graph.keys) {
-            if graph.blocks[index(number)].len != 0 {
-                let (hasher, keys) = (&graph.hasher, &graph.keys);
-                let rehash = |number: &Number| hasher.hash_one(keys[index(*number)]);
-                graph.numbers.insert_unique(hasher.hash_one(key), number, rehash);
-            }
-        }
+        graph.unused = members.others;
         graph
     }
 
@@ -322,6 +331,19 @@ impl CurrencyGraph {
         }
         self.pool.trim();
     }
+}
+
+/// Where to find the number of a key; those of nobody are left out.
+fn numbers_of(keys: &[PublicKey], others: &[Number], hasher: &RandomState) -> HashTable<Number> {
+    let mut numbers = HashTable::with_capacity(keys.len());
+    let mut others = others.iter().copied().peekable();
+    for (number, key) in (0..).zip(keys) {
+        if others.next_if_eq(&number).is_none() {
+            let rehash = |number: &Number| hasher.hash_one(keys[index(*number)]);
+            numbers.insert_unique(hasher.hash_one(key), number, rehash);
+        }
+    }
+    numbers
 }
 
 fn count(len: usize) -> u32 {

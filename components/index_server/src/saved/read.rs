@@ -163,6 +163,11 @@ impl Saved {
         self.records.iter().map(|at| self.record(*at))
     }
 
+    /// Where they lie.
+    pub(crate) fn places(&self) -> &[usize] {
+        &self.records
+    }
+
     /// The record at a place that [`Record::place`] gave.
     pub(crate) fn record(self: &Arc<Self>, at: usize) -> Record {
         Record { saved: Arc::clone(self), at }

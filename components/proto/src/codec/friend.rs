@@ -11,8 +11,8 @@ use crate::{
     canonical::Canonical as _,
     friend::{
         Cancel, CancelReason, Collect, Commit, CurrencyOps, CurrencyTerms, FriendMessage, FriendOp,
-        MAX_CURRENCIES, MAX_OPERATIONS, MAX_RELAYS, MAX_REMAINING_KEYS, MAX_TOKEN_BYTES, MoveToken,
-        MoveTokenBody, Proposal, Release, Request, Response, Resume,
+        MAX_CURRENCIES, MAX_EPOCH, MAX_OPERATIONS, MAX_RELAYS, MAX_REMAINING_KEYS, MAX_TOKEN_BYTES,
+        MoveToken, MoveTokenBody, Proposal, Release, Request, Response, Resume,
     },
     schema::friend_capnp::{
         self, currency_ops, currency_terms, friend_message, friend_op, move_token, request,
@@ -92,12 +92,17 @@ fn message(root: friend_message::Reader<'_>) -> Decoded<Packet<FriendMessage>> {
             FriendMessage::Inconsistency(Box::new(reset::inconsistency_of(message?)?))
         }
         Which::AcceptReset(accept) => FriendMessage::AcceptReset(reset::accept_of(accept?)?),
-        Which::Removed(epoch) => FriendMessage::Removed { epoch },
+        Which::Removed(epoch) => FriendMessage::Removed { epoch: epoch_of("removed", epoch)? },
         Which::RequestStateProof(page) => FriendMessage::RequestStateProof { page },
         Which::StateProof(page) => FriendMessage::StateProof(proof::page_of(page?)?),
         Which::Endings(question) => FriendMessage::Endings(endings::question_of(question?)?),
         Which::EndingsAnswer(answer) => FriendMessage::EndingsAnswer(endings::answer_of(answer?)?),
     }))
+}
+
+/// The epoch of a channel. A claim above all that can be would leave no epoch to go on with.
+pub(super) fn epoch_of(field: &'static str, epoch: u64) -> Decoded<u64> {
+    if epoch <= MAX_EPOCH { Ok(epoch) } else { Err(invalid(field, "not below 2^63")) }
 }
 
 fn set_resume(value: &Resume, mut resume: resume::Builder<'_>) {
@@ -109,7 +114,7 @@ fn set_resume(value: &Resume, mut resume: resume::Builder<'_>) {
 
 fn resume_of(resume: resume::Reader<'_>) -> Decoded<Resume> {
     Ok(Resume {
-        epoch: resume.get_epoch(),
+        epoch: epoch_of("epoch", resume.get_epoch())?,
         counter: resume.get_counter(),
         token_id: fixed("tokenId", resume.get_token_id())?,
         wants_token: resume.get_wants_token(),
@@ -144,7 +149,7 @@ pub(super) fn token_of(token: move_token::Reader<'_>) -> Decoded<MoveToken> {
     let currency_ops = ops_by_currency(token.get_currency_ops()?)?;
     check_sorted("currencyOps", currency_ops.iter().map(|ops| &ops.currency))?;
     let body = MoveTokenBody {
-        epoch: token.get_epoch(),
+        epoch: epoch_of("epoch", token.get_epoch())?,
         counter: token.get_counter(),
         prev_token: fixed("prevToken", token.get_prev_token())?,
         currency_terms,

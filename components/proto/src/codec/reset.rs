@@ -1,6 +1,9 @@
 //! The messages of `friend.capnp` with which a channel begins again.
 
-use super::{Decoded, balance, check_sorted, count, fixed, list, parse, set_balance, set_list};
+use super::{
+    Decoded, balance, check_sorted, count, fixed, friend::epoch_of, list, parse, set_balance,
+    set_list,
+};
 use crate::{
     friend::MAX_CURRENCIES,
     reset::{
@@ -51,7 +54,7 @@ pub(super) fn terms_of(message: inconsistency::Reader<'_>) -> Decoded<ResetTerms
     let last = message.has_last().then(|| fixed("last", message.get_last()));
     let previous = message.has_previous().then(|| fixed("previous", message.get_previous()));
     let body = ResetTermsBody {
-        epoch: message.get_epoch(),
+        epoch: epoch_of("epoch", message.get_epoch())?,
         balances,
         pending: message.get_pending(),
         last: last.transpose()?,

@@ -151,6 +151,28 @@ fn token(change: impl FnOnce(&mut MoveTokenBody)) -> FriendMessage {
     FriendMessage::MoveToken(Box::new(MoveToken { body, signature: Signature::from([2; 64]) }))
 }
 
+#[test]
+fn an_epoch_is_below_2_to_the_63() {
+    let all = |epoch| {
+        let token_id = HashResult::from_bytes([1; 32]);
+        let body = ResetTermsBody { epoch, ..ResetTermsBody::default() };
+        let terms = ResetTerms { body, signature: Signature::from([2; 64]) };
+        [
+            FriendMessage::Resume(Resume { epoch, counter: 1, token_id, wants_token: true }),
+            FriendMessage::Removed { epoch },
+            token(|body| body.epoch = epoch),
+            FriendMessage::Inconsistency(Box::new(Inconsistency { terms, collected: Vec::new() })),
+        ]
+    };
+    for message in all(MAX_EPOCH) {
+        accepted(message);
+    }
+    for epoch in [MAX_EPOCH + 1, u64::MAX] {
+        let fields = all(epoch).map(refused);
+        assert_eq!(fields, ["epoch", "removed", "epoch", "epoch"]);
+    }
+}
+
 fn terms(currency: &str) -> CurrencyTerms {
     let proposal = Proposal::default();
     CurrencyTerms { currency: currency.parse().unwrap(), enabled: true, proposal }

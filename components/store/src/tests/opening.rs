@@ -118,10 +118,16 @@ fn another_identity_is_refused_with_both_keys() {
 #[test]
 fn a_newer_schema_is_refused_with_both_versions() {
     let (_directory, path) = made();
-    tamper(&path, "PRAGMA user_version = 7");
-    let error = refusal(&path);
-    assert!(matches!(error, Error::NewerSchema { found: 7, known: SCHEMA_VERSION, .. }), "{error}");
-    assert!(error.to_string().contains("schema version 7"), "{error}");
+    for newer in [SCHEMA_VERSION + 1, SCHEMA_VERSION + 6] {
+        tamper(&path, &format!("PRAGMA user_version = {newer}"));
+        let error = refusal(&path);
+        let versions = matches!(
+            error,
+            Error::NewerSchema { found, known: SCHEMA_VERSION, .. } if found == newer
+        );
+        assert!(versions, "{error}");
+        assert!(error.to_string().contains(&format!("schema version {newer}")), "{error}");
+    }
 
     tamper(&path, "PRAGMA user_version = 0");
     assert!(matches!(refusal(&path), Error::NotOurs(_)));

@@ -3,7 +3,7 @@
 use super::*;
 
 pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
-    let resume = (any::<u64>(), any::<u64>(), hash(), any::<bool>()).prop_map(
+    let resume = (epoch(), any::<u64>(), hash(), any::<bool>()).prop_map(
         |(epoch, counter, token_id, wants_token)| {
             FriendMessage::Resume(Resume { epoch, counter, token_id, wants_token })
         },
@@ -16,7 +16,7 @@ pub(crate) fn friend_message() -> BoxedStrategy<FriendMessage> {
         1 => (hash(), signature()).prop_map(|(reset_token, signature)| {
             FriendMessage::AcceptReset(AcceptReset { reset_token, signature })
         }),
-        1 => any::<u64>().prop_map(|epoch| FriendMessage::Removed { epoch }),
+        1 => epoch().prop_map(|epoch| FriendMessage::Removed { epoch }),
         1 => any::<u32>().prop_map(|page| FriendMessage::RequestStateProof { page }),
         1 => proof_page().prop_map(FriendMessage::StateProof),
         1 => (currency(), vec(request_id(), 0..20)).prop_map(|(currency, request_ids)| {
@@ -116,7 +116,7 @@ pub(super) fn inconsistency() -> impl Strategy<Value = Inconsistency> {
             .collect::<Vec<_>>()
     });
     let ids = (option::of(hash()), option::of(hash()));
-    let terms = (any::<u64>(), balances, any::<bool>(), ids, signature()).prop_map(
+    let terms = (epoch(), balances, any::<bool>(), ids, signature()).prop_map(
         |(epoch, balances, pending, (last, previous), signature)| ResetTerms {
             body: ResetTermsBody { epoch, balances, pending, last, previous },
             signature,
@@ -145,7 +145,7 @@ pub(crate) fn move_token() -> impl Strategy<Value = MoveToken> {
     let ops = btree_map(currency(), vec(op(), 1..6), 0..4).prop_map(|ops| {
         ops.into_iter().map(|(currency, ops)| CurrencyOps { currency, ops }).collect::<Vec<_>>()
     });
-    let fixed = (any::<u64>(), any::<u64>(), hash(), hash(), signature());
+    let fixed = (epoch(), any::<u64>(), hash(), hash(), signature());
     (fixed, terms, ops, option::of(vec(server(), 0..4))).prop_map(
         |((epoch, counter, prev_token, state_hash, signature), terms, ops, relays)| MoveToken {
             body: MoveTokenBody {
@@ -235,4 +235,9 @@ pub(super) fn proposal() -> impl Strategy<Value = Proposal> {
     (balance(), limit(), any::<bool>()).prop_map(|(opening_balance, max_debt, requests_open)| {
         Proposal { opening_balance, max_debt, requests_open }
     })
+}
+
+/// Of a channel.
+fn epoch() -> impl Strategy<Value = u64> {
+    0..=MAX_EPOCH
 }

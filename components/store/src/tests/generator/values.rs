@@ -36,7 +36,7 @@ impl Generator {
     }
 
     pub(super) fn number(&mut self) -> u64 {
-        self.pick(&[0, 1, 1_800_000_000_000, 1 << 63, u64::MAX])
+        self.pick(&[0, 1, 1_800_000_000_000, 1 << 62, u64::MAX >> 1])
     }
 
     pub(super) fn id(&mut self) -> RequestId {
