@@ -118,12 +118,13 @@ pub(crate) fn check_kind(db: &Connection, path: &Path) -> Result<(), Error> {
 /// trigger would change rows behind it.
 fn check_schema(db: &Connection, path: &Path) -> Result<(), Error> {
     let damaged = |why| Error::Damaged { path: path.to_owned(), why };
-    let found = schema_of(db).map_err(|error| match Error::sqlite(path, error) {
-        // SQLite would quote what it cannot read as SQL.
-        Error::Damaged { .. } | Error::Sqlite { .. } => {
-            damaged("what it says of its tables cannot be read".to_owned())
+    // SQLite would quote what it cannot read as SQL.
+    let found = schema_of(db).map_err(|error| {
+        let error = Error::sqlite(path, error);
+        if matches!(error, Error::Damaged { .. } | Error::Sqlite { .. }) {
+            return damaged("what it says of its tables cannot be read".to_owned());
         }
-        other => other,
+        error
     })?;
     let ours = Connection::open_in_memory().and_then(|db| {
         db.execute_batch(SCHEMA)?;
