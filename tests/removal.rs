@@ -77,10 +77,19 @@ fn a_mediator_that_parts_from_the_seller_takes_back_what_is_reserved() {
     let _network = sandbox.network("line:3");
     ctl(&sandbox, 2, "seller create-invoice -a 60 -i a.invoice").success();
     ctl(&sandbox, 0, "buyer pay-invoice -i a.invoice -p a.payment -c a.commit").success();
+    ctl(&sandbox, 2, "seller create-invoice -a 7 -i held.invoice --hold").success();
+    ctl(&sandbox, 0, "funds pay-invoice -i held.invoice -r held.receipt").success();
+    let until_held = |state: &str| {
+        eventually(state, || {
+            let text = ctl(&sandbox, 2, "seller invoice-status -i held.invoice").success();
+            if text.starts_with(state) { Ok(()) } else { Err(text) }
+        });
+    };
+    until_held("state: committed, held");
     let remove = "config remove-friend -n node2 --forfeit";
-    ctl(&sandbox, 1, remove).failure(2, &["a balance of 0 credit, 60 pending by our requests"]);
+    ctl(&sandbox, 1, remove).failure(2, &["a balance of 0 credit, 67 pending by our requests"]);
     let text = ctl(&sandbox, 1, &format!("{remove} --yes")).success();
-    assert!(text.contains("60 pending by our requests, 0 by theirs"), "{text}");
+    assert!(text.contains("67 pending by our requests, 0 by theirs"), "{text}");
 
     // The buyer has everything back.
     eventually("the payment ends", || {
@@ -92,9 +101,12 @@ fn a_mediator_that_parts_from_the_seller_takes_back_what_is_reserved() {
     });
     // The seller keeps what was promised, until its owner parts in turn.
     until_friend(&sandbox, (2, 1), "it is told", |f| f["standing"] == "removed_by_friend");
-    until_line(&sandbox, (2, 1), "it is kept", |line| line["remote_pending_debt"] == "60");
+    until_line(&sandbox, (2, 1), "it is kept", |line| line["remote_pending_debt"] == "67");
+    ctl(&sandbox, 2, "seller collect-invoice -i held.invoice")
+        .failure(1, &["friend node1", "has removed this node", "seller cancel-invoice"]);
     let text = ctl(&sandbox, 2, "config remove-friend -n node1 --forfeit --yes").success();
-    assert!(text.contains("0 pending by our requests, 60 by theirs"), "{text}");
+    assert!(text.contains("0 pending by our requests, 67 by theirs"), "{text}");
+    until_held("state: cancelled");
     ctl(&sandbox, 2, "seller commit-invoice -i a.invoice -c a.commit")
         .failure(1, &["nothing is reserved here", "it was given back"]);
     assert_eq!(ctl(&sandbox, 2, "info balance").success(), "0\n");

@@ -42,7 +42,7 @@ fn here(program: &str) -> &'static str {
     match program {
         "stnode" => "-i a.ident -d node.db -t trusted -l 127.0.0.1:0",
         "strelay" => "-i a.ident -l 127.0.0.1:0",
-        "stindex" => "-i a.ident -t trusted -c 127.0.0.1:0 -s 127.0.0.1:0",
+        "stindex" => "-i a.ident -t trusted --state . -c 127.0.0.1:0 -s 127.0.0.1:0",
         other => panic!("{other} is no daemon"),
     }
 }

@@ -64,6 +64,7 @@ impl Funder {
             accepted: false,
             held: false,
             rebuilt: false,
+            arrived: false,
         });
         set.parts.push((at.friend, at.id));
         if set.parts.len() == 1 {
@@ -304,33 +305,41 @@ impl Funder {
 
     /// One part of an accepted set went out as collected.
     pub(crate) fn part_collected(&mut self, at: &Place, row: &Pending) {
-        self.part_gone_from(set_key(row), (at.friend, at.id));
+        self.part_gone_from(set_key(row), (at.friend, at.id), true);
     }
 
     /// A part ended with its channel. Without an accepted commit the others fall with it; else they
-    /// are held or collected as before.
+    /// are held or collected as before. `arrived`: what the channel goes on with counts the part.
     pub(crate) fn part_lost_from(
         &mut self,
         now: Timestamp,
         key: SetKey,
-        part: (PublicKey, RequestId),
+        (part, arrived): ((PublicKey, RequestId), bool),
     ) {
-        self.part_gone_from(key, part);
+        self.part_gone_from(key, part, arrived);
         self.cancel_set(now, key, CancelReason::Offline);
     }
 
-    /// One part of an accepted set is no longer pending. A set that was still held when its last part
-    /// ended was not collected: whatever moved in its place is part of what ended the channel.
-    pub(crate) fn part_gone_from(&mut self, key: SetKey, gone: (PublicKey, RequestId)) {
+    /// One part of an accepted set is no longer pending: its amount has arrived, or was lost with its
+    /// channel. A set was collected when at least a part arrived; the books say how much did. One that
+    /// was still held when its last part ended was not collected: whatever moved in its place is part
+    /// of what ended the channel.
+    pub(crate) fn part_gone_from(
+        &mut self,
+        key: SetKey,
+        gone: (PublicKey, RequestId),
+        arrived: bool,
+    ) {
         let Some(set) = self.state.sets.get_mut(&key) else {
             return;
         };
         set.parts.retain(|part| *part != gone);
+        set.arrived |= arrived && set.accepted && !set.held;
         self.dirty.mark(Key::Set(key));
         if set.accepted && set.parts.is_empty() {
             let timer = (set.since.plus_ms(self.config.set_patience_ms), Timer::Set(key));
             self.timers.remove(&timer);
-            let phase = if set.held { InvoicePhase::Cancelled } else { InvoicePhase::Collected };
+            let phase = if set.arrived { InvoicePhase::Collected } else { InvoicePhase::Cancelled };
             self.state.sets.remove(&key);
             self.invoice_moved(key.invoice_id, phase);
         }

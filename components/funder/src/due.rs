@@ -282,6 +282,7 @@ impl Funder {
             accepted: false,
             held: false,
             rebuilt: true,
+            arrived: false,
         });
         let same = set.currency == at.currency
             && set.total == request.total_dest_payment
@@ -327,7 +328,8 @@ impl Funder {
                 .collect();
             for part in gone {
                 if accepted {
-                    self.part_gone_from(key, part);
+                    // In the state that was proven we had collected it.
+                    self.part_gone_from(key, part, true);
                 } else {
                     self.leave_set(now, key, part);
                 }

@@ -29,7 +29,7 @@ impl Funder {
         let balances = agreed_balances(&agreement);
         let epoch = agreement.terms.body.epoch;
         log::warn!("the channel with friend {key:?} begins again, epoch {epoch}");
-        self.end_everything(now, key);
+        self.end_everything(now, key, agreement.proposer == Side::Local);
         let Some(friend) = self.state.friends.get_mut(&key) else {
             return;
         };
@@ -78,8 +78,10 @@ impl Funder {
     }
 
     /// Ends everything that is pending or queued with a friend, as no time and nobody else may: what
-    /// goes to the friend is cancelled backwards, what comes from it is released forwards.
-    pub(crate) fn end_everything(&mut self, now: Timestamp, key: PublicKey) {
+    /// goes to the friend is cancelled backwards, what comes from it is released forwards. `counted`:
+    /// whether the channel goes on with a balance that counts what came from it as paid, as our own
+    /// terms do.
+    pub(crate) fn end_everything(&mut self, now: Timestamp, key: PublicKey, counted: bool) {
         self.keep_promised(now, key);
         let queued: Vec<u64> =
             self.friend(&key).into_iter().flat_map(|friend| friend.queue.keys().copied()).collect();
@@ -93,7 +95,7 @@ impl Funder {
         for (at, side, row) in self.take_pending(key) {
             match side {
                 Side::Local => self.outgoing_lost(now, &at, &row),
-                Side::Remote => self.incoming_lost(now, &at, &row),
+                Side::Remote => self.incoming_lost(now, &at, (&row, counted)),
             }
         }
     }
@@ -152,7 +154,7 @@ impl Funder {
     }
 
     /// A request of the friend's is gone: what it led to is given up, as far as it can be.
-    fn incoming_lost(&mut self, now: Timestamp, at: &Place, row: &Pending) {
+    fn incoming_lost(&mut self, now: Timestamp, at: &Place, (row, counted): (&Pending, bool)) {
         match row.link {
             Link::Downstream(friend, id) => {
                 let downstream = Place { friend, currency: at.currency.clone(), id };
@@ -165,7 +167,9 @@ impl Funder {
                 }
                 self.release_outgoing(now, &downstream);
             }
-            Link::Destination => self.part_lost_from(now, set_key(row), (at.friend, at.id)),
+            Link::Destination => {
+                self.part_lost_from(now, set_key(row), ((at.friend, at.id), counted));
+            }
             Link::None | Link::Upstream(..) | Link::Payment(_) => {}
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   open ----- commit ----> committed ----- all parts collected ----> collected
 //!    |  \                       |
-//!    |   +-- expiry --> expired  | (a held one, before the first collect)
+//!    |   +-- expiry --> expired  | (a held one, before the first collect; or all lost)
 //!    +------ cancel ------------>+--> cancelled
 //! ```
 //!
@@ -12,7 +12,7 @@
 
 use offset_crypto::{InvoiceId, Nonce};
 use offset_proto::{
-    Timestamp,
+    Name, Timestamp,
     app::{
         AppError, AppReply, CreateInvoice, ErrorCode, Hold, InvoiceReport, InvoiceStatus,
         JournalEntry,
@@ -224,16 +224,23 @@ impl Funder {
         id: InvoiceId,
         ended: Option<&InvoiceRow>,
     ) -> Result<AppReply, AppError> {
-        let refused = |message| Err(app_error(ErrorCode::Refused, message));
+        let refused = |message: &str| Err(app_error(ErrorCode::Refused, message));
         let row = self.sold(id, ended);
         let complete =
             row.is_some_and(|row| self.invoice_report(row).status == InvoiceStatus::Complete);
         match row.map(|row| row.phase) {
             None => Err(unknown_invoice()),
-            Some(InvoicePhase::Committed) => {
-                self.end_hold(now, id);
-                Ok(AppReply::Done)
-            }
+            Some(InvoicePhase::Committed) => match self.cut_off(id) {
+                Some(name) => refused(&format!(
+                    "friend {name}, over whom this payment or a part of it comes, has removed this \
+                     node, so that cannot be collected: ask to be added again, or give the payment \
+                     back with `stctrl seller cancel-invoice`"
+                )),
+                None => {
+                    self.end_hold(now, id);
+                    Ok(AppReply::Done)
+                }
+            },
             Some(InvoicePhase::Collected) => Ok(AppReply::Done),
             // The buyer may have committed, and the commit be on its way.
             Some(InvoicePhase::Open) if complete => Err(app_error(
@@ -290,6 +297,14 @@ impl Funder {
             self.forget_invoice_timer(id);
             self.tell_invoice(id);
         }
+    }
+
+    /// The friend that carries a part of what is held, and has removed us: only if it adds us again
+    /// can the part be collected.
+    fn cut_off(&self, id: InvoiceId) -> Option<&Name> {
+        let set = self.state.sets.get(&self.held_set(id)?)?;
+        let mut friends = set.parts.iter().filter_map(|(friend, _)| self.friend(friend));
+        friends.find(|friend| friend.channel.removed_by_friend).map(|friend| &friend.info.name)
     }
 
     fn held_set(&self, id: InvoiceId) -> Option<SetKey> {

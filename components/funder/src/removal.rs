@@ -90,7 +90,7 @@ impl Funder {
 
     /// Ends everything with a friend and keeps what must not be forgotten.
     fn archive(&mut self, now: Timestamp, key: PublicKey) {
-        self.end_everything(now, key);
+        self.end_everything(now, key, false);
         if let Some(epoch) = self.friend(&key).map(|friend| friend.channel.epoch) {
             self.send(key, FriendMessage::Removed { epoch });
         }

@@ -13,7 +13,7 @@ use offset_funder::api::Command;
 use offset_proto::{
     Credits, Timestamp,
     app::{AppReply, CreateInvoice, ErrorCode, Hold, InvoiceReport, InvoiceStatus},
-    friend::{CancelReason, FriendOp, Request, Response},
+    friend::{CancelReason, FriendMessage, FriendOp, Request, Response},
     payment::{Commit, Invoice},
 };
 use support::{
@@ -242,6 +242,30 @@ fn a_hold_is_given_back_as_a_whole() {
     assert_eq!(collect(&mut lab, &invoice), Err(ErrorCode::Refused));
     assert_eq!(hand_in(&mut lab, &commit), Err(ErrorCode::Refused));
     assert_eq!(lab.funder.next_timeout(), None);
+}
+
+/// A friend that removed us takes no collect: the seller hears of it, and still decides.
+#[test]
+fn a_hold_that_no_longer_can_be_collected_says_so() {
+    let mut lab = Lab::new(2);
+    let invoice = invoice(&mut lab, Hold::Standard);
+    let (a, b) = (part(&mut lab, &invoice, lock(1), 60), part(&mut lab, &invoice, lock(1), 40));
+    ask(&mut lab, 0, &a);
+    ask(&mut lab, 1, &b);
+    lab.send(0, &[commit(&a, lock(1))]);
+    lab.connect(1);
+    lab.message(1, FriendMessage::Removed { epoch: 0 });
+    let order = Command::CollectInvoice { invoice_id: invoice.id(), ended: None };
+    let error = lab.ask(order).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Refused);
+    assert!(error.message.as_str().contains("has removed this node"), "{}", error.message);
+    assert!(error.message.as_str().contains("seller cancel-invoice"), "{}", error.message);
+    assert_eq!(report(&lab, &invoice), (InvoiceStatus::Committed, true));
+    // Added again there, it can be collected.
+    lab.connect(1);
+    assert_eq!(collect(&mut lab, &invoice), Ok(()));
+    assert!(collected(&mut lab, 0) && collected(&mut lab, 1));
+    assert_eq!(report(&lab, &invoice), (InvoiceStatus::Collected, false));
 }
 
 #[test]

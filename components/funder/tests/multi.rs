@@ -18,7 +18,8 @@ use offset_funder::{
 use offset_proto::{
     Credits,
     app::{
-        AppReply, NoLine, PayRequest, PaymentFailure, PaymentStatus, PaymentTarget, QuoteReport,
+        AppReply, ConfigRequest, NoLine, PayRequest, PaymentFailure, PaymentStatus, PaymentTarget,
+        QuoteReport,
     },
     friend::{CancelReason, FriendOp, Request},
     history::{HistoryEntry, HistoryEvent},
@@ -26,7 +27,7 @@ use offset_proto::{
 };
 use support::{
     credit,
-    lab::{LIMIT, Lab, cancel, collect},
+    lab::{LIMIT, Lab, cancel, collect, friend_name, terms},
     puppet::response_by,
 };
 
@@ -628,13 +629,60 @@ fn how_much_the_ways_carry_is_found_by_halving() {
             let expected = if receive { expected } else { expected.min(LIMIT * 50 / 51 + 1) };
             let (reply, questions) = ask(&mut shop, command(), most);
             assert_eq!(reply, Ok(AppReply::Capacity(Credits(expected))), "{most} {receive}");
-            assert!(questions <= 24, "{questions}");
+            assert!(questions <= 32, "{questions}");
         }
         shop.lab.disconnect(0);
         shop.lab.disconnect(1);
         let (reply, questions) = ask(&mut shop, command(), 300);
         assert_eq!((reply, questions), (Ok(AppReply::Capacity(Credits(0))), 0));
     }
+}
+
+/// The answer does not depend on how much more than the ways the own lines carry.
+#[test]
+fn what_little_ways_carry_is_found_from_the_widest_line() {
+    const WIDEST: u128 = Credits::LIMIT.0;
+    for (most, expected) in [
+        (0, 0),
+        (1, 1),
+        (2, 2),
+        (937, 937),
+        (1_000, 1_000),
+        (1_023, 1_023),
+        (1_024, 1_024),
+        (7_999_999, 7_999_999),
+    ] {
+        let mut shop = Shop::new(1);
+        widen(&mut shop, WIDEST);
+        let peer = shop.receiver.public_key();
+        for receive in [false, true] {
+            let command = Command::Capacity { currency: None, peer, receive };
+            let (reply, questions) = ask(&mut shop, command, most);
+            assert_eq!(reply, Ok(AppReply::Capacity(Credits(expected))), "{receive}");
+            assert!(questions <= 32, "{questions} for {most}");
+        }
+        if most <= 1_024 {
+            let failure = match expected {
+                0 => PaymentFailure::NoRoute,
+                expected => PaymentFailure::NoCapacity { available: Credits(expected) },
+            };
+            for amount in [5_000, 1_000_000_000_000, WIDEST / 2] {
+                let request = Box::new(shop.request(amount, None));
+                let (reply, questions) = ask(&mut shop, Command::Quote(request), most);
+                let Ok(AppReply::Quote(quote)) = reply else { panic!("{reply:?}") };
+                assert_eq!(quote.ways.as_ref().unwrap_err(), &failure, "{amount}");
+                // And the first, whether all of it goes.
+                assert!(questions <= 21, "{questions} for {amount}");
+            }
+        }
+    }
+}
+
+/// Sets the line with the one friend to carry this much each way.
+fn widen(shop: &mut Shop, limit: u128) {
+    let (friend, max_debt) = (friend_name(0), Credits(limit));
+    shop.lab.set(ConfigRequest::SetMaxDebt { friend, currency: None, max_debt });
+    shop.lab.send_all(0, &[terms(&credit(), 0, limit, true)], &[]);
 }
 
 #[test]

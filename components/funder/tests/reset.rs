@@ -867,6 +867,85 @@ fn a_hold_whose_parts_are_all_lost_was_not_collected() {
     assert_eq!(lab.ended_invoices[&bill.id()], InvoiceStatus::Cancelled);
 }
 
+/// How a part ends that is to be collected and whose collect could not leave.
+#[derive(Debug, Clone, Copy)]
+enum PartEnd {
+    Collected,
+    ResetByOurTerms,
+    ResetByTheirTerms,
+    Forfeited,
+}
+
+impl PartEnd {
+    fn comes(self, lab: &mut Lab, at: usize) {
+        match self {
+            Self::Collected => {
+                let token = lab.puppets[at].compose(&[], &[]);
+                lab.deliver(at, token);
+                assert!(matches!(lab.got_one(at), FriendOp::Collect(_)));
+            }
+            Self::ResetByOurTerms => {
+                break_channel(lab, at);
+                let (terms, _) = told(lab, at);
+                accept(lab, at, &terms);
+            }
+            Self::ResetByTheirTerms => {
+                break_channel(lab, at);
+                let terms = lab.puppets[at].terms(1, &[(credit(), 0)], false);
+                say(lab, at, &terms, Vec::new());
+                reset_friend(lab, at);
+                begin(lab, at, 1, 0);
+            }
+            Self::Forfeited => {
+                let friend = friend_name(at);
+                lab.set(ConfigRequest::RemoveFriend { friend, forfeit: true });
+            }
+        }
+    }
+}
+
+/// An invoice is collected when something of it arrived; what is lost with its channels is not.
+#[test]
+fn what_was_to_be_collected_and_is_lost_was_not_collected() {
+    use InvoiceStatus::{Cancelled, Collected};
+    use PartEnd::{
+        Collected as Goes, Forfeited, ResetByOurTerms as Ours, ResetByTheirTerms as Lost,
+    };
+    let lock = PlainLock::from_bytes([3; 32]);
+    for (ends, status) in [
+        ([Goes, Goes], Collected),
+        ([Goes, Forfeited], Collected),
+        ([Forfeited, Goes], Collected),
+        ([Lost, Goes], Collected),
+        ([Goes, Lost], Collected),
+        ([Ours, Forfeited], Collected),
+        ([Forfeited, Ours], Collected),
+        ([Forfeited, Forfeited], Cancelled),
+        ([Lost, Forfeited], Cancelled),
+        ([Forfeited, Lost], Cancelled),
+        ([Lost, Lost], Cancelled),
+    ] {
+        let mut lab = Lab::new(2);
+        let bill = invoice(&mut lab, 100, Hold::Standard);
+        let first = part(&mut lab, 0, &bill, lock, 60);
+        part(&mut lab, 1, &bill, lock, 40);
+        // No collect can leave.
+        lab.fetch_token(1);
+        lab.puppets[1].silent = true;
+        lab.send(0, &[commit(&first, lock)]);
+        lab.fetch_token(0);
+        lab.puppets[0].silent = true;
+        let collect = Command::CollectInvoice { invoice_id: bill.id(), ended: None };
+        lab.ask(collect).unwrap();
+        for (at, end) in ends.into_iter().enumerate() {
+            assert_eq!(lab.funder.state().invoices[&bill.id()].phase, InvoicePhase::Committed);
+            end.comes(&mut lab, at);
+        }
+        assert!(lab.funder.state().sets.is_empty());
+        assert_eq!(lab.ended_invoices[&bill.id()], status, "{ends:?}");
+    }
+}
+
 #[test]
 fn opening_balances_do_not_come_back() {
     // The currency began with 50 and is not among the agreed terms: it is proposed at 0.

@@ -278,6 +278,7 @@ CREATE TABLE sets (
     accepted INTEGER NOT NULL,
     rebuilt INTEGER NOT NULL,
     held INTEGER NOT NULL,
+    arrived INTEGER NOT NULL,
     row_check INTEGER NOT NULL,
     PRIMARY KEY (invoice_id, src_hashed_lock)
 ) STRICT, WITHOUT ROWID;

@@ -59,6 +59,20 @@ struct Halving {
     left: u32,
 }
 
+impl Halving {
+    /// What to try next: first the number of bits is halved, so that a way that carries little is
+    /// found in few steps however much the own lines carry, and then the amount.
+    fn next(&self) -> Credits {
+        let bits = |amount: Credits| u128::BITS - amount.0.leading_zeros();
+        let (least, most) = (bits(self.works), bits(self.fails));
+        if 1 < most.saturating_sub(least) {
+            // Above what works and below what does not: their numbers of bits are not its own.
+            return Credits(1 << (u32::midpoint(least, most) - 1));
+        }
+        Credits(u128::midpoint(self.works.0, self.fails.0))
+    }
+}
+
 /// What became of one question: its answer, or `None` while the index server is asked.
 type Answer = Option<Result<MultiRoute, PaymentFailure>>;
 
@@ -245,19 +259,19 @@ impl Funder {
         answer: Result<MultiRoute, PaymentFailure>,
     ) -> Option<Inquiry> {
         let tried = inquiry.row.amount;
-        let Some(Halving { works, fails, left }) = &mut inquiry.halving else {
+        let Some(halving) = &mut inquiry.halving else {
             self.tell_quote(&inquiry, answer);
             return None;
         };
-        *(if answer.is_ok() { &mut *works } else { &mut *fails }) = tried;
-        *left = left.saturating_sub(1);
-        let between = fails.checked_sub(*works).unwrap_or_default();
-        let most = *works;
-        if between <= Credits(1) || *left == 0 {
+        *(if answer.is_ok() { &mut halving.works } else { &mut halving.fails }) = tried;
+        halving.left = halving.left.saturating_sub(1);
+        let between = halving.fails.checked_sub(halving.works).unwrap_or_default();
+        if between <= Credits(1) || halving.left == 0 {
+            let most = halving.works;
             self.tell(now, &inquiry, Ok(most));
             return None;
         }
-        inquiry.row.amount = sum([most, Credits(between.0 / 2)].into_iter());
+        inquiry.row.amount = halving.next();
         Some(inquiry)
     }
 
@@ -305,8 +319,9 @@ fn together(routes: Vec<Route>, age_ms: u64) -> MultiRoute {
     MultiRoute { routes, total_fee, age_ms }
 }
 
-/// The most questions about how much the ways to a node carry: exact up to some millions, and to a
-/// millionth above.
-const CAPACITY_QUESTIONS: u32 = 24;
-/// The most questions about how much of a payment would have found a way.
-const FAILURE_QUESTIONS: u32 = 8;
+/// The most questions about how much the ways to a node carry: one for all of it, 7 for its number of
+/// bits, and then exact up to some millions, and to a millionth above.
+const CAPACITY_QUESTIONS: u32 = 32;
+/// The most questions about how much of a payment would have found a way: one for any at all, 7 for
+/// its number of bits, and then exact up to some thousands, and to a thousandth above.
+const FAILURE_QUESTIONS: u32 = 20;

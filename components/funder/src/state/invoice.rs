@@ -24,10 +24,10 @@ pub enum InvoicePhase {
     Open,
     /// One was.
     Committed,
-    /// All of it was collected.
+    /// It was collected: all of it, but for parts that were lost with the channels that carried them.
     Collected,
     /// Ended by the seller, before a commit or while it was held; or with the channels that carried
-    /// what was held.
+    /// all of it, before any of it was collected.
     Cancelled,
     /// Ran out of time without a commit.
     Expired,
@@ -75,4 +75,7 @@ pub struct SetRow {
     /// Whether it was put together from its parts after this node lost its database: its invoice
     /// may be unknown.
     pub rebuilt: bool,
+    /// Whether a part was collected since it was to be, or is in the balance that a reset by our own
+    /// terms began with. An accepted set of which nothing arrived was lost with its channels.
+    pub arrived: bool,
 }

@@ -136,6 +136,7 @@ pub(crate) mod set {
             "accepted",
             "held",
             "rebuilt",
+            "arrived",
         ],
     );
 
@@ -155,6 +156,7 @@ pub(crate) mod set {
             accepted,
             held,
             rebuilt,
+            arrived,
         } = row;
         key(set)
             .put(currency)
@@ -166,6 +168,7 @@ pub(crate) mod set {
             .put(accepted)
             .put(held)
             .put(rebuilt)
+            .put(arrived)
     }
 
     pub(crate) fn read(row: &mut Reading<'_>) -> Read<(SetKey, SetRow)> {
@@ -180,6 +183,7 @@ pub(crate) mod set {
             accepted: row.take()?,
             held: row.take()?,
             rebuilt: row.take()?,
+            arrived: row.take()?,
         };
         Ok((key, set))
     }

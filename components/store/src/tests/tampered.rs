@@ -25,7 +25,13 @@ fn filled(path: &Path) {
             let credit = line.credit.as_ref();
             credit.is_some_and(|credit| !credit.pending(offset_funder::Side::Local).is_empty())
         });
+        let mut lines = friends().flat_map(|friend| friend.lines.values());
+        let owed = lines.any(|line| {
+            let credit = line.credit.as_ref();
+            credit.is_some_and(|credit| credit.numbers().balance.get() != 0)
+        });
         pending
+            && owed
             && friends().any(|friend| !friend.queue.is_empty())
             && !state.relays.is_empty()
             && 2 <= state.index_servers.len()
@@ -59,7 +65,11 @@ fn refusal(original: &Path, sql: &str) -> Error {
     .unwrap();
     recheck(&db);
     drop(db);
-    SqliteStore::open(&path, &node()).and_then(|store| store.load().map(drop)).unwrap_err()
+    let opened = SqliteStore::open(&path, &node());
+    let Err(error) = opened.and_then(|store| store.load().map(drop)) else {
+        panic!("{sql} is taken");
+    };
+    error
 }
 
 /// Gives rows that were marked with `row_check = 0` a right checksum, so that what they say is
@@ -211,6 +221,67 @@ fn rows_that_make_no_sense_are_refused() {
     ] {
         let text = refusal(&path, sql).to_string();
         assert!(text.contains(says), "{sql}: {text}");
+    }
+}
+
+/// The schema is ours to the letter, in a database and in a copy.
+#[test]
+fn a_foreign_schema_is_refused() {
+    let (_directory, path) = made();
+    filled(&path);
+    let edit = |sql: &str| {
+        format!(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET {sql}; PRAGMA user_version = 1"
+        )
+    };
+    for (sql, says) in [
+        (
+            "CREATE TRIGGER thief AFTER INSERT ON history BEGIN DELETE FROM payments; END"
+                .to_owned(),
+            "its schema has \"thief\", which no node puts there",
+        ),
+        // Triggers have names of their own.
+        (
+            "CREATE TRIGGER history AFTER INSERT ON history BEGIN DELETE FROM payments; END"
+                .to_owned(),
+            "its schema has \"history\", which no node puts there",
+        ),
+        ("CREATE TABLE notes (row_check INTEGER)".to_owned(), "its schema has \"notes\""),
+        ("CREATE VIEW notes AS SELECT * FROM sets".to_owned(), "its schema has \"notes\""),
+        ("CREATE INDEX notes ON sets (since)".to_owned(), "its schema has \"notes\""),
+        ("DROP INDEX past_invoices_by_nonce".to_owned(), "its index past_invoices_by_nonce is not"),
+        (
+            "ALTER TABLE sets ADD COLUMN note TEXT".to_owned(),
+            "its table sets is not as a node makes",
+        ),
+        (
+            edit("sql = replace(sql, 'BLOB NOT NULL', 'BLOB') WHERE name = 'sets'"),
+            "its table sets is not as a node makes it",
+        ),
+        (
+            edit("sql = replace(sql, 'row_check', 'row_chekk') WHERE name = 'settled'"),
+            "its table settled is not as a node makes it",
+        ),
+        (
+            edit("sql = replace(sql, 'CREATE', 'CRQATE') WHERE name = 'sets'"),
+            "what it says of its tables cannot be read",
+        ),
+        (
+            edit("sql = replace(sql, 'TEXT', x'00fe') WHERE name = 'sets'"),
+            "what it says of its tables cannot be read",
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("node.db");
+        fs::copy(&path, &copy).unwrap();
+        Connection::open(&copy).unwrap().execute_batch(&sql).unwrap();
+        let text = SqliteStore::open(&copy, &node()).unwrap_err().to_string();
+        assert!(text.contains(&format!("node.db is damaged: {says}")), "{sql}: {text}");
+        assert!(!text.contains("SELECT") && !text.contains("syntax"), "{sql}: {text}");
+        for suffix in ["-wal", "-shm", ".lock"] {
+            drop(fs::remove_file(directory.path().join(format!("node.db{suffix}"))));
+        }
+        assert_eq!(crate::backup::verify(&copy).unwrap_err().to_string(), text, "{sql}");
     }
 }
 

@@ -57,6 +57,7 @@ impl Generator {
             accepted: self.coin(),
             held: self.coin(),
             rebuilt: self.coin(),
+            arrived: self.coin(),
         }
     }
 
