@@ -188,7 +188,7 @@ fn an_open_database_is_durable() {
     assert_eq!(ask("journal_mode"), "wal".to_owned().into());
     assert_eq!(ask("foreign_keys"), 1.into());
     assert_eq!(ask("application_id"), APPLICATION_ID.into());
-    assert_eq!(ask("wal_autocheckpoint"), 1000.into());
+    assert_eq!(ask("wal_autocheckpoint"), 4000.into());
 }
 
 /// What is over is looked up by its indexes, however much there is.
