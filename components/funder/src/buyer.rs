@@ -185,8 +185,7 @@ impl Funder {
         ended: Option<&PaymentRow>,
     ) -> Result<AppReply, AppError> {
         let row = self.state.payments.get(&id).or(ended);
-        let row =
-            row.ok_or_else(|| app_error(ErrorCode::NotFound, "this node has no such payment"))?;
+        let row = row.ok_or_else(handed::unknown_payment)?;
         Ok(AppReply::Payment(Box::new(report(id, row))))
     }
 

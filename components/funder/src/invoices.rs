@@ -152,9 +152,10 @@ impl Funder {
             Some(InvoicePhase::Expired) => {
                 Err(app_error(ErrorCode::Refused, "this invoice has expired already"))
             }
-            Some(InvoicePhase::Committed | InvoicePhase::Collected) => {
-                Err(app_error(ErrorCode::Refused, "this invoice is paid and cannot be cancelled"))
-            }
+            Some(InvoicePhase::Committed | InvoicePhase::Collected) => Err(app_error(
+                ErrorCode::Refused,
+                "this invoice is paid and cannot be cancelled: pay the buyer back instead",
+            )),
         }
     }
 
@@ -370,7 +371,7 @@ impl Funder {
 }
 
 fn unknown_invoice() -> AppError {
-    app_error(ErrorCode::NotFound, "this node has no such invoice")
+    app_error(ErrorCode::NotFound, "this node has no such invoice: ask the node that made it")
 }
 
 const NOTHING_RESERVED: &str = "nothing is reserved here for this commit: it was given back, so the \

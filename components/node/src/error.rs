@@ -17,7 +17,7 @@ pub enum Error {
     )]
     Corrupt(#[from] CorruptState),
     /// The directory of trusted applications cannot be read.
-    #[error("cannot read the directory of trusted applications {}: {error}", path.display())]
+    #[error("cannot read the directory of trusted applications {}: {error}; make it, or name another one", path.display())]
     Trusted {
         /// Which directory.
         path: PathBuf,

@@ -313,7 +313,9 @@ impl std::fmt::Display for CancelReason {
             Self::Expired => "says that the invoice has expired",
             Self::AlreadyPaid => "says that the invoice was paid already",
             Self::Busy => "is busy",
-            Self::Declined => "declined by its policy",
+            Self::Declined => {
+                "declined: it takes no such payment, or passes on no hold as long as this one"
+            }
             Self::Released => "took the payment back",
         })
     }

@@ -50,7 +50,7 @@ pub enum InvalidInvoice {
     #[error("an invoice expires within 30 days after it was made")]
     Expiry,
     /// Hold ends before expiry, or too long after it.
-    #[error("a hold ends after the invoice's expiry, by at most 90 days")]
+    #[error("a hold ends after the invoice's expiry, by at most 90 days: choose a length between")]
     Hold,
 }
 

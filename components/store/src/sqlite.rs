@@ -36,13 +36,15 @@ enum Auditing {
 /// The database of a running node.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// May have a connection of its own. Closed before the one that writes, as the last to be closed
+    /// tidies up: what it wrote would stay in the log beside the database.
+    audit: Auditing,
     db: Connection,
     path: PathBuf,
     public_key: PublicKey,
     /// After a failed commit, or never to be written.
     stopped: bool,
     tail: Tail,
-    audit: Auditing,
     /// None for one that is only read.
     _lock: Option<Lock>,
 }

@@ -92,6 +92,9 @@ fn commit_of(row: &PaymentRow) -> Option<Commit> {
     })
 }
 
-fn unknown_payment() -> AppError {
-    app_error(ErrorCode::NotFound, "this node has no such payment")
+pub(super) fn unknown_payment() -> AppError {
+    app_error(
+        ErrorCode::NotFound,
+        "this node has no such payment: ask the node that ordered it, or look for it in the history",
+    )
 }

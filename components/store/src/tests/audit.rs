@@ -102,3 +102,15 @@ fn the_thread_reports_what_it_finds() {
     assert!(matches!(error, Error::DamagedRow { .. }), "{error}");
     writer.close();
 }
+
+/// Whoever stops a node and copies the one file has all of it, although not everything was checked yet.
+#[test]
+fn nothing_stays_in_the_log_when_a_store_is_closed_while_it_checks() {
+    let (_directory, path) = made();
+    filled(&path);
+    let mut store = open(&path);
+    assert!(store.check_some().unwrap(), "there is more to check");
+    drop(store);
+    let log = path.with_file_name(format!("{}-wal", path.file_name().unwrap().to_str().unwrap()));
+    assert!(!log.exists(), "{} is left", log.display());
+}
