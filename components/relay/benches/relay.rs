@@ -18,7 +18,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use offset_crypto::{Identity, PublicKey, SeededRng};
-use offset_net::{Connection, NetConfig, Rate, dial};
+use offset_net::{Connection, NetConfig, Rate, dial, keep_memory};
 use offset_proto::{
     ServerAddress,
     relay::{ClientToRelay, RelayToClient},
@@ -37,6 +37,8 @@ HANDSHAKES  connections opened and closed [default: 2000]
 IDLE        connections held, two descriptors in all for each [default: 4000]";
 
 fn main() {
+    // As the programs do.
+    keep_memory();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match arguments.first().map(String::as_str) {
