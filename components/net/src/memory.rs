@@ -21,15 +21,14 @@ const LARGE_BYTES: usize = 4 * 1024 * 1024;
 mod tests {
     use super::*;
 
-    /// How many pages this thread got from the system so far.
-    fn pages() -> u64 {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        fields.split_whitespace().nth(7).unwrap().parse().unwrap()
-    }
-
     #[test]
     fn memory_that_was_let_go_of_is_used_again() {
+        // That this thread got from the system so far.
+        let pages = || -> u64 {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let (_, fields) = stat.rsplit_once(')').unwrap();
+            fields.split_whitespace().nth(7).unwrap().parse().unwrap()
+        };
         keep_memory();
         let use_some = || drop(black_box((0..16).map(|_| vec![7_u8; 60_000]).collect::<Vec<_>>()));
         use_some();
