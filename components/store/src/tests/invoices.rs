@@ -89,7 +89,7 @@ fn what_was_paid_is_known_for_ever() {
     }
     store.commit(&changes).unwrap();
     drop(store);
-    let store = open(&path);
+    let mut store = open(&path);
     assert!(store.load().unwrap().settled.is_empty(), "it is not loaded");
     let reader = store.reader().unwrap();
     let more = PastQuestion { total: Credits(6), ..of(&collected) };
