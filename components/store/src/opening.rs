@@ -9,7 +9,7 @@ use std::{
 };
 
 use offset_crypto::PublicKey;
-use rusqlite::{Connection, OpenFlags, types::FromSql};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, types::FromSql};
 
 use crate::{Error, column::Values, rows};
 
@@ -91,6 +91,8 @@ pub(crate) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Erro
     let db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
     db.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    // Without it a statement that is used again with other values may be planned again each time.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     for (pragma, value) in [("trusted_schema", "OFF"), ("cell_size_check", "ON")] {
         db.pragma_update(None, pragma, value).map_err(sqlite)?;
     }
