@@ -26,7 +26,7 @@ use offset_store::{Error as StoreError, SqliteStore, Store, Unsettled, Writer};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 
-use crate::{Config, Error, Shell, apps::Trusted, core::Core, limits, run_on};
+use crate::{Config, Error, Shell, apps::Trusted, core::Core, limits};
 
 /// A store on a disk that may become full, or slow.
 struct Fragile {
@@ -127,7 +127,9 @@ impl Node {
         let config = Config::new(&database, &trusted);
         let node = Arc::clone(&identity);
         let never = std::future::pending();
-        let running = tokio::spawn(run_on((store, reader), config, node, (listener, never)));
+        let running = tokio::spawn(
+            crate::Node::on((store, reader, 1), config, node).unwrap().run(listener, never),
+        );
         let options = ConnectOptions::retrying();
         let client = AppClient::connect(&app, &address, &options).await.unwrap();
         Self { identity, client, disk, dir, running }
