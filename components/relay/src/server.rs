@@ -13,7 +13,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
