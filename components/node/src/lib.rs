@@ -161,7 +161,7 @@ fn begin_recovery(
 impl<S: Store + Send + 'static> Node<S> {
     /// On a store that is open and counted its start, with a fresh epoch for index servers.
     fn on(
-        (store, reader, epoch): (S, Reader, u64),
+        (mut store, reader, epoch): (S, Reader, u64),
         config: Config,
         identity: Arc<Identity>,
     ) -> Result<Self, Error> {

@@ -22,7 +22,7 @@ use offset_proto::{
     app::{AppRequestId, ConfigRequest, ErrorCode, Permissions},
     file::{AppTicket, OffsetFile as _},
 };
-use offset_store::{Error as StoreError, SqliteStore, Store, Writer};
+use offset_store::{Error as StoreError, SqliteStore, Store, Unsettled, Writer};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 
@@ -49,8 +49,16 @@ impl Disk {
 }
 
 impl Store for Fragile {
-    fn load(&self) -> Result<State, StoreError> {
+    fn load(&mut self) -> Result<State, StoreError> {
         self.store.load()
+    }
+
+    fn is_unsettled(&self) -> Unsettled {
+        self.store.is_unsettled()
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.store.settle()
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
@@ -145,7 +153,7 @@ async fn a_failing_store_stops_the_node_and_nothing_more_leaves() {
     assert!(matches!(result, Err(Error::Store(StoreError::DiskFull(_)))), "{result:?}");
 
     let database = node.dir.path().join("node.db");
-    let store = SqliteStore::open(&database, &node.identity.public_key()).unwrap();
+    let mut store = SqliteStore::open(&database, &node.identity.public_key()).unwrap();
     assert!(!store.load().unwrap().settings.accepts_spontaneous, "the last durable word");
 }
 
@@ -187,7 +195,7 @@ async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_take
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("node.db");
     offset_store::init(&database, &identity.public_key()).unwrap();
-    let store = SqliteStore::open(&database, &identity.public_key()).unwrap();
+    let mut store = SqliteStore::open(&database, &identity.public_key()).unwrap();
     let (state, reader) = (store.load().unwrap(), store.reader().unwrap());
     let disk = Arc::new(Disk::default());
     disk.set_stuck(true);
@@ -230,6 +238,6 @@ async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_take
         core.flush().await.unwrap();
     }
     core.writer.close();
-    let store = SqliteStore::open(&database, &identity.public_key()).unwrap();
+    let mut store = SqliteStore::open(&database, &identity.public_key()).unwrap();
     assert!(!store.load().unwrap().settings.accepts_spontaneous, "the last word");
 }

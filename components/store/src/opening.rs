@@ -9,7 +9,7 @@ use std::{
 };
 
 use offset_crypto::PublicKey;
-use rusqlite::{Connection, OpenFlags, types::FromSql};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, types::FromSql};
 
 use crate::{Error, column::Values, rows};
 
@@ -91,6 +91,8 @@ pub(crate) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Erro
     let db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
     db.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    // Without it a statement that is used again with other values may be planned again each time.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     for (pragma, value) in [("trusted_schema", "OFF"), ("cell_size_check", "ON")] {
         db.pragma_update(None, pragma, value).map_err(sqlite)?;
     }
@@ -140,6 +142,12 @@ fn check_schema(db: &Connection, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// A text of the schema without its comments and as one line, so that a comment may change.
+fn plain(sql: &str) -> String {
+    let code = sql.lines().flat_map(|line| line.split("--").next());
+    code.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+}
+
 /// What a schema says of a table, an index, a trigger or a view.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
@@ -179,7 +187,7 @@ fn declared() -> BTreeSet<Entry> {
                 sql: None,
             });
         }
-        entries.insert(Entry { kind, name, table: on, sql: Some(whole.to_owned()) });
+        entries.insert(Entry { kind, name, table: on, sql: Some(plain(whole)) });
         sql.clear();
     }
     entries
@@ -196,7 +204,8 @@ fn schema_of(db: &Connection) -> rusqlite::Result<BTreeSet<Entry>> {
     let mut statement = db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
     let entries = statement.query_map([], |row| {
         let (kind, name) = (row.get(0)?, row.get(1)?);
-        Ok(Entry { kind, name, table: row.get(2)?, sql: row.get(3)? })
+        let sql: Option<String> = row.get(3)?;
+        Ok(Entry { kind, name, table: row.get(2)?, sql: sql.as_deref().map(plain) })
     })?;
     entries.collect()
 }

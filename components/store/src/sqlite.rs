@@ -14,10 +14,11 @@ use offset_proto::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::{
-    Error, Reader, Store,
+    Error, Reader, Store, Unsettled,
     audit::Audit,
     books,
     changes::{self, Tail},
+    later::Later,
     loading::each,
     lock::Lock,
     opening::{check_kind, check_live, check_one_name, connect, owner, set_up},
@@ -45,6 +46,7 @@ pub struct SqliteStore {
     /// After a failed commit, or never to be written.
     stopped: bool,
     tail: Tail,
+    later: Later,
     /// The file that counts starts, until it is durable that this one is done.
     begun: Option<File>,
     /// None for one that is only read.
@@ -77,6 +79,7 @@ impl SqliteStore {
         check_kind(&db, &path)?;
         set_up(&db, &path)?;
         check_live(&db, &path)?;
+        let later = Later::read((&db, &path))?;
         match owner(&db, &path)? {
             Some(found) if found == *public_key => {}
             Some(found) => {
@@ -84,16 +87,19 @@ impl SqliteStore {
             }
             None => return Err(Error::NotOurs(path)),
         }
-        Ok(Self {
+        let mut store = Self {
             db,
             path,
             public_key: *public_key,
             stopped: false,
             tail: None,
+            later,
             begun: None,
             audit: Auditing::NotBegun,
             _lock: Some(lock),
-        })
+        };
+        store.settle()?;
+        Ok(store)
     }
 
     /// A second connection, for looking things up while this one is written to elsewhere.
@@ -115,9 +121,19 @@ impl SqliteStore {
     }
 
     /// A database that others may have, for loading it once. Nothing is ever written.
-    pub(crate) const fn of_reader(db: Connection, path: PathBuf, public_key: PublicKey) -> Self {
-        let (tail, begun, audit) = (None, None, Auditing::Done);
-        Self { db, path, public_key, stopped: true, tail, begun, audit, _lock: None }
+    pub(crate) fn of_reader(db: Connection, path: PathBuf, public_key: PublicKey) -> Self {
+        let (stopped, tail, later, begun) = (true, None, Later::default(), None);
+        Self {
+            db,
+            path,
+            public_key,
+            stopped,
+            tail,
+            later,
+            begun,
+            audit: Auditing::Done,
+            _lock: None,
+        }
     }
 
     /// Whether the database is an older copy than the one that was started last, or was moved
@@ -212,7 +228,8 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn load(&self) -> Result<State, Error> {
+    fn load(&mut self) -> Result<State, Error> {
+        self.settle()?;
         // One snapshot, so that the rows fit each other.
         let sqlite = |error| Error::sqlite(&self.path, error);
         let snapshot = self.db.unchecked_transaction().map_err(sqlite)?;
@@ -224,10 +241,31 @@ impl Store for SqliteStore {
     fn commit(&mut self, changes: &[Change]) -> Result<(), Error> {
         self.sync_mark()?;
         let path = self.path.clone();
-        let mut tail = self.tail.take();
-        let written = self.transact(|db| changes::write_all((db, &path), &mut tail, changes));
-        self.tail = tail;
+        let (mut tail, mut later) = (self.tail.take(), std::mem::take(&mut self.later));
+        let written =
+            self.transact(|db| changes::write_all((db, &path), &mut later, &mut tail, changes));
+        (self.tail, self.later) = (tail, later);
         written
+    }
+
+    fn is_unsettled(&self) -> Unsettled {
+        if self.later.is_due() {
+            Unsettled::Much
+        } else if self.later.is_empty() {
+            Unsettled::Nothing
+        } else {
+            Unsettled::Some
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        if self.later.is_empty() {
+            return Ok(());
+        }
+        let (path, mut later) = (self.path.clone(), std::mem::take(&mut self.later));
+        self.transact(|db| later.write_out(db).map_err(|error| Error::sqlite(&path, error)))?;
+        self.later = later;
+        Ok(())
     }
 
     fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, Error> {

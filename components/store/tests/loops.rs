@@ -182,7 +182,7 @@ fn child_plays_a_scenario() {
         let key = script.net.key(node);
         let open = || SqliteStore::open(&database(&directory, node), &key);
         // The one error may come only now.
-        let store = open().or_else(|_| open()).unwrap();
+        let mut store = open().or_else(|_| open()).unwrap();
         store.check_books().unwrap();
         let (stored, held) = (store.load().unwrap(), &script.net.nodes[node].disk);
         assert_eq!(support::rows(&stored), support::rows(held), "database {node}");
@@ -230,7 +230,7 @@ fn back_up(directory: &Path) {
         fs::write(directory.join("mended"), "").unwrap();
         open()
     };
-    let store = open().or_else(mended).unwrap();
+    let mut store = open().or_else(mended).unwrap();
     let wanted = support::rows(&store.load().unwrap());
     let copy = directory.join("copy.db");
     let check = || match backup::verify(&copy) {
