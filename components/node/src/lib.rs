@@ -216,8 +216,8 @@ impl<S: Store + Send + 'static> Node<S> {
         drop(inputs);
         drop(outside);
         servers.finish().await;
-        writer.close();
-        result
+        let closed = writer.close();
+        result.and(closed.map_err(Error::from))
     }
 }
 

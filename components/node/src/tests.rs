@@ -237,7 +237,7 @@ async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_take
         core.handle_durable(durable).unwrap();
         core.flush().await.unwrap();
     }
-    core.writer.close();
+    core.writer.close().unwrap();
     let mut store = SqliteStore::open(&database, &identity.public_key()).unwrap();
     assert!(!store.load().unwrap().settings.accepts_spontaneous, "the last word");
 }

@@ -30,8 +30,11 @@ use crate::{
 
 pub(crate) static TABLE: Table = Table::new("batches", 1, &["number", "rows"]);
 
-/// From how many bytes of batches on their rows are written into their tables.
+/// From how many bytes of batches, or from how many rows, on these are written into their tables.
 const ENOUGH: usize = 8 << 20;
+const ENOUGH_ROWS: usize = 20_000;
+/// A record that is longer is followed by another of the same batch: SQLite has a limit for one.
+const LONG: usize = 1 << 20;
 
 /// What waits to be written into the tables.
 #[derive(Debug, Default)]
@@ -72,8 +75,15 @@ impl Later {
     }
 
     /// Whether so much waits that it should be written now.
-    pub(crate) const fn is_due(&self) -> bool {
-        ENOUGH <= self.bytes
+    pub(crate) fn is_due(&self) -> bool {
+        ENOUGH <= self.bytes || ENOUGH_ROWS <= self.rows.len()
+    }
+
+    /// Writes the record of a batch, or of a part of one.
+    fn add(&mut self, db: &Connection, record: &[u8]) -> rusqlite::Result<()> {
+        self.last = self.last.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(record.len());
+        TABLE.put(db, Values::default().put(&self.last).put_blob(record))
     }
 
     /// Writes everything into the tables.
@@ -89,7 +99,7 @@ impl Later {
             }
         }
         TABLE.delete(db, Values::default())?;
-        self.bytes = 0;
+        (self.bytes, self.last) = (0, 0);
         Ok(())
     }
 }
@@ -119,6 +129,7 @@ impl<'a> Target<'a> {
         if self.later.is_none() {
             return table.put(self.db, values);
         }
+        assert_eq!(values.len(), table.columns(), "a whole row of {}", table.name());
         let (key, row) = (key_of(table, &values), encode(values.iter()));
         drop(self.rows.insert(key, Some(row)));
         Ok(())
@@ -158,10 +169,14 @@ impl<'a> Target<'a> {
             record.extend_from_slice(name);
             record.push(u8::from(row.is_some()));
             record.extend_from_slice(row.as_ref().unwrap_or(key));
+            if LONG <= record.len() {
+                later.add(self.db, &record)?;
+                record.clear();
+            }
         }
-        later.last = later.last.saturating_add(1);
-        later.bytes = later.bytes.saturating_add(record.len());
-        TABLE.put(self.db, Values::default().put(&later.last).put_blob(&record))?;
+        if !record.is_empty() {
+            later.add(self.db, &record)?;
+        }
         later.rows.extend(self.rows);
         Ok(())
     }
@@ -178,7 +193,7 @@ pub(crate) fn read(row: &mut Reading<'_>) -> Result<(u64, Rows), String> {
     while !bytes.0.is_empty() {
         let length = usize::from(bytes.byte()?);
         let name = bytes.take(length)?;
-        let is_it = |known: &rows::Known| known.is_live && known.table.name().as_bytes() == name;
+        let is_it = |known: &rows::Known| known.waits && known.table.name().as_bytes() == name;
         let at =
             rows::ALL.iter().position(is_it).ok_or("it names a table that nothing waits for")?;
         let table = rows::ALL[at].table;
@@ -195,8 +210,10 @@ pub(crate) fn read(row: &mut Reading<'_>) -> Result<(u64, Rows), String> {
 }
 
 fn key_of(table: &'static Table, values: &Values) -> Key {
-    let at = rows::ALL.iter().position(|known| std::ptr::eq(known.table, table));
-    (at.expect("all tables are known"), encode(values.iter().take(table.key_columns())))
+    let at = rows::ALL.iter().position(|known| known.waits && std::ptr::eq(known.table, table));
+    let at = at.expect("the rows of this table may wait");
+    assert!(table.key_columns() <= values.len(), "a whole key of {}", table.name());
+    (at, encode(values.iter().take(table.key_columns())))
 }
 
 /// The number of columns, and each with its kind; texts and blobs with their length.

@@ -32,6 +32,9 @@ pub(crate) struct Known {
     /// Whether all of it is loaded at every start. The others hold what is over: they grow, and are
     /// checked while the node runs.
     pub(crate) is_live: bool,
+    /// Whether its rows may wait to be written, see [`later`]. The others are read while a node runs, or
+    /// written by other ways than its batches.
+    pub(crate) waits: bool,
     /// The column by which its rows are gone through, and its indexes with their columns: for those
     /// tables that are checked while the node runs.
     pub(crate) order: &'static str,
@@ -39,7 +42,11 @@ pub(crate) struct Known {
 }
 
 const fn live(table: &'static Table, read: ReadOnly) -> Known {
-    Known { table, read, is_live: true, order: "", indexes: &[] }
+    Known { table, read, is_live: true, waits: true, order: "", indexes: &[] }
+}
+
+const fn at_once(table: &'static Table, read: ReadOnly) -> Known {
+    Known { table, read, is_live: true, waits: false, order: "", indexes: &[] }
 }
 
 const fn past(
@@ -48,13 +55,13 @@ const fn past(
     order: &'static str,
     indexes: &'static [(&'static str, &'static [&'static str])],
 ) -> Known {
-    Known { table, read, is_live: false, order, indexes }
+    Known { table, read, is_live: false, waits: false, order, indexes }
 }
 
 /// Every table.
 pub(crate) static ALL: &[Known] = &[
-    live(&node::TABLE, |row| node::read(row).map(drop)),
-    live(&index_epoch::TABLE, |row| index_epoch::read(row).map(drop)),
+    at_once(&node::TABLE, |row| node::read(row).map(drop)),
+    at_once(&index_epoch::TABLE, |row| index_epoch::read(row).map(drop)),
     live(&settings::TABLE, |row| settings::read(row).map(drop)),
     live(&relay::TABLE, |row| relay::read(row).map(drop)),
     live(&index_server::TABLE, |row| index_server::read(row).map(drop)),
@@ -64,7 +71,7 @@ pub(crate) static ALL: &[Known] = &[
     live(&line::TABLE, |row| line::read(row).map(drop)),
     live(&pending::TABLE, |row| pending::read(row).map(drop)),
     live(&queued::TABLE, |row| queued::read(row).map(drop)),
-    live(&invoice::TABLE, |row| invoice::read(row).map(drop)),
+    at_once(&invoice::TABLE, |row| invoice::read(row).map(drop)),
     past(
         &invoice::PAST,
         |row| invoice::read_past(row).map(drop),
@@ -87,8 +94,8 @@ pub(crate) static ALL: &[Known] = &[
     live(&spent::TABLE, |row| spent::read(row).map(drop)),
     past(&settled::TABLE, |row| settled::read(row).map(drop), "id", &[]),
     past(&history::TABLE, |row| history::read(row).map(drop), "sequence", &[]),
-    live(&history::ENDS, |row| history::read_end(row).map(drop)),
-    live(&starts::TABLE, |row| starts::read(row).map(drop)),
+    at_once(&history::ENDS, |row| history::read_end(row).map(drop)),
+    at_once(&starts::TABLE, |row| starts::read(row).map(drop)),
     live(&received::TABLE, |row| received::read(row).map(drop)),
     live(&before_sent::TABLE, |row| before_sent::read(row).map(drop)),
     live(&recovery::TABLE, |row| recovery::read(row).map(drop)),
@@ -100,5 +107,5 @@ pub(crate) static ALL: &[Known] = &[
         &[("sqlite_autoindex_collected_1", &["friend", "currency", "sender", "request_id"])],
     ),
     live(&collected::ALONE, |row| collected::read(row).map(drop)),
-    live(&later::TABLE, |row| later::read(row).map(drop)),
+    at_once(&later::TABLE, |row| later::read(row).map(drop)),
 ];

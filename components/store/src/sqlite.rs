@@ -50,7 +50,7 @@ pub struct SqliteStore {
     /// The file that counts starts, until it is durable that this one is done.
     begun: Option<File>,
     /// None for one that is only read.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl SqliteStore {
@@ -96,7 +96,7 @@ impl SqliteStore {
             later,
             begun: None,
             audit: Auditing::NotBegun,
-            _lock: Some(lock),
+            lock: Some(lock),
         };
         store.settle()?;
         Ok(store)
@@ -132,7 +132,7 @@ impl SqliteStore {
             later,
             begun,
             audit: Auditing::Done,
-            _lock: None,
+            lock: None,
         }
     }
 
@@ -152,8 +152,9 @@ impl SqliteStore {
     /// What the file system says, and as [`Store::commit`].
     pub fn count_start(&mut self, at_least: u64) -> Result<u64, Error> {
         let path = self.path.clone();
-        let next = Mark::next(Mark::read(&path)?, self.starts()?);
-        let mut mark = Mark::write_begins(next, &path)?;
+        let before = self.starts()?;
+        let next = Mark::next(Mark::read(&path)?, before);
+        let mut mark = Mark::write_begins(next, before, &path)?;
         let epoch = self.transact(|db| {
             let written = rows::starts::TABLE.put(db, rows::starts::write(next));
             written.map_err(|error| Error::sqlite(&path, error))?;
@@ -229,6 +230,10 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&mut self) -> Result<State, Error> {
+        if self.stopped && self.lock.is_some() {
+            // What was not written in time would be missing.
+            return Err(Error::Stopped(self.path.clone()));
+        }
         self.settle()?;
         // One snapshot, so that the rows fit each other.
         let sqlite = |error| Error::sqlite(&self.path, error);

@@ -2,7 +2,7 @@
 //! is an older copy, or one that was moved without the file (reliability, D6).
 //!
 //! ```text
-//!   file: "7"   database: 7        a start: line "8 begins", database 8, line "8"
+//!   file: "7"   database: 7        a start: line "8 begins 7", database 8, line "8"
 //! ```
 //!
 //! The last whole line of the file counts. A start appends two lines, which takes one sync: a line that
@@ -23,8 +23,9 @@ use crate::Error;
 pub(crate) struct Mark {
     /// The count of the last start.
     starts: u64,
-    /// The start was not finished: the database may have this count, or one less.
-    begins: bool,
+    /// The start was not finished: the database may have this count, or the one that is given here,
+    /// which it had when the start began.
+    begins: Option<u64>,
 }
 
 impl Mark {
@@ -43,23 +44,25 @@ impl Mark {
         let whole = text.iter().rposition(|byte| *byte == b'\n')?;
         let line = text[..whole].rsplit(|byte| *byte == b'\n').next()?;
         let line = str::from_utf8(line).ok()?;
-        let (number, begins) = match line.strip_suffix(BEGINS) {
-            Some(number) => (number, true),
-            None => (line, false),
+        let Some((number, before)) = line.split_once(BEGINS) else {
+            return Some(Self { starts: line.parse().ok()?, begins: None });
         };
-        Some(Self { starts: number.parse().ok()?, begins })
+        Some(Self { starts: number.parse().ok()?, begins: Some(before.parse().ok()?) })
     }
 
     /// The line of the file that says it.
     fn line(self) -> String {
-        format!("{}{}\n", self.starts, if self.begins { BEGINS } else { "" })
+        match self.begins {
+            None => format!("{}\n", self.starts),
+            Some(before) => format!("{}{BEGINS}{before}\n", self.starts),
+        }
     }
 
-    /// Adds a mark that begins, which is durable when this returns. Gives the file, in which
-    /// [`Mark::write_done`] says that it is done.
-    pub(crate) fn write_begins(starts: u64, database: &Path) -> Result<File, Error> {
+    /// Adds a mark that a start begins on a database with the count `before`; it is durable when this
+    /// returns. Gives the file, in which [`Mark::write_done`] says that it is done.
+    pub(crate) fn write_begins(starts: u64, before: u64, database: &Path) -> Result<File, Error> {
         let path = path(database);
-        let mark = Self { starts, begins: true };
+        let mark = Self { starts, begins: Some(before) };
         mark.append_or_replace(&path).map_err(|error| Error::Path { path, error })
     }
 
@@ -97,7 +100,7 @@ impl Mark {
     /// Says that a start is durable in the database. That is in the file when this returns, and durable
     /// after a sync of it: until then its last line may be that of [`Mark::write_begins`].
     pub(crate) fn write_done(starts: u64, file: &mut File, database: &Path) -> Result<(), Error> {
-        let mark = Self { starts, begins: false };
+        let mark = Self { starts, begins: None };
         let written = file.write_all(mark.line().as_bytes());
         written.map_err(|error| Error::Path { path: path(database), error })
     }
@@ -111,16 +114,14 @@ impl Mark {
     pub(crate) fn is_older(mark: Option<Self>, database: u64) -> bool {
         match mark {
             None => 0 < database,
-            Some(Self { starts, begins: false }) => starts != database,
-            Some(Self { starts, begins: true }) => {
-                starts != database && Some(starts) != database.checked_add(1)
-            }
+            Some(Self { starts, begins: None }) => starts != database,
+            Some(Self { starts, begins: Some(before) }) => ![starts, before].contains(&database),
         }
     }
 }
 
-/// Behind the number of a start that was not finished.
-const BEGINS: &str = " begins";
+/// Between the number of a start that was not finished and the count before it.
+const BEGINS: &str = " begins ";
 /// How long the file becomes, in bytes, before a new one takes its place.
 const LONGEST: u64 = 4_096;
 
@@ -134,12 +135,12 @@ fn path(database: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    const fn begins(starts: u64) -> Mark {
-        Mark { starts, begins: true }
+    const fn begins(starts: u64, before: u64) -> Mark {
+        Mark { starts, begins: Some(before) }
     }
 
     const fn done(starts: u64) -> Mark {
-        Mark { starts, begins: false }
+        Mark { starts, begins: None }
     }
 
     #[test]
@@ -152,10 +153,15 @@ mod tests {
             (Some(done(3)), 4, true),
             (Some(done(1)), 0, true),
             // A crash in the middle of a start, before and after the database was written.
-            (Some(begins(3)), 2, false),
-            (Some(begins(3)), 3, false),
-            (Some(begins(3)), 1, true),
-            (Some(begins(3)), 4, true),
+            (Some(begins(3, 2)), 2, false),
+            (Some(begins(3, 2)), 3, false),
+            (Some(begins(3, 2)), 1, true),
+            (Some(begins(3, 2)), 4, true),
+            // The start before it was not finished either.
+            (Some(begins(5, 2)), 2, false),
+            (Some(begins(5, 2)), 5, false),
+            (Some(begins(5, 2)), 3, true),
+            (Some(begins(5, 2)), 4, true),
         ];
         for (mark, database, older) in cases {
             assert_eq!(Mark::is_older(mark, database), older, "{mark:?} {database}");
@@ -170,8 +176,8 @@ mod tests {
         assert_eq!(Mark::read(&database).unwrap(), None);
         let mut longest = 0;
         for starts in (1..1_000).chain([u64::MAX]) {
-            let mut file = Mark::write_begins(starts, &database).unwrap();
-            assert_eq!(Mark::read(&database).unwrap(), Some(begins(starts)));
+            let mut file = Mark::write_begins(starts, starts - 1, &database).unwrap();
+            assert_eq!(Mark::read(&database).unwrap(), Some(begins(starts, starts - 1)));
             Mark::write_done(starts, &mut file, &database).unwrap();
             assert_eq!(Mark::read(&database).unwrap(), Some(done(starts)));
             longest = longest.max(std::fs::metadata(path(&database)).unwrap().len());
@@ -184,12 +190,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("node.db");
         for (text, read) in [
-            ("7\n8 begins\n", Some(begins(8))),
+            ("7\n8 begins 7\n", Some(begins(8, 7))),
+            ("8 begins 7\n9 begins 7\n", Some(begins(9, 7))),
             ("7\n8 begi", Some(done(7))),
-            ("7\n8 begins\n8", Some(begins(8))),
-            ("7\n8 begins\n\0\0", Some(begins(8))),
+            ("7\n8 begins ", Some(done(7))),
+            ("7\n8 begins 7\n8", Some(begins(8, 7))),
+            ("7\n8 begins 7\n\0\0", Some(begins(8, 7))),
             // What is whole and makes no sense is no mark, whatever stands before it.
             ("7\nnonsense\n", None),
+            ("7\n8 begins\n", None),
+            ("7\n8 begins \n", None),
             ("7\n\0\n", None),
             ("7\n\n", None),
             ("7", None),
@@ -198,8 +208,8 @@ mod tests {
         ] {
             std::fs::write(path(&database), text).unwrap();
             assert_eq!(Mark::read(&database).unwrap(), read, "{text:?}");
-            drop(Mark::write_begins(9, &database).unwrap());
-            assert_eq!(Mark::read(&database).unwrap(), Some(begins(9)), "after {text:?}");
+            drop(Mark::write_begins(9, 7, &database).unwrap());
+            assert_eq!(Mark::read(&database).unwrap(), Some(begins(9, 7)), "after {text:?}");
         }
         std::fs::write(path(&database), [0xff, b'\n']).unwrap();
         assert_eq!(Mark::read(&database).unwrap(), None);

@@ -44,7 +44,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Writer<T> {
     queue: SyncSender<Job<T>>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Result<(), Error>>,
     reader: Reader,
     /// Jobs accepted so far.
     accepted: u64,
@@ -110,7 +110,9 @@ impl<T: Send + 'static> Writer<T> {
                 // Later callers must see that nobody takes their batches.
                 drop(jobs);
                 (worker.done)(Err(error));
+                return Ok(());
             }
+            worker.store.settle()
         })?;
         let ended = VecDeque::new();
         Ok(Self { queue, thread, reader, accepted: 0, durable, forget_before, ended })
@@ -278,12 +280,15 @@ impl<T: Send + 'static> Writer<T> {
 
     /// Waits until everything submitted is durable, or the thread has failed, and `done` was told;
     /// then closes the database.
-    pub fn close(self) {
+    ///
+    /// # Errors
+    /// What `done` was not told: that tidying up failed. What was submitted is durable all the same.
+    pub fn close(self) -> Result<(), Error> {
         // First, as the last connection to be closed is the one that tidies up.
         drop(self.reader);
         drop(self.queue);
         // A panic of the thread has ended it, which is all that is waited for.
-        drop(self.thread.join());
+        self.thread.join().unwrap_or(Ok(()))
     }
 
     /// What ended and may not be in the database yet, newest first.
@@ -418,7 +423,7 @@ impl<S: Store, F> Worker<S, F> {
                 next = self.next(jobs)?;
             }
         }
-        self.store.settle()
+        Ok(())
     }
 }
 

@@ -100,7 +100,7 @@ fn the_thread_reports_what_it_finds() {
     .unwrap();
     let error = done.recv_timeout(Duration::from_secs(60)).unwrap().unwrap_err();
     assert!(matches!(error, Error::DamagedRow { .. }), "{error}");
-    writer.close();
+    writer.close().unwrap();
 }
 
 /// Whoever stops a node and copies the one file has all of it, although not everything was checked yet.

@@ -187,7 +187,7 @@ fn the_thread_forgets_when_it_is_idle() {
         assert!(Instant::now() < deadline, "not forgotten: {}", page.entries.len());
         std::thread::sleep(Duration::from_millis(5));
     }
-    writer.close();
+    writer.close().unwrap();
     open(&path).check_books().unwrap();
 }
 
@@ -219,7 +219,7 @@ fn a_thread_that_is_never_idle_forgets_too() {
     }
     let page = writer.history(&HistoryQuery::default(), None).unwrap();
     let oldest = page.entries[0].sequence;
-    writer.close();
+    writer.close().unwrap();
     assert!(COUNT - 4 < oldest, "{oldest}: all that was too old is gone but the last of each line");
     open(&path).check_books().unwrap();
 }

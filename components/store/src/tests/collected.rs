@@ -43,7 +43,7 @@ fn what_is_asked_for_is_found_durable_or_not() {
     assert_eq!(ask(2, Side::Local, question([1, 2])), []);
     let other = Endings { currency: "other".parse().unwrap(), ..question([1, 2]) };
     assert_eq!(ask(1, Side::Local, other), []);
-    writer.close();
+    writer.close().unwrap();
 }
 
 #[test]

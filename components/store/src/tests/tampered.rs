@@ -253,7 +253,8 @@ fn a_batch_that_makes_no_sense_is_refused() {
         ("UPDATE batches SET rows = x'057370656e740000', row_check = 0", "has 0 columns"),
         ("UPDATE batches SET rows = x'057370656e74010109', row_check = 0", "column of kind 9"),
         ("UPDATE batches SET rows = x'057370656e75010100', row_check = 0", "names a table"),
-        // What is over is written at once.
+        // What is over is written at once, and so is whose database it is.
+        ("UPDATE batches SET rows = x'046e6f6465010100', row_check = 0", "names a table"),
         ("UPDATE batches SET rows = x'07736574746c6564000100', row_check = 0", "names a table"),
     ] {
         let text = refusal(&path, sql).to_string();

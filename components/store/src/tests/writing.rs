@@ -111,7 +111,7 @@ fn batches_are_durable_in_order_when_reported() {
     for ticket in 0..50 {
         assert_eq!(done.recv_timeout(SOON).unwrap().unwrap(), ticket);
     }
-    writer.close();
+    writer.close().unwrap();
     assert_eq!(open(&path).load().unwrap().spent.len(), 50);
 }
 
@@ -138,7 +138,7 @@ fn waiting_batches_share_a_commit_and_are_bounded() {
     for ticket in 0..=4 {
         assert_eq!(done.recv_timeout(SOON).unwrap().unwrap(), ticket);
     }
-    writer.close();
+    writer.close().unwrap();
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn epochs_come_in_their_turn() {
     gate.leave.send(()).unwrap();
     let tickets: Vec<_> = (0..3).map(|_| done.recv_timeout(SOON).unwrap().unwrap()).collect();
     assert_eq!(tickets, [0, 1, 2]);
-    writer.close();
+    writer.close().unwrap();
 }
 
 /// Batches that share a failing commit are not durable, and nothing behind them is written.
@@ -189,7 +189,7 @@ fn a_failing_commit_is_reported_once_for_all_that_waits() {
     assert!(epoch.recv_timeout(SOON).is_err(), "no epoch");
     assert!(gate.commits.recv_timeout(SOON).is_err(), "no other commit was tried");
     assert_eq!(writer.submit(4, Vec::new()), Err(Rejected::Stopped((4, Vec::new()))));
-    writer.close();
+    writer.close().unwrap();
     assert_eq!(open(&path).load().unwrap().spent.len(), 1);
 }
 
@@ -207,7 +207,7 @@ fn closing_tidies_up_unless_something_failed() {
     done.recv_timeout(SOON).unwrap().unwrap();
     assert!(writer.payment(&PaymentId::from_bytes([0; 16])).unwrap().is_none());
     assert!(log.exists());
-    writer.close();
+    writer.close().unwrap();
     assert!(!log.exists());
 
     let mut store = open(&path);
@@ -267,7 +267,7 @@ fn what_ended_is_always_found() {
     writer.submit(2, Vec::new()).unwrap();
     check(&writer);
     gate.leave.send(()).unwrap();
-    writer.close();
+    writer.close().unwrap();
 }
 
 /// A full disk: the batch did not happen, nothing is written after it, and everybody is told.
@@ -302,7 +302,7 @@ fn the_first_failure_is_the_last_commit() {
     let stopped = Err(Rejected::Stopped((2, vec![marked(2)])));
     assert_eq!(writer.submit(2, vec![marked(2)]), stopped);
     assert_eq!(writer.next_index_epoch(0, |_| ()), Err(Rejected::Stopped(())));
-    writer.close();
+    writer.close().unwrap();
     let state = open(&path).load().unwrap();
     assert_eq!(state.spent.len(), 1, "as before the batch");
 }
@@ -330,6 +330,57 @@ fn line() -> offset_funder::state::LineRow {
         remote_proposal: None,
         numbers: None,
     }
+}
+
+/// What waits is not forgotten when it cannot be written out: the state without it is not given.
+#[test]
+fn a_store_that_could_not_write_out_gives_no_older_state() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    store.commit(&[marked(1)]).unwrap();
+    store.connection().busy_timeout(Duration::ZERO).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(store.load(), Err(Error::Busy(_))));
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(matches!(store.load(), Err(Error::Stopped(_))));
+    drop(store);
+    assert_eq!(open(&path).load().unwrap().spent.len(), 1);
+}
+
+/// Closing says what nobody else would.
+#[test]
+fn what_cannot_be_written_out_at_the_end_is_told() {
+    let (_directory, path) = made();
+    let store = open(&path);
+    store.connection().busy_timeout(Duration::ZERO).unwrap();
+    let reader = store.reader().unwrap();
+    let (mut writer, done) = spawn(store, reader);
+    writer.submit(0, vec![marked(0)]).unwrap();
+    done.recv_timeout(SOON).unwrap().unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(writer.close(), Err(Error::Busy(_))));
+    drop(other);
+    assert_eq!(open(&path).load().unwrap().spent.len(), 1);
+}
+
+/// One batch may be longer than one record.
+#[test]
+fn a_long_batch_lies_in_several_records() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let rows = |number: u64| {
+        let key = SpentKey { app: node(), currency: Currency::fallback(), hour: number };
+        Change::Spent(key, Some(Credits(1)))
+    };
+    store.commit(&(0..30_000).map(rows).collect::<Vec<_>>()).unwrap();
+    let count = "SELECT count(*) FROM batches";
+    let records: i64 = store.connection().query_row(count, [], |row| row.get(0)).unwrap();
+    assert!((2..=4).contains(&records), "{records}");
+    assert_eq!(store.is_unsettled(), Unsettled::Much);
+    drop(store);
+    assert_eq!(open(&path).load().unwrap().spent.len(), 30_000);
 }
 
 /// Another program that keeps the database locked is waited for, then named as the reason.
