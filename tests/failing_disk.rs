@@ -26,12 +26,8 @@ fn stops(mode: &str, why: &str) {
     let mut pair = Pair::befriended(0);
     pair.stop_node(ALICE);
     let shim = compiled(pair.sandbox.path());
-    let directory = pair.sandbox.file("alice").canonicalize().unwrap().display().to_string();
     pair.sandbox.set("OFFSET_FAULT_MODE", mode);
-    pair.sandbox.set("OFFSET_FAULT_DIR", &directory);
-    pair.sandbox.set("LD_PRELOAD", &shim);
-    pair.start_node(ALICE);
-    pair.sandbox.set("LD_PRELOAD", "");
+    start_watched(&mut pair, &shim);
     pair.until_online();
     pair.pay(ALICE, 10);
 
@@ -67,6 +63,34 @@ fn stops(mode: &str, why: &str) {
         pair.pay(ALICE, 7);
         pair.pay(BOB, 3);
     }
+}
+
+/// Starts Alice's node on a disk that is watched.
+fn start_watched(pair: &mut Pair, shim: &str) {
+    let directory = pair.sandbox.file("alice").canonicalize().unwrap().display().to_string();
+    pair.sandbox.set("OFFSET_FAULT_DIR", &directory);
+    pair.sandbox.set("LD_PRELOAD", shim);
+    pair.start_node(ALICE);
+    pair.sandbox.set("LD_PRELOAD", "");
+}
+
+/// What a start waits for besides the processor. It counts itself in the file beside the database (one
+/// sync), and in the database, whose log begins (its head, the entry); at the end the log moves into the
+/// database (two). Where the file is not there, the node recovers: one transaction more, and one that
+/// writes it into its tables.
+#[test]
+fn a_start_makes_no_more_syncs_than_it_must() {
+    let mut pair = Pair::start();
+    pair.stop_node(ALICE);
+    let shim = compiled(pair.sandbox.path());
+    let syncs = |pair: &mut Pair| {
+        start_watched(pair, &shim);
+        pair.stop_node(ALICE);
+        pair.sandbox.read("alice/syncs")
+    };
+    assert_eq!(syncs(&mut pair), "5");
+    std::fs::remove_file(pair.sandbox.file("alice/node.db.starts")).unwrap();
+    assert_eq!(syncs(&mut pair), "7");
 }
 
 /// The disk that fails.

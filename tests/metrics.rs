@@ -137,6 +137,33 @@ fn stctrl(name: &str, command: &str) -> String {
     format!("stctrl -I {name}/app.ident -T {name}/node.ticket {command}")
 }
 
+/// A connection is what a command waits for longest: more of them would be needless.
+#[test]
+fn every_command_makes_one_connection() {
+    let Net { sandbox, relay: _relay, index: _index, alice, _bob } = net();
+    let node = alice.addresses[1];
+    until(node, "offset_node_lines", 1.0);
+    let connections = || scrape(node)["offset_node_apps_connections_accepted_total"];
+    let bob = sandbox.public_key("bob/node.ident");
+    for command in [
+        "info balance",
+        "info status",
+        "info max-send",
+        "info friends -n bob",
+        "config set-friend-max-debt -n bob -m 200",
+        "seller create-invoice -a 5 -i alice.invoice",
+        "seller list",
+        "funds quote -a 5 -d BOB",
+        "funds send-funds -a 5 -d BOB --note lunch",
+        "history list",
+    ] {
+        let before = connections();
+        sandbox.run(&stctrl("alice", &command.replace("BOB", &bob))).success();
+        let made = connections() - before;
+        assert!((0.5..1.5).contains(&made), "{command}: {made}");
+    }
+}
+
 #[test]
 fn each_daemon_counts_what_it_does_and_what_it_refuses() {
     let Net { sandbox, relay, index, alice, _bob } = net();

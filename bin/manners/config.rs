@@ -40,12 +40,18 @@ pub enum Refused {
 /// # Errors
 /// What is wrong with the command line, the environment or the file.
 pub fn parse<A: Arguments>(prefix: &str, arguments: Vec<OsString>) -> Result<A, Refused> {
+    let usual = A::usual_config().filter(|path| path.is_file());
+    let mut command = A::command();
+    // Mostly there is no file, and nothing is to be looked at twice.
+    if usual.is_none()
+        && let Ok(mut matches) = command.try_get_matches_from_mut(arguments.clone())
+        && !matches.contains_id(CONFIG)
+    {
+        return from_matches(&mut matches, &mut command).map_err(Refused::Arguments);
+    }
     let matches = optional(A::command()).try_get_matches_from(arguments.clone());
     let matches = matches.map_err(Refused::Arguments)?;
-    let path = match matches.get_one::<PathBuf>(CONFIG) {
-        Some(path) => Some(path.clone()),
-        None => A::usual_config().filter(|path| path.is_file()),
-    };
+    let path = matches.get_one::<PathBuf>(CONFIG).cloned().or(usual);
     let (command, tables) = match &path {
         Some(path) => with_file(A::command(), prefix, path, A::TABLES).map_err(Refused::File)?,
         None => (A::command(), Vec::new()),

@@ -35,6 +35,19 @@ pub fn run<F>(daemon: F) -> anyhow::Result<Answer>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    run_when(async { Ok(daemon) })
+}
+
+/// As [`run`], for a daemon that `begin` gives. That is done on the first thread of the process: what
+/// loads much does it there, as the C library takes memory for other threads from the system in pieces
+/// of one page.
+///
+/// # Errors
+/// What `begin` or the daemon says.
+pub fn run_when<F>(begin: impl Future<Output = anyhow::Result<F>>) -> anyhow::Result<Answer>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -45,10 +58,13 @@ where
     }
     // As a task the owner of the daemon's state runs on the threads that read and write, so a
     // message is handled where it arrived, without waking another thread.
-    let ended = runtime.block_on(runtime.spawn(daemon));
+    let ended = runtime.block_on(async {
+        let daemon = begin.await?;
+        runtime.spawn(daemon).await.context("the daemon ended with a panic")?
+    });
     // A name that is still being looked up must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    ended.context("the daemon ended with a panic")??;
+    ended?;
     Ok(Answer::silent())
 }
 

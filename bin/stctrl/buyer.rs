@@ -85,9 +85,7 @@ impl Buyer {
             Self::CancelPayment(which) => {
                 let id = which.id()?;
                 let client = session.connect().await?;
-                let result = client.cancel_payment(id).await;
-                client.close().await;
-                result?;
+                client.cancel_payment(id).await?;
                 Ok(Answer::silent())
             }
         }
@@ -148,7 +146,6 @@ impl Pay {
                 bail!("the node says that the payment has arrived without a commit; look at it");
             }
         };
-        client.close().await;
         commit_file.write(CommitFile(made).to_toml().as_bytes()).with_context(|| {
             format!("the payment is committed, but {commit} was not written; {ask}")
         })?;
@@ -209,7 +206,6 @@ impl Status {
             let commit = client.payment_commit(id).await?;
             file.write(CommitFile(commit).to_toml().as_bytes())?;
         }
-        client.close().await;
         if let (PaymentStatus::Succeeded { receipt, .. }, Some(file)) =
             (&report.status, receipt_file)
         {

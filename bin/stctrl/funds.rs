@@ -191,7 +191,6 @@ async fn pay(
         result = paying => result,
         () = stop => bail!("stopped waiting; {goes_on}"),
     };
-    client.close().await;
     match result {
         Err(Error::Lost(reason)) => bail!("the connection to the node ended: {reason}; {goes_on}"),
         Err(Error::Refused(refused)) if refused.code == ErrorCode::Stopping => {

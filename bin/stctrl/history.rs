@@ -108,7 +108,6 @@ impl List {
             self.filter.check_friend(&client.report().await?)?;
         }
         let decimals = client.report_without_friends().await?.decimals;
-        client.close().await;
         entries.reverse();
         let values: Vec<_> = entries.iter().map(entry_json).collect();
         let text = if entries.is_empty() {
@@ -151,7 +150,6 @@ impl Fees {
         })
         .await?;
         let decimals = client.report_without_friends().await?.decimals;
-        client.close().await;
         let mut rows: Vec<_> = sums.into_iter().collect();
         rows.sort_by(|((_, a), (name_a, ..)), ((_, b), (name_b, ..))| {
             (a, name_a).cmp(&(b, name_b))

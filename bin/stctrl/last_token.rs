@@ -28,7 +28,6 @@ impl LastTokenArguments {
         let output = OutputFile::prepare(&self.output, Access::Public, self.force)?;
         let client = session.connect().await?;
         let token = client.last_token(self.friend.friend).await;
-        client.close().await;
         let token = token?;
         token.verify().context(
             "the node gave a token that proves nothing; update the node and this program to the \

@@ -137,14 +137,16 @@ async fn run(arguments: StctrlArguments) -> anyhow::Result<Answer> {
         .into());
     };
     let session = Session::new(idfile, ticket);
-    match arguments.group {
+    let answer = match arguments.group {
         Group::Info(command) => command.run(&session).await,
         Group::Config(command) => command.run(&session).await,
         Group::Funds(command) => command.run(&session).await,
         Group::History(command) => command.run(&session, arguments.json).await,
         Group::Buyer(command) => command.run(&session).await,
         Group::Seller(command) => command.run(&session).await,
-    }
+    };
+    session.close().await;
+    answer
 }
 
 const EXAMPLES: &str = "\

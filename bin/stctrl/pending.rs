@@ -30,7 +30,6 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<Answer> {
         }
     };
     let decimals = client.report_without_friends().await?.decimals;
-    client.close().await;
     Ok(answer(&entries, &decimals, now))
 }
 

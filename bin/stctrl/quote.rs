@@ -91,9 +91,7 @@ impl QuoteArguments {
             note: Text::cut(""),
             max_parts: self.max_parts,
         };
-        let result = client.quote(request).await;
-        client.close().await;
-        let quote = result?;
+        let quote = client.quote(request).await?;
         match &quote.ways {
             Ok(ways) => Ok(shown(&quote, ways, decimals)),
             Err(failed) => {
@@ -144,11 +142,9 @@ impl MostArguments {
         let report = client.report().await?;
         let currency = self.currency.of(&report);
         let most = match self.dest {
-            None => Ok(own_lines(&report, &currency, receive)),
-            Some(dest) => client.capacity(Some(currency.clone()), dest, receive).await,
+            None => own_lines(&report, &currency, receive),
+            Some(dest) => client.capacity(Some(currency.clone()), dest, receive).await?,
         };
-        client.close().await;
-        let most = most?;
         let shown = amount::show(most, amount::decimals_of(&report.decimals, &currency));
         let json = json!({ "currency": currency.as_str(), "amount": most.to_string() });
         Ok(Answer::new(shown, json))

@@ -133,7 +133,6 @@ impl Rebalance {
         if done.reason.is_empty() {
             done.reason = format!("{MAX_CYCLES} cycles at a time; there may be more");
         }
-        client.close().await;
         Ok(finish(&done, decimals))
     }
 

@@ -62,7 +62,7 @@ impl RecoverFriend {
         let text = proven_lines(friend, &report.decimals).join("\n");
         if !self.yes {
             let command = format!("stctrl config recover-friend -n {name} --yes");
-            ask(&text, &format!("Accept the state that {name} proves?"), &command)?;
+            ask(session, &text, &format!("Accept the state that {name} proves?"), &command).await?;
         }
         self.accept(session, token).await?;
         let text = format!("{text}\nthe proven state is accepted");
@@ -87,7 +87,7 @@ impl RecoverFriend {
         if !self.yes {
             let command = format!("stctrl config recover-friend -n {name} --key={key} --yes");
             let question = format!("Take that node for a friend named {name}, with this state?");
-            ask(&text, &question, &command)?;
+            ask(session, &text, &question, &command).await?;
         }
         self.accept(session, node.token).await?;
         let text = format!("{text}\nthe proven state is accepted; {name} is a friend now");

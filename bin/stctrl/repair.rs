@@ -49,7 +49,7 @@ impl ResetFriend {
         };
         if !self.yes {
             let command = format!("stctrl config reset-friend -n {name} --yes");
-            ask(&text, &format!("Accept the terms of {name}?"), &command)?;
+            ask(session, &text, &format!("Accept the terms of {name}?"), &command).await?;
         }
         let reset_token: HashResult = remote.reset_token;
         let request = ConfigRequest::ResetFriend { friend: name.clone(), reset_token };
@@ -84,7 +84,13 @@ impl RemoveFriend {
         if forfeit && !self.yes && !sums.0.is_empty() {
             let text = sums.lines(&report.decimals, &name, "to be given up").join("\n");
             let command = format!("stctrl config remove-friend -n {name} --forfeit --yes");
-            ask(&text, &format!("Give that up and end the friendship with {name}?"), &command)?;
+            ask(
+                session,
+                &text,
+                &format!("Give that up and end the friendship with {name}?"),
+                &command,
+            )
+            .await?;
             if Sums::of(&session.friend(&name).await?) != sums {
                 anyhow::bail!("the sums have changed meanwhile; look at them and decide again");
             }
@@ -166,11 +172,18 @@ impl Sums {
 /// # Errors
 /// When there is no terminal, with what it is about and the `command` that does not ask; or when the
 /// answer is another one.
-pub(super) fn ask(what: &str, question: &str, command: &str) -> anyhow::Result<()> {
+pub(super) async fn ask(
+    session: &Session,
+    what: &str,
+    question: &str,
+    command: &str,
+) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         let message = format!("{what}\nthis needs a yes typed at a terminal, or `{command}`");
         return Err(Usage(message).into());
     }
+    // However long the answer takes, nobody tends to a connection meanwhile.
+    session.close().await;
     write!(io::stderr(), "{what}\n{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -124,18 +124,14 @@ impl Seller {
             Self::CancelInvoice(which) => {
                 let id = which.read()?.id();
                 let client = session.connect().await?;
-                let result = client.cancel_invoice(id).await;
-                client.close().await;
-                result?;
+                client.cancel_invoice(id).await?;
                 Ok(Answer::silent())
             }
             Self::CommitInvoice(arguments) => arguments.run(session).await,
             Self::CollectInvoice(which) => {
                 let id = which.read()?.id();
                 let client = session.connect().await?;
-                let result = collect(&client, id).await;
-                client.close().await;
-                result?;
+                collect(&client, id).await?;
                 Ok(Answer::silent())
             }
             Self::InvoiceStatus(which) => {
@@ -143,7 +139,6 @@ impl Seller {
                 let client = session.connect().await?;
                 let report = client.invoice_status(id).await?;
                 let decimals = client.report_without_friends().await?.decimals;
-                client.close().await;
                 Ok(detail(&report, decimals_of(&decimals, &report.invoice.currency)))
             }
             Self::List(arguments) => arguments.run(session).await,
@@ -183,9 +178,7 @@ impl Create {
             },
         };
         let client = session.connect().await?;
-        let report = client.create_invoice(terms).await;
-        client.close().await;
-        let report = report?;
+        let report = client.create_invoice(terms).await?;
         let written = InvoiceFile(report.invoice.clone());
         file.write(written.to_toml().as_bytes()).with_context(|| {
             format!(
@@ -226,9 +219,7 @@ impl Commit {
             );
         }
         let client = session.connect().await?;
-        let report = client.commit_invoice(commit).await;
-        client.close().await;
-        let report = report?;
+        let report = client.commit_invoice(commit).await?;
         let mut text = "Commit accepted!".to_owned();
         if let Some(until) = report.invoice.hold_until.filter(|_| report.held) {
             text.push_str(&format!("\nHeld until: {}", moment(until)));
@@ -250,7 +241,6 @@ impl List {
             }
         }
         let decimals = client.report_without_friends().await?.decimals;
-        client.close().await;
         let json = json!({ "invoices": invoices.iter().map(json_of).collect::<Vec<_>>() });
         if invoices.is_empty() {
             return Ok(Answer::new("No invoices.", json));

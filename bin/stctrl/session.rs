@@ -1,4 +1,5 @@
-//! One command's connection to its node.
+//! One command's connection to its node: made when the command first needs it, and used by all that
+//! it asks.
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use offset_proto::{
     file::NodeTicket,
     report::{FriendReport, NodeReport},
 };
+use tokio::sync::Mutex;
 
 use crate::manners::{amount::decimals_of, inputs, names};
 
@@ -19,23 +21,39 @@ use crate::manners::{amount::decimals_of, inputs, names};
 pub struct Session {
     idfile: PathBuf,
     ticket: PathBuf,
+    client: Mutex<Option<AppClient>>,
 }
 
 impl Session {
     /// With the application's identity file and the node's ticket.
     #[must_use]
-    pub const fn new(idfile: PathBuf, ticket: PathBuf) -> Self {
-        Self { idfile, ticket }
+    pub fn new(idfile: PathBuf, ticket: PathBuf) -> Self {
+        Self { idfile, ticket, client: Mutex::default() }
     }
 
-    /// Connects, trying again for a moment while nobody listens.
+    /// The connection; where there is none yet, or it was lost, connects, trying again for a moment
+    /// while nobody listens.
     ///
     /// # Errors
     /// When a file is wrong or the node does not let the application in.
     pub async fn connect(&self) -> anyhow::Result<AppClient> {
+        let mut client = self.client.lock().await;
+        if let Some(open) = client.as_ref().filter(|client| client.is_open()) {
+            return Ok(open.clone());
+        }
         let identity = inputs::identity(&self.idfile)?;
         let ticket: NodeTicket = inputs::read(&self.ticket)?;
-        Ok(AppClient::connect(&identity, &ticket.0, &ConnectOptions::retrying()).await?)
+        let options = ConnectOptions::retrying();
+        let fresh = AppClient::connect(&identity, &ticket.0, &options).await?;
+        Ok(client.insert(fresh).clone())
+    }
+
+    /// Says goodbye to the node, if there is a connection. What is asked afterwards makes another one.
+    pub async fn close(&self) {
+        let client = self.client.lock().await.take();
+        if let Some(client) = client {
+            client.close().await;
+        }
     }
 
     /// The node's report.
@@ -43,10 +61,7 @@ impl Session {
     /// # Errors
     /// As [`Session::connect`].
     pub async fn report(&self) -> anyhow::Result<NodeReport> {
-        let client = self.connect().await?;
-        let report = client.report().await?;
-        client.close().await;
-        Ok(report)
+        Ok(self.connect().await?.report().await?)
     }
 
     /// How many digits behind the point people see of a currency; of the default one, if none is
@@ -55,9 +70,7 @@ impl Session {
     /// # Errors
     /// As [`Session::connect`].
     pub async fn decimals(&self, currency: Option<&Currency>) -> anyhow::Result<u8> {
-        let client = self.connect().await?;
-        let report = client.report_without_friends().await?;
-        client.close().await;
+        let report = self.connect().await?.report_without_friends().await?;
         let currency = currency.unwrap_or(&report.default_currency);
         Ok(decimals_of(&report.decimals, currency))
     }
@@ -75,10 +88,7 @@ impl Session {
     /// # Errors
     /// As [`Session::connect`], and when the node refuses.
     pub async fn configure(&self, change: ConfigRequest) -> anyhow::Result<()> {
-        let client = self.connect().await?;
-        let result = client.config(change).await;
-        client.close().await;
-        Ok(result?)
+        Ok(self.connect().await?.config(change).await?)
     }
 }
 

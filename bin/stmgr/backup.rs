@@ -178,6 +178,7 @@ fn damage(error: &Error) -> Option<String> {
         | Error::InUse(_)
         | Error::SeveralNames(_)
         | Error::NotACopy { .. }
+        | Error::NotSettled(_)
         | Error::Path { .. }
         | Error::ReadOnly(_)
         | Error::NotADatabase(_)

@@ -5,7 +5,7 @@ mod limits;
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
-use offset_node::Config;
+use offset_node::{Config, Node};
 use offset_proto::NetworkAddress;
 use toml::Table;
 
@@ -91,7 +91,7 @@ fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
         app_limits: apps,
         ..Config::new(arguments.database, arguments.trusted)
     };
-    daemon::run(async move {
+    daemon::run_when(async move {
         let stop = arguments.stopping.wait()?;
         let listener = daemon::listen(&arguments.laddr).await?;
         let readers = metrics::listen(arguments.metrics.as_ref()).await?;
@@ -100,12 +100,12 @@ fn run(arguments: StnodeArguments) -> anyhow::Result<Answer> {
             let counted = counted.clone();
             async move { counted.page().await }
         };
-        let run = offset_node::run(config, identity, listener, stop);
-        let announce = || {
+        let run = Node::open(config, identity)?.run(listener, stop);
+        let announce = move || {
             daemon::announce(address, "")?;
             metrics::serve(readers, page)
         };
-        daemon::serve(run, announce).await
+        Ok(daemon::serve(run, announce))
     })
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use offset_crypto::{PublicKey, checksum};
-use offset_funder::{Config, Funder};
+use offset_funder::{Change, Config, Funder, state::State};
 use offset_proto::{Timestamp, app::Hold, app::PaymentTarget};
 use offset_store::{SqliteStore, Store as _, init};
 use rusqlite::{Connection, types::Value};
@@ -40,6 +40,8 @@ impl Base {
         init(&path, &key).expect("a database is made");
         let mut store = SqliteStore::open(&path, &key).expect("and opened");
         store.commit(&net.nodes[1].log).expect("and written");
+        // Something that is in its table, and waits to be written there again.
+        store.commit(&rows_again(&net.nodes[1].disk)).expect("and written again");
         drop(store);
         let db = Connection::open(&path).expect("it is SQLite");
         let tables: Vec<_> = strings(&db, "SELECT name FROM sqlite_schema WHERE type = 'table'")
@@ -80,6 +82,20 @@ fn busy_network() -> Net {
     net
 }
 
+/// Rows of the live tables as they are.
+fn rows_again(state: &State) -> Vec<Change> {
+    let mut again = Vec::new();
+    for (key, friend) in &state.friends {
+        again.push(Change::Channel(*key, friend.channel.clone()));
+        again.push(Change::Received(*key, friend.received.clone()));
+        for (currency, line) in friend.lines.iter().filter(|(_, line)| line.credit.is_some()) {
+            again.push(Change::Line(*key, currency.clone(), Some(line.row())));
+        }
+    }
+    again.extend(state.payments.iter().map(|(id, row)| Change::Payment(*id, row.clone())));
+    again
+}
+
 fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm", ".lock"] {
         // It may not be there.
@@ -105,7 +121,7 @@ pub fn stored_rows(bytes: &[u8]) {
         remove(&path);
         std::fs::copy(&base.path, &path).expect("there is room");
         spoil(base, &path, bytes);
-        let loaded = SqliteStore::open(&path, &base.key).and_then(|store| {
+        let loaded = SqliteStore::open(&path, &base.key).and_then(|mut store| {
             store.check_books()?;
             store.load()
         });

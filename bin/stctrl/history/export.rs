@@ -65,7 +65,6 @@ impl Export {
         // Into a file that nobody sees first: what is shown is whole.
         let whole = NamedTempFile::new().context("cannot make a temporary file")?;
         let count = write_all(&client, query, format, &names, whole.as_file()).await?;
-        client.close().await;
         if count == 0 {
             self.filter.check_friend(&report)?;
         }

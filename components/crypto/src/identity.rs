@@ -201,6 +201,63 @@ mod tests {
         assert!(!identity.public_key().verify(b"x", &Signature::from_bytes(bytes)));
     }
 
+    /// What is accepted is what *ring* accepts, for honest, spoilt and contrived signatures.
+    #[test]
+    fn verification_agrees_with_ring() {
+        let mut rng = SeededRng::new(4);
+        let ring = |key: &PublicKey, message: &[u8], signature: &Signature| {
+            let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
+            key.verify(message, signature.as_bytes()).is_ok()
+        };
+        let mut random = |most: usize| {
+            let mut bytes = [0; 8];
+            rng.fill(&mut bytes);
+            usize::try_from(u64::from_le_bytes(bytes) % most as u64).expect("far below")
+        };
+        // Encodings that only some programs take: small orders, y of at least the prime, x = 0 with a sign.
+        let mut odd = vec![[0; 32], [0xff; 32]];
+        for low in [0_u8, 1, 2, 0xec, 0xed, 0xee, 0xef] {
+            for fill in [0_u8, 0xff] {
+                for top in [0_u8, 0x7f, 0x80, 0xff] {
+                    let mut bytes = [fill; 32];
+                    (bytes[0], bytes[31]) = (low, top);
+                    odd.push(bytes);
+                }
+            }
+        }
+        let (mut accepted, mut refused) = (0, 0);
+        let mut compare = |key: &PublicKey, message: &[u8], signature: &Signature| {
+            let ours = key.verify(message, signature);
+            assert_eq!(ours, ring(key, message, signature), "{key} {message:?} {signature:?}");
+            if ours { accepted += 1 } else { refused += 1 }
+        };
+        for number in 0..400_u64 {
+            let identity = Identity::random(&mut SeededRng::new(number));
+            let (key, message) = (identity.public_key(), number.to_be_bytes());
+            let signature = identity.sign(&message);
+            compare(&key, &message, &signature);
+            let mut spoilt = *signature.as_bytes();
+            spoilt[random(64)] ^= 1 << random(8);
+            compare(&key, &message, &Signature::from_bytes(spoilt));
+            let mut key_bytes = *key.as_bytes();
+            key_bytes[random(32)] ^= 1 << random(8);
+            if let Ok(other) = PublicKey::from_bytes(key_bytes) {
+                compare(&other, &message, &signature);
+            }
+            let contrived = odd[random(odd.len())];
+            let mut half = *signature.as_bytes();
+            half[..32].copy_from_slice(&contrived);
+            compare(&key, &message, &Signature::from_bytes(half));
+            half[32..].copy_from_slice(&odd[random(odd.len())]);
+            compare(&key, &message, &Signature::from_bytes(half));
+            if let Ok(other) = PublicKey::from_bytes(contrived) {
+                compare(&other, &message, &signature);
+                compare(&other, &message, &Signature::from_bytes([0; 64]));
+            }
+        }
+        assert!(400 <= accepted && 1_000 < refused, "{accepted} {refused}");
+    }
+
     #[test]
     fn seed_text_round_trip_and_silence() {
         let identity = Identity::random(&mut SeededRng::new(3));

@@ -45,6 +45,7 @@ mod view;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     future::Future,
     pin::pin,
     sync::{Arc, Mutex, atomic::AtomicU64},
@@ -94,21 +95,52 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let mut store = SqliteStore::open(&config.database, &identity.public_key())?;
-    let is_older = store.is_older()?;
-    if is_older && !config.recover {
-        log::warn!(
-            "the database {} is not the one that this node was started with last: it starts as with \
-             --recover, and takes over what friends prove",
-            config.database.display()
-        );
+    Node::open(config, identity)?.run(listener, shutdown).await
+}
+
+/// A node that is there and does nothing yet: its database is open and all of it is loaded.
+pub struct Node<S = SqliteStore> {
+    store: S,
+    reader: Reader,
+    /// Fresh, for index servers.
+    epoch: u64,
+    funder: Funder,
+    directory: Directory,
+    trusted: Trusted,
+    config: Config,
+    identity: Arc<Identity>,
+}
+
+impl<S> fmt::Debug for Node<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({:?})", self.identity.public_key())
     }
-    if is_older || config.recover {
-        begin_recovery(&mut store, &config, &identity)?;
+}
+
+impl Node {
+    /// Opens and loads the database, which was made with [`offset_store::init`] for this identity, and
+    /// counts the start. Blocks.
+    ///
+    /// # Errors
+    /// What keeps the node from starting, see [`Error`].
+    pub fn open(config: Config, identity: Arc<Identity>) -> Result<Self, Error> {
+        let mut store = SqliteStore::open(&config.database, &identity.public_key())?;
+        let is_older = store.is_older()?;
+        if is_older && !config.recover {
+            log::warn!(
+                "the database {} is not the one that this node was started with last: it starts as with \
+                 --recover, and takes over what friends prove",
+                config.database.display()
+            );
+        }
+        if is_older || config.recover {
+            begin_recovery(&mut store, &config, &identity)?;
+        }
+        // The index client's epoch follows the clock (protocol, section 9).
+        let epoch = store.count_start(config.clock.now().0 / 1_000)?;
+        let reader = store.reader()?;
+        Self::on((store, reader, epoch), config, identity)
     }
-    store.count_start()?;
-    let reader = store.reader()?;
-    run_on((store, reader), config, identity, (listener, shutdown)).await
 }
 
 /// Makes it durable that the node recovers, before the start counts: a crash between the two must not
@@ -126,53 +158,67 @@ fn begin_recovery(
     Ok(store.commit(&batch.changes)?)
 }
 
-/// As [`run`], with a store that is open.
-async fn run_on<S: Store + Send + 'static>(
-    (mut store, reader): (S, Reader),
-    config: Config,
-    identity: Arc<Identity>,
-    (listener, shutdown): (TcpListener, impl Future<Output = ()> + Send),
-) -> Result<(), Error> {
-    let now = config.clock.now();
-    let funder = Funder::new(Arc::clone(&identity), store.load()?, config.funder.clone(), now)?;
-    let mut directory = Directory::new(config.trusted.clone());
-    let trusted =
-        directory.scan().map_err(|error| Error::Trusted { path: config.trusted.clone(), error })?;
-    // The client's epoch follows the clock (protocol, section 9).
-    let epoch = store.next_index_epoch(now.0 / 1_000)?;
-    let (outside, inputs, shell) = Shell::build(&config, &identity, epoch, trusted);
-    if epoch < outside.index.epoch() {
-        // The clock went on meanwhile; that too is durable before the first update leaves.
-        store.next_index_epoch(outside.index.epoch())?;
+impl<S: Store + Send + 'static> Node<S> {
+    /// On a store that is open and counted its start, with a fresh epoch for index servers.
+    fn on(
+        (mut store, reader, epoch): (S, Reader, u64),
+        config: Config,
+        identity: Arc<Identity>,
+    ) -> Result<Self, Error> {
+        let now = config.clock.now();
+        let state = store.load()?;
+        let funder = Funder::new(Arc::clone(&identity), state, config.funder.clone(), now)?;
+        let mut directory = Directory::new(config.trusted.clone());
+        let trusted = directory
+            .scan()
+            .map_err(|error| Error::Trusted { path: config.trusted.clone(), error })?;
+        Ok(Self { store, reader, epoch, funder, directory, trusted, config, identity })
     }
-    let (durable_sender, durable) = mpsc::channel(limits::WAITING_BATCHES + 1);
-    let done = move |result| {
-        // There is a place for each batch, and one for an error.
-        drop(durable_sender.try_send(result));
-    };
-    let writer = Writer::spawn(store, reader, done).map_err(Error::Thread)?;
 
-    let mut core = Core {
-        funder,
-        clock: config.clock.clone(),
-        writer,
-        durable,
-        inputs,
-        outside,
-        waiting: VecDeque::new(),
-        found: false,
-        metrics: config.metrics.clone(),
-    };
-    let servers = shell.serve(&config, directory, listener);
-    let result = core.run(pin!(shutdown)).await;
+    /// See [`run`].
+    ///
+    /// # Errors
+    /// What keeps the node from starting, or the failure of its store, see [`Error`].
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error> {
+        let Self { mut store, reader, epoch, funder, directory, trusted, config, identity } = self;
+        let (outside, inputs, shell) = Shell::build(&config, &identity, epoch, trusted);
+        if epoch < outside.index.epoch() {
+            // The clock went on meanwhile; that too is durable before the first update leaves.
+            store.next_index_epoch(outside.index.epoch())?;
+        }
+        let (durable_sender, durable) = mpsc::channel(limits::WAITING_BATCHES + 1);
+        let done = move |result| {
+            // There is a place for each batch, and one for an error.
+            drop(durable_sender.try_send(result));
+        };
+        let writer = Writer::spawn(store, reader, done).map_err(Error::Thread)?;
 
-    let Core { writer, inputs, outside, .. } = core;
-    // Whoever wants to tell the core something hears that it is gone.
-    drop(inputs);
-    drop(outside);
-    servers.finish().await;
-    writer.close();
-    result
+        let mut core = Core {
+            funder,
+            clock: config.clock.clone(),
+            writer,
+            durable,
+            inputs,
+            outside,
+            waiting: VecDeque::new(),
+            found: false,
+            metrics: config.metrics.clone(),
+        };
+        let servers = shell.serve(&config, directory, listener);
+        let result = core.run(pin!(shutdown)).await;
+
+        let Core { writer, inputs, outside, .. } = core;
+        // Whoever wants to tell the core something hears that it is gone.
+        drop(inputs);
+        drop(outside);
+        servers.finish().await;
+        writer.close();
+        result
+    }
 }
 
 /// What runs beside the core, before it does.

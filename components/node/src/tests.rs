@@ -22,11 +22,11 @@ use offset_proto::{
     app::{AppRequestId, ConfigRequest, ErrorCode, Permissions},
     file::{AppTicket, OffsetFile as _},
 };
-use offset_store::{Error as StoreError, SqliteStore, Store, Writer};
+use offset_store::{Error as StoreError, SqliteStore, Store, Unsettled, Writer};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 
-use crate::{Config, Error, Shell, apps::Trusted, core::Core, limits, run_on};
+use crate::{Config, Error, Shell, apps::Trusted, core::Core, limits};
 
 /// A store on a disk that may become full, or slow.
 struct Fragile {
@@ -49,8 +49,16 @@ impl Disk {
 }
 
 impl Store for Fragile {
-    fn load(&self) -> Result<State, StoreError> {
+    fn load(&mut self) -> Result<State, StoreError> {
         self.store.load()
+    }
+
+    fn is_unsettled(&self) -> Unsettled {
+        self.store.is_unsettled()
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.store.settle()
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
@@ -119,7 +127,9 @@ impl Node {
         let config = Config::new(&database, &trusted);
         let node = Arc::clone(&identity);
         let never = std::future::pending();
-        let running = tokio::spawn(run_on((store, reader), config, node, (listener, never)));
+        let running = tokio::spawn(
+            crate::Node::on((store, reader, 1), config, node).unwrap().run(listener, never),
+        );
         let options = ConnectOptions::retrying();
         let client = AppClient::connect(&app, &address, &options).await.unwrap();
         Self { identity, client, disk, dir, running }
@@ -143,7 +153,7 @@ async fn a_failing_store_stops_the_node_and_nothing_more_leaves() {
     assert!(matches!(result, Err(Error::Store(StoreError::DiskFull(_)))), "{result:?}");
 
     let database = node.dir.path().join("node.db");
-    let store = SqliteStore::open(&database, &node.identity.public_key()).unwrap();
+    let mut store = SqliteStore::open(&database, &node.identity.public_key()).unwrap();
     assert!(!store.load().unwrap().settings.accepts_spontaneous, "the last durable word");
 }
 
@@ -185,7 +195,7 @@ async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_take
     let dir = tempfile::tempdir().unwrap();
     let database = dir.path().join("node.db");
     offset_store::init(&database, &identity.public_key()).unwrap();
-    let store = SqliteStore::open(&database, &identity.public_key()).unwrap();
+    let mut store = SqliteStore::open(&database, &identity.public_key()).unwrap();
     let (state, reader) = (store.load().unwrap(), store.reader().unwrap());
     let disk = Arc::new(Disk::default());
     disk.set_stuck(true);
@@ -228,6 +238,6 @@ async fn however_often_it_flushes_no_more_is_handed_to_a_stuck_disk_than_it_take
         core.flush().await.unwrap();
     }
     core.writer.close();
-    let store = SqliteStore::open(&database, &identity.public_key()).unwrap();
+    let mut store = SqliteStore::open(&database, &identity.public_key()).unwrap();
     assert!(!store.load().unwrap().settings.accepts_spontaneous, "the last word");
 }

@@ -56,9 +56,11 @@ impl World {
         for change in changes {
             if let Change::Received(key, Some(token)) = change
                 && self.is_honest(node)
-                && self.is_honest(self.by_key[key])
             {
-                self.ledger.kept(*key, local, token);
+                self.check_kept(node, *key, token);
+                if self.is_honest(self.by_key[key]) {
+                    self.ledger.kept(*key, local, token);
+                }
             }
         }
     }

@@ -78,6 +78,11 @@ impl World {
         self.is_honest(node) && !self.betrayed.contains(&node)
     }
 
+    /// Whether the betrayer has friends and lines with them: before, there is nothing to betray.
+    fn is_trusted(&self) -> bool {
+        !self.betrayed.is_empty()
+    }
+
     /// In place of what the betrayer's node would say. Whether it was dealt with.
     pub(crate) fn betray(
         &mut self,
@@ -86,6 +91,9 @@ impl World {
         message: &FriendMessage,
     ) -> bool {
         let badness = self.options.betrayals_in_100;
+        if !self.is_trusted() {
+            return false;
+        }
         let (now, bad) = (self.now, self.draw.between(0, 99) < badness);
         let Some(mut betrayer) = self.betrayer.take() else { return false };
         if let FriendMessage::MoveToken(token) = message {
@@ -118,7 +126,8 @@ impl World {
         message: &FriendMessage,
     ) -> Vec<FriendMessage> {
         let truth = message.clone();
-        match self.draw.index(8) {
+        // The last three are seen at once.
+        match self.draw.index(if self.options.subtle { 5 } else { 8 }) {
             0 => vec![],
             1 => vec![truth.clone(), truth],
             2 if !betrayer.said.is_empty() => {
@@ -219,6 +228,9 @@ impl World {
         session: SessionId,
         message: &FriendMessage,
     ) -> bool {
+        if !self.is_trusted() {
+            return false;
+        }
         let Some(mut betrayer) = self.betrayer.take() else { return false };
         let node = betrayer.node;
         if let FriendMessage::MoveToken(token) = message {
@@ -264,10 +276,14 @@ impl World {
             | FriendMessage::Endings(_)
             | FriendMessage::EndingsAnswer(_) => {}
         }
+        // It goes on as soon as it may.
+        let counter = puppet.counter;
+        let wanted = (!answers.is_empty()).then_some(FriendMessage::TokenWanted { counter });
         betrayer.puppets.insert(friend, puppet);
         self.betrayer = Some(betrayer);
-        for token in answers {
-            self.say(node, friend, session, FriendMessage::MoveToken(Box::new(token)));
+        let answers = answers.into_iter().map(|token| FriendMessage::MoveToken(Box::new(token)));
+        for message in answers.chain(wanted) {
+            self.say(node, friend, session, message);
         }
         true
     }
@@ -280,7 +296,7 @@ impl World {
             epoch: puppet.epoch,
             counter: puppet.counter,
             token_id: puppet.token_id,
-            wants_token: false,
+            wants_token: !puppet.holds_token(),
         };
         self.say(betrayer.node, friend, session, FriendMessage::Resume(resume));
     }
@@ -299,7 +315,13 @@ impl World {
             }
             let currency = self.draw.of(&currencies).clone();
             let op = self.operation(betrayer, puppet, &currency);
-            let again = |op: &FriendOp| ops.iter().any(|(_, o)| o.request_id() == op.request_id());
+            // Two requests may freeze more together than there can be.
+            let subtle = self.options.subtle;
+            let is_request = |op: &FriendOp| subtle && matches!(op, FriendOp::Request(_));
+            let again = |op: &FriendOp| {
+                let same = |o: &FriendOp| o.request_id() == op.request_id();
+                ops.iter().any(|(_, o)| same(o) || (is_request(o) && is_request(op)))
+            };
             if let Some(op) = op.filter(|op| !again(op)) {
                 ops.push((currency, op));
             }
@@ -308,7 +330,8 @@ impl World {
         let other = puppet.compose(&[], &[]);
         puppet.sent(&token);
         self.betrayals += 1;
-        if self.draw.index(8) == 0 { vec![token, other] } else { vec![token] }
+        let both = !self.options.subtle && self.draw.index(8) == 0;
+        if both { vec![token, other] } else { vec![token] }
     }
 
     fn operation(
@@ -336,10 +359,12 @@ impl World {
                     let complete = self.draw.index(8) != 0;
                     let response =
                         response_by(&puppet.identity, &row.request, &lock, complete, currency);
-                    return own.then_some(FriendOp::Response(response));
+                    // Now and then in the name of somebody else.
+                    let answers = own || self.is_careless();
+                    return answers.then_some(FriendOp::Response(response));
                 };
-                let src_plain_lock = *betrayer.locks.get(&row.request.src_hashed_lock)?;
-                let dest_plain_lock = *betrayer.locks.get(&response.dest_hashed_lock)?;
+                let src_plain_lock = self.opening(betrayer, &row.request.src_hashed_lock)?;
+                let dest_plain_lock = self.opening(betrayer, &response.dest_hashed_lock)?;
                 Some(FriendOp::Collect(Collect { request_id, src_plain_lock, dest_plain_lock }))
             }
             8.. if !mine.is_empty() => {
@@ -348,13 +373,28 @@ impl World {
                 match (row.stage, row.released, self.draw.index(4)) {
                     (0 | 1, false, 0) => Some(FriendOp::Release(Release { request_id })),
                     (1, false, _) => {
-                        let src_plain_lock = *betrayer.locks.get(&row.request.src_hashed_lock)?;
+                        let src_plain_lock =
+                            self.opening(betrayer, &row.request.src_hashed_lock)?;
                         Some(FriendOp::Commit(Commit { request_id, src_plain_lock }))
                     }
                     _ => None,
                 }
             }
             _ => None,
+        }
+    }
+
+    /// Now and then, if nothing is hidden, what is invalid by itself.
+    fn is_careless(&mut self) -> bool {
+        !self.options.subtle && self.draw.index(20) == 0
+    }
+
+    /// What opens a lock, if it is known; now and then what does not.
+    fn opening(&mut self, betrayer: &Betrayer, lock: &HashedLock) -> Option<PlainLock> {
+        if self.is_careless() {
+            Some(PlainLock::from_bytes([100; 32]))
+        } else {
+            betrayer.locks.get(lock).copied()
         }
     }
 
@@ -413,6 +453,9 @@ impl World {
     /// The betrayer comes back with an older disk, and says nothing of it.
     pub(crate) fn roll_back(&mut self) {
         let Some(node) = self.betrayer.as_ref().map(|betrayer| betrayer.node) else { return };
+        if self.options.subtle {
+            return;
+        }
         let copy = self.nodes[node].disk.clone();
         let old = self.betrayer.as_mut().and_then(|betrayer| betrayer.old.replace(copy));
         let Some(old) = old.filter(|_| self.nodes[node].process.is_some()) else { return };

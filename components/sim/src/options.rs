@@ -58,6 +58,9 @@ pub struct Options {
     pub betrayer: Option<usize>,
     /// How many of a hundred of its messages are no truth.
     pub betrayals_in_100: u64,
+    /// Whether it takes care that nobody sees it from what a single message says: then friends go on
+    /// with it, and it goes further.
+    pub subtle: bool,
     /// Which relays lie.
     pub lying_relays: Vec<bool>,
     /// Which index servers lie.
@@ -126,6 +129,7 @@ impl Options {
             ]),
             holds: rng.coin(),
             commits: rng.coin(),
+            subtle: rng.coin(),
         }
     }
 }

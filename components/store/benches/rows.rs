@@ -21,7 +21,7 @@ use chain::Chain;
 use offset_crypto::PublicKey;
 use offset_funder::Change;
 use offset_proto::app::Hold;
-use offset_store::{SqliteStore, Store as _, init};
+use offset_store::{SqliteStore, Store as _, Unsettled, init};
 use rusqlite::Connection;
 
 const NODES: [&str; 3] = ["buyer", "mediator", "seller"];
@@ -93,8 +93,14 @@ fn play(directory: &Path, key: &PublicKey, batches: &[Vec<Change>]) -> Cost {
         rows += batch.len();
         let began = processor();
         store.commit(batch).unwrap();
+        if store.is_unsettled() == Unsettled::Much {
+            store.settle().unwrap();
+        }
         time += processor() - began;
     }
+    let began = processor();
+    store.settle().unwrap();
+    time += processor() - began;
     store.load().unwrap();
     store.check_books().unwrap();
     drop(store);

@@ -82,7 +82,7 @@ fn check_some(
     }
     let mut values = Values::default();
     for parameter in &parameters {
-        values = values.put_value(parameter);
+        values = values.put_ref(parameter.into());
     }
     known.table.each((db, path), &condition, values, |row: &mut Reading<'_>| (known.read)(row))?;
     for index in known.indexes {

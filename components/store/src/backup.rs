@@ -19,6 +19,7 @@ use rusqlite::OpenFlags;
 use crate::{
     Error, SqliteStore, Store as _,
     column::Values,
+    later::{self, Later},
     lock::Lock,
     opening::{SCHEMA_VERSION, check_kind, check_one_name, check_whole, connect, owner},
     rows,
@@ -136,7 +137,10 @@ pub fn verify(path: &Path) -> Result<Contents, Error> {
         })?;
         rows.insert(known.table.name(), count);
     }
-    let store = SqliteStore::of_reader(db, path.clone(), public_key);
+    if rows.get(later::TABLE.name()).is_some_and(|waiting| 0 < *waiting) {
+        return Err(Error::NotSettled(path));
+    }
+    let mut store = SqliteStore::of_reader(db, path.clone(), public_key);
     let state = store.load()?;
     store.check_books()?;
     Ok(Contents { path, public_key, schema_version: SCHEMA_VERSION, state, rows })
@@ -148,6 +152,14 @@ fn copy_into(db: &rusqlite::Connection, path: &Path, copy: &Path) -> Result<(), 
     set_apart(copy)
 }
 
+/// Puts every row of a copy where a start reads it.
+fn settle(db: &rusqlite::Connection, path: &Path) -> Result<(), Error> {
+    let sqlite = |error| Error::sqlite(path, error);
+    let transaction = db.unchecked_transaction().map_err(sqlite)?;
+    Later::read((db, path))?.write_out(db).map_err(sqlite)?;
+    transaction.commit().map_err(sqlite)
+}
+
 /// Gives a copy a count of starts that no file beside a database has: a node that is started on it,
 /// wherever it was put, knows that it is not the newest. One that was never started has signed
 /// nothing, so that there is nothing to know.
@@ -155,6 +167,7 @@ fn set_apart(copy: &Path) -> Result<(), Error> {
     let path = plain_file(copy)?;
     let sqlite = |error| Error::sqlite(&path, error);
     let db = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    settle(&db, &path)?;
     let mut starts = 0;
     rows::starts::TABLE.each((&db, &path), "TRUE", Values::default(), |row| {
         starts = rows::starts::read(row)?;

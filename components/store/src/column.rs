@@ -19,7 +19,7 @@ use offset_proto::{
 };
 use rusqlite::{
     Row,
-    types::{ToSqlOutput, Value, ValueRef},
+    types::{ToSqlOutput, ValueRef},
 };
 use std::{io::Write as _, sync::Arc};
 
@@ -79,12 +79,12 @@ impl Values {
     }
 
     /// Appends a value that was read before.
-    pub(crate) fn put_value(mut self, value: &Value) -> Self {
+    pub(crate) fn put_ref(mut self, value: ValueRef<'_>) -> Self {
         match value {
-            Value::Null | Value::Real(_) => self.cells.push(Cell::Null),
-            Value::Integer(number) => self.cells.push(Cell::Integer(*number)),
-            Value::Text(text) => self.text(|out| out.extend_from_slice(text.as_bytes())),
-            Value::Blob(bytes) => self.blob(bytes),
+            ValueRef::Null | ValueRef::Real(_) => self.cells.push(Cell::Null),
+            ValueRef::Integer(number) => self.cells.push(Cell::Integer(number)),
+            ValueRef::Text(text) => self.text(|out| out.extend_from_slice(text)),
+            ValueRef::Blob(bytes) => self.blob(bytes),
         }
         self
     }

@@ -32,6 +32,9 @@ pub enum Error {
         /// Its log.
         log: PathBuf,
     },
+    /// A database that nobody finished after a crash, or that was copied while a node used it.
+    #[error("{} is no copy but a database that a crash left, or that was copied while a node used it; make a copy of the node's own with `stmgr backup`", .0.display())]
+    NotSettled(PathBuf),
     /// The file, or its lock file, cannot be reached.
     #[error("cannot open {}: {error}", path.display())]
     Path {

@@ -40,12 +40,12 @@ mod changes;
 mod column;
 mod error;
 mod json;
+mod later;
 mod loading;
 mod lock;
 mod opening;
 mod reader;
 mod rows;
-mod shared;
 mod sqlite;
 mod starts;
 mod table;
@@ -69,19 +69,39 @@ pub use crate::{
     writer::{QUEUED_BATCHES, Rejected, Writer},
 };
 
+/// How much of what is durable has to be put where a start reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsettled {
+    /// Nothing.
+    Nothing,
+    /// So little that it can wait until there is nothing else to do.
+    Some,
+    /// So much that it should be done now.
+    Much,
+}
+
 /// What keeps a node's state: a database, or in simulations a model of one that can crash.
 pub trait Store {
     /// Everything that the node must remember.
     ///
     /// # Errors
     /// What cannot be read, or is not as it was written.
-    fn load(&self) -> Result<State, Error>;
+    fn load(&mut self) -> Result<State, Error>;
 
     /// Applies changes as a whole or not at all; they are durable when this returns.
     ///
     /// # Errors
     /// After the first one nothing is written again.
     fn commit(&mut self, changes: &[Change]) -> Result<(), Error>;
+
+    /// Whether changes are durable that would cost a start some time, as they are not where it reads.
+    fn is_unsettled(&self) -> Unsettled;
+
+    /// Puts them there.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn settle(&mut self) -> Result<(), Error>;
 
     /// A payment of our own that has ended.
     ///

@@ -102,10 +102,13 @@ impl SqliteStore {
             state.payments.insert(id, row);
             Ok(())
         })?;
+        // All at once: a map of sorted entries is built much faster than they are put into one.
+        let mut journal = Vec::new();
         each(db, &rows::journal::TABLE, rows::journal::read, |run| {
-            state.journal.extend(run.numbered());
+            journal.extend(run.numbered());
             Ok(())
         })?;
+        state.journal = journal.into_iter().collect();
         each(db, &rows::spent::TABLE, rows::spent::read, |(key, amount)| {
             self.apply(state, &Change::Spent(key, Some(amount)))
         })?;

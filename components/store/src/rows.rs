@@ -12,7 +12,7 @@ mod own;
 pub(crate) mod payment;
 mod sellers;
 
-use crate::{column::Reading, table::Table};
+use crate::{column::Reading, later, table::Table};
 
 type Read<T> = Result<T, String>;
 
@@ -100,4 +100,5 @@ pub(crate) static ALL: &[Known] = &[
         &[("sqlite_autoindex_collected_1", &["friend", "currency", "sender", "request_id"])],
     ),
     live(&collected::ALONE, |row| collected::read(row).map(drop)),
+    live(&later::TABLE, |row| later::read(row).map(drop)),
 ];

@@ -400,3 +400,11 @@ CREATE TABLE book_ends (
     row_check INTEGER NOT NULL,
     PRIMARY KEY (friend, currency)
 ) STRICT, WITHOUT ROWID;
+
+-- What batches did to tables of which rows change often, where it is not in these tables yet: the rows
+-- of a batch one behind the other, each with its table and whether it is written or deleted.
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY,
+    rows BLOB NOT NULL,
+    row_check INTEGER NOT NULL
+) STRICT;

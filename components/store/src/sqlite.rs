@@ -1,7 +1,7 @@
 //! The store of a running node: its database, read and written.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     path::{Path, PathBuf},
 };
 
@@ -14,10 +14,11 @@ use offset_proto::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::{
-    Error, Reader, Store,
+    Error, Reader, Store, Unsettled,
     audit::Audit,
     books,
     changes::{self, Tail},
+    later::Later,
     loading::each,
     lock::Lock,
     opening::{check_kind, check_live, check_one_name, connect, owner, set_up},
@@ -45,6 +46,9 @@ pub struct SqliteStore {
     /// After a failed commit, or never to be written.
     stopped: bool,
     tail: Tail,
+    later: Later,
+    /// The file that counts starts, until it is durable that this one is done.
+    begun: Option<File>,
     /// None for one that is only read.
     _lock: Option<Lock>,
 }
@@ -75,6 +79,7 @@ impl SqliteStore {
         check_kind(&db, &path)?;
         set_up(&db, &path)?;
         check_live(&db, &path)?;
+        let later = Later::read((&db, &path))?;
         match owner(&db, &path)? {
             Some(found) if found == *public_key => {}
             Some(found) => {
@@ -82,15 +87,19 @@ impl SqliteStore {
             }
             None => return Err(Error::NotOurs(path)),
         }
-        Ok(Self {
+        let mut store = Self {
             db,
             path,
             public_key: *public_key,
             stopped: false,
             tail: None,
+            later,
+            begun: None,
             audit: Auditing::NotBegun,
             _lock: Some(lock),
-        })
+        };
+        store.settle()?;
+        Ok(store)
     }
 
     /// A second connection, for looking things up while this one is written to elsewhere.
@@ -112,8 +121,19 @@ impl SqliteStore {
     }
 
     /// A database that others may have, for loading it once. Nothing is ever written.
-    pub(crate) const fn of_reader(db: Connection, path: PathBuf, public_key: PublicKey) -> Self {
-        Self { db, path, public_key, stopped: true, tail: None, audit: Auditing::Done, _lock: None }
+    pub(crate) fn of_reader(db: Connection, path: PathBuf, public_key: PublicKey) -> Self {
+        let (stopped, tail, later, begun) = (true, None, Later::default(), None);
+        Self {
+            db,
+            path,
+            public_key,
+            stopped,
+            tail,
+            later,
+            begun,
+            audit: Auditing::Done,
+            _lock: None,
+        }
     }
 
     /// Whether the database is an older copy than the one that was started last, or was moved
@@ -125,19 +145,33 @@ impl SqliteStore {
         Ok(Mark::is_older(Mark::read(&self.path)?, self.starts()?))
     }
 
-    /// Counts a start, from which on the database is the one that was started last.
+    /// Counts a start, from which on the database is the one that was started last, and gives a fresh
+    /// epoch for index servers (see [`Store::next_index_epoch`]).
     ///
     /// # Errors
     /// What the file system says, and as [`Store::commit`].
-    pub fn count_start(&mut self) -> Result<(), Error> {
+    pub fn count_start(&mut self, at_least: u64) -> Result<u64, Error> {
         let path = self.path.clone();
         let next = Mark::next(Mark::read(&path)?, self.starts()?);
-        Mark::begins(next).write(&path)?;
-        self.transact(|db| {
+        let mut mark = Mark::write_begins(next, &path)?;
+        let epoch = self.transact(|db| {
             let written = rows::starts::TABLE.put(db, rows::starts::write(next));
-            written.map_err(|error| Error::sqlite(&path, error))
+            written.map_err(|error| Error::sqlite(&path, error))?;
+            put_next_index_epoch(db, &path, at_least)
         })?;
-        Mark::done(next).write(&path)
+        Mark::write_done(next, &mut mark, &path)?;
+        self.begun = Some(mark);
+        Ok(epoch)
+    }
+
+    /// Makes durable that the start is done, before anything that follows from it is.
+    fn sync_mark(&mut self) -> Result<(), Error> {
+        let Some(mark) = self.begun.take() else { return Ok(()) };
+        let synced = mark.sync_data().map_err(|error| Error::path(&self.path, error));
+        if synced.is_err() {
+            self.stop();
+        }
+        synced
     }
 
     fn starts(&self) -> Result<u64, Error> {
@@ -179,17 +213,23 @@ impl SqliteStore {
             Ok(written)
         });
         if written.is_err() {
-            self.stopped = true;
-            // Closing the database would move the log into it, which would be writing again; the
-            // next start does that. Failing to say so is no worse than the failure itself.
-            drop(self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
+            self.stop();
         }
         written
+    }
+
+    /// After a failure nothing is written again.
+    fn stop(&mut self) {
+        self.stopped = true;
+        // Closing the database would move the log into it, which would be writing again; the next
+        // start does that. Failing to say so is no worse than the failure itself.
+        drop(self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true));
     }
 }
 
 impl Store for SqliteStore {
-    fn load(&self) -> Result<State, Error> {
+    fn load(&mut self) -> Result<State, Error> {
+        self.settle()?;
         // One snapshot, so that the rows fit each other.
         let sqlite = |error| Error::sqlite(&self.path, error);
         let snapshot = self.db.unchecked_transaction().map_err(sqlite)?;
@@ -199,11 +239,33 @@ impl Store for SqliteStore {
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), Error> {
+        self.sync_mark()?;
         let path = self.path.clone();
-        let mut tail = self.tail.take();
-        let written = self.transact(|db| changes::write_all((db, &path), &mut tail, changes));
-        self.tail = tail;
+        let (mut tail, mut later) = (self.tail.take(), std::mem::take(&mut self.later));
+        let written =
+            self.transact(|db| changes::write_all((db, &path), &mut later, &mut tail, changes));
+        (self.tail, self.later) = (tail, later);
         written
+    }
+
+    fn is_unsettled(&self) -> Unsettled {
+        if self.later.is_due() {
+            Unsettled::Much
+        } else if self.later.is_empty() {
+            Unsettled::Nothing
+        } else {
+            Unsettled::Some
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        if self.later.is_empty() {
+            return Ok(());
+        }
+        let (path, mut later) = (self.path.clone(), std::mem::take(&mut self.later));
+        self.transact(|db| later.write_out(db).map_err(|error| Error::sqlite(&path, error)))?;
+        self.later = later;
+        Ok(())
     }
 
     fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRow>, Error> {
@@ -233,15 +295,18 @@ impl Store for SqliteStore {
 
     fn next_index_epoch(&mut self, at_least: u64) -> Result<u64, Error> {
         let path = self.path.clone();
-        self.transact(|db| {
-            let mut epoch = at_least;
-            each((db, &path), &rows::index_epoch::TABLE, rows::index_epoch::read, |last| {
-                epoch = epoch.max(last.saturating_add(1));
-                Ok(())
-            })?;
-            let written = rows::index_epoch::TABLE.put(db, rows::index_epoch::write(epoch));
-            written.map_err(|error| Error::sqlite(&path, error))?;
-            Ok(epoch)
-        })
+        self.transact(|db| put_next_index_epoch(db, &path, at_least))
     }
+}
+
+/// Raises the epoch that the database knows.
+fn put_next_index_epoch(db: &Connection, path: &Path, at_least: u64) -> Result<u64, Error> {
+    let mut epoch = at_least;
+    each((db, path), &rows::index_epoch::TABLE, rows::index_epoch::read, |last| {
+        epoch = epoch.max(last.saturating_add(1));
+        Ok(())
+    })?;
+    let written = rows::index_epoch::TABLE.put(db, rows::index_epoch::write(epoch));
+    written.map_err(|error| Error::sqlite(path, error))?;
+    Ok(epoch)
 }

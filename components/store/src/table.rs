@@ -44,6 +44,16 @@ impl Table {
         self.name
     }
 
+    /// How many columns a row has, its checksum not counted.
+    pub(crate) const fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// How many of them are its key.
+    pub(crate) const fn key_columns(&self) -> usize {
+        self.key
+    }
+
     /// Writes a row, new or not; of a table of what is over always a new one. Rows that belong to it
     /// stay.
     pub(crate) fn put(&self, db: &Connection, values: Values) -> rusqlite::Result<()> {
@@ -53,7 +63,8 @@ impl Table {
         Ok(())
     }
 
-    /// Deletes the rows whose key begins with `key`, with everything that belongs to them.
+    /// Deletes the rows whose key begins with `key`, with everything that belongs to them; all of them
+    /// if it is empty.
     pub(crate) fn delete(&self, db: &Connection, key: Values) -> rusqlite::Result<()> {
         self.remove(db, key).map(drop)
     }
@@ -160,6 +171,9 @@ impl Table {
     }
 
     fn key_condition(&self, columns: usize) -> String {
+        if columns == 0 {
+            return "TRUE".to_owned();
+        }
         let equal = |column: &&str| format!("{column} = ?");
         self.columns[..columns].iter().map(equal).collect::<Vec<_>>().join(" AND ")
     }

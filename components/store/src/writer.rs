@@ -23,7 +23,7 @@ use offset_proto::{
     history::{HistoryPage, HistoryQuery},
 };
 
-use crate::{Error, Reader, Store, shared::last_of_each};
+use crate::{Error, Reader, Store, Unsettled};
 
 /// How many batches may wait while one is being committed.
 pub const QUEUED_BATCHES: usize = 4;
@@ -35,6 +35,8 @@ const IDLE: Duration = Duration::from_millis(20);
 const DUE_AFTER_ENTRIES: usize = 100;
 /// After how many batches in a row some old entries are dropped although more waits to be written.
 const DUE_AFTER_BATCHES: usize = 256;
+/// How long nothing waits to be written before what is durable is put where a start reads it.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How often an idle thread looks whether there is something to drop.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -318,12 +320,20 @@ impl<S: Store, F> Worker<S, F> {
         loop {
             let before = self.forget_before.load(Ordering::Relaxed);
             let some = self.forgotten < before;
-            let busy = some || !self.checked;
-            match jobs.recv_timeout(if busy { IDLE } else { LOOK_AGAIN }) {
+            let unsettled = self.store.is_unsettled() != Unsettled::Nothing;
+            let wait = if some || !self.checked {
+                IDLE
+            } else if unsettled {
+                SETTLE
+            } else {
+                LOOK_AGAIN
+            };
+            match jobs.recv_timeout(wait) {
                 Ok(job) => return Ok(Some(job)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) if some => self.forget_some(before)?,
                 Err(RecvTimeoutError::Timeout) if !self.checked => self.check_some()?,
+                Err(RecvTimeoutError::Timeout) if unsettled => self.store.settle()?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -387,9 +397,6 @@ impl<S: Store, F> Worker<S, F> {
                             Err(_) => break,
                         }
                     }
-                    if 1 < tickets.len() {
-                        changes = last_of_each(changes);
-                    }
                     self.store.commit(&changes)?;
                     let entries =
                         changes.iter().filter(|change| matches!(change, Change::Entry(_)));
@@ -400,6 +407,9 @@ impl<S: Store, F> Worker<S, F> {
                         self.durable.fetch_add(1, Ordering::Release);
                         (self.done)(Ok(ticket));
                     }
+                    if self.store.is_unsettled() == Unsettled::Much {
+                        self.store.settle()?;
+                    }
                     self.forget_if_due()?;
                     self.check_if_due()?;
                 }
@@ -408,7 +418,7 @@ impl<S: Store, F> Worker<S, F> {
                 next = self.next(jobs)?;
             }
         }
-        Ok(())
+        self.store.settle()
     }
 }
 

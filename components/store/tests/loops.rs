@@ -75,7 +75,7 @@ impl Disks for Databases {
     fn open(&mut self, node: usize) -> Opened {
         let opened = SqliteStore::open(&database(&self.directory, node), &self.keys[node]);
         let started = opened.and_then(|mut store| {
-            store.count_start()?;
+            store.count_start(0)?;
             let mut state = store.load()?;
             state.settled = settled(&database(&self.directory, node));
             self.stores[node] = Some(store);
@@ -102,7 +102,7 @@ fn set_up(scenario: &Scenario, directory: &Path) {
         let (path, key) = (database(directory, node), it.identity.public_key());
         init(&path, &key).unwrap();
         let mut store = SqliteStore::open(&path, &key).unwrap();
-        store.count_start().unwrap();
+        store.count_start(0).unwrap();
         store.commit(&it.log).unwrap();
     }
 }
@@ -182,7 +182,7 @@ fn child_plays_a_scenario() {
         let key = script.net.key(node);
         let open = || SqliteStore::open(&database(&directory, node), &key);
         // The one error may come only now.
-        let store = open().or_else(|_| open()).unwrap();
+        let mut store = open().or_else(|_| open()).unwrap();
         store.check_books().unwrap();
         let (stored, held) = (store.load().unwrap(), &script.net.nodes[node].disk);
         assert_eq!(support::rows(&stored), support::rows(held), "database {node}");
@@ -197,7 +197,7 @@ fn first_opening(directory: &Path) {
     let (path, key) = (database(directory, 0), Net::new(1, 1).key(0));
     for _ in 0..=PATIENCE {
         let opened = SqliteStore::open(&path, &key).and_then(|mut store| {
-            store.count_start()?;
+            store.count_start(0)?;
             store.commit(&[Change::Settings(offset_funder::state::Settings::default())])?;
             store.load()
         });
@@ -230,7 +230,7 @@ fn back_up(directory: &Path) {
         fs::write(directory.join("mended"), "").unwrap();
         open()
     };
-    let store = open().or_else(mended).unwrap();
+    let mut store = open().or_else(mended).unwrap();
     let wanted = support::rows(&store.load().unwrap());
     let copy = directory.join("copy.db");
     let check = || match backup::verify(&copy) {

@@ -3,11 +3,11 @@
 use offset_crypto::PaymentId;
 use offset_funder::state::{PaymentRow, Phase};
 use offset_proto::{Credits, app::PaymentFailure, payment::Receipt};
-use rusqlite::Connection;
 
 use super::Read;
 use crate::{
     column::{Reading, Values},
+    later::Target,
     table::Table,
 };
 
@@ -45,16 +45,16 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// Writes a row where it belongs.
-pub(crate) fn put(db: &Connection, id: &PaymentId, row: &PaymentRow) -> rusqlite::Result<()> {
+pub(crate) fn put(to: &mut Target<'_>, id: &PaymentId, row: &PaymentRow) -> rusqlite::Result<()> {
     if !row.is_ended() {
-        return TABLE.put(db, write(id, row));
+        return to.put(&TABLE, write(id, row));
     }
     let key = || Values::default().put(id);
-    if TABLE.remove(db, key())? == 0 {
+    if !to.remove(&TABLE, key())? {
         // It may have been written as ended before.
-        PAST.delete(db, key())?;
+        PAST.delete(to.db, key())?;
     }
-    PAST.put(db, write(id, row))
+    PAST.put(to.db, write(id, row))
 }
 
 pub(crate) fn write(id: &PaymentId, row: &PaymentRow) -> Values {

@@ -159,7 +159,7 @@ fn what_is_forgotten_is_carried_forward() {
         [COUNT - 3, COUNT - 2, COUNT - 1, COUNT]
     );
     drop(store);
-    let store = open(&path);
+    let mut store = open(&path);
     assert_eq!(store.load().unwrap().last_entry, COUNT);
     store.check_books().unwrap();
 }

@@ -3,26 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use offset_crypto::SeededRng;
-use offset_funder::{Change, Side, state::State};
+use offset_funder::{
+    Change, Side,
+    state::{Friend, SpentKey, State},
+};
+use offset_proto::{Credits, Currency};
 use proptest::prelude::*;
 
 use super::{generator::Generator, made, node, open, rows_of};
-use crate::{Store as _, column::Values, rows, shared::last_of_each};
+use crate::{Store as _, Unsettled, column::Values, rows};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Random changes, applied to a state and committed, give equal rows, however often the
-    /// database is opened in between; what has ended is still found.
+    /// database is opened in between and whatever waits to be written into its tables; what has ended
+    /// is still found.
     #[test]
-    fn store_equals_state(seed: u64, sizes in prop::collection::vec((1usize..12, any::<bool>()), 1..12)) {
+    fn store_equals_state(seed: u64, sizes in prop::collection::vec((1usize..12, 0..4), 1..16)) {
         let (_directory, path) = made();
         let mut store = open(&path);
         let mut state = State::default();
         let mut generator = Generator(SeededRng::new(seed));
         let (mut payments, mut invoices) = (BTreeMap::new(), BTreeMap::new());
         let mut settled = BTreeSet::new();
-        for (size, reopen) in sizes {
+        for (size, then) in sizes {
             let mut batch = Vec::new();
             for _ in 0..size {
                 let changes = generator.batch(&state);
@@ -41,14 +46,20 @@ proptest! {
                     settled.insert(id);
                 }
             }
-            if reopen {
-                drop(store);
-                store = open(&path);
+            match then {
+                0 => {
+                    drop(store);
+                    store = open(&path);
+                }
+                1 => store.settle().unwrap(),
+                2 => {
+                    let loaded = store.load().unwrap();
+                    prop_assert_eq!(rows_of(&loaded), rows_of(&state));
+                    prop_assert_eq!(roots(&loaded), roots(&state));
+                    store.check_books().unwrap();
+                }
+                _ => {}
             }
-            let loaded = store.load().unwrap();
-            prop_assert_eq!(rows_of(&loaded), rows_of(&state));
-            prop_assert_eq!(roots(&loaded), roots(&state));
-            store.check_books().unwrap();
             // What ended and began again is in both, and the state's is the one that counts.
             for (id, row) in payments.iter().filter(|(_, row)| row.is_ended()) {
                 prop_assert_eq!(store.payment(id).unwrap(), Some(row.clone()));
@@ -63,6 +74,10 @@ proptest! {
                 prop_assert_eq!(found, Some(*id));
             }
         }
+        drop(store);
+        let loaded = open(&path).load().unwrap();
+        prop_assert_eq!(rows_of(&loaded), rows_of(&state));
+        prop_assert_eq!(roots(&loaded), roots(&state));
     }
 }
 
@@ -85,10 +100,7 @@ proptest! {
                 }
                 batch.extend(changes);
             }
-            let all = batch.len();
-            let left = last_of_each(batch);
-            prop_assert!(left.len() <= all);
-            store.commit(&left).unwrap();
+            store.commit(&batch).unwrap();
             let loaded = store.load().unwrap();
             prop_assert_eq!(rows_of(&loaded), rows_of(&state));
             prop_assert_eq!(roots(&loaded), roots(&state));
@@ -96,14 +108,60 @@ proptest! {
     }
 }
 
+/// A request that comes and goes never reaches its table, and what was written there is taken back.
 #[test]
-fn of_a_row_only_the_last_change_is_written() {
-    let change = |op| Change::Queued(super::key(1), 5, op);
-    let recovery = Change::Recovery(None);
-    let twice = vec![change(None), recovery.clone(), change(None), recovery.clone()];
-    assert_eq!(last_of_each(twice), [recovery.clone(), change(None), recovery.clone()]);
-    let gone = vec![change(None), Change::RemovedFriend(super::key(1)), change(None)];
-    assert_eq!(last_of_each(gone.clone()), gone);
+fn what_comes_and_goes_does_not_reach_its_table() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let key = SpentKey { app: node(), currency: Currency::fallback(), hour: 7 };
+    let spent = |amount: Option<u128>| Change::Spent(key.clone(), amount.map(Credits));
+    let count = |store: &crate::SqliteStore, table: &str| -> u64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        store.connection().query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap().cast_unsigned()
+    };
+    store.commit(&[spent(Some(1))]).unwrap();
+    store.commit(&[spent(Some(2)), spent(Some(3))]).unwrap();
+    assert_eq!((count(&store, "spent"), count(&store, "batches")), (0, 2));
+    assert_eq!(store.is_unsettled(), Unsettled::Some);
+    store.commit(&[spent(None)]).unwrap();
+    store.settle().unwrap();
+    assert_eq!((count(&store, "spent"), count(&store, "batches")), (0, 0));
+    assert_eq!(store.is_unsettled(), Unsettled::Nothing);
+    store.commit(&[spent(Some(4))]).unwrap();
+    store.settle().unwrap();
+    assert_eq!(count(&store, "spent"), 1);
+    store.commit(&[spent(None)]).unwrap();
+    drop(store);
+    let mut store = open(&path);
+    assert_eq!((count(&store, "spent"), count(&store, "batches")), (0, 0));
+    assert!(store.load().unwrap().spent.is_empty());
+}
+
+/// A batch that takes along what it does not name finds everything before it in the tables.
+#[test]
+fn a_friend_that_goes_takes_along_what_waits() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let mut generator = Generator(SeededRng::new(5));
+    let mut state = State::default();
+    let owes_nothing = |friend: &Friend| {
+        let mut credits = friend.lines.values().filter_map(|line| line.credit.as_ref());
+        credits.all(|credit| credit.numbers().balance.get() == 0)
+    };
+    let fits = |friend: &Friend| !friend.queue.is_empty() && owes_nothing(friend);
+    while !state.friends.values().any(fits) {
+        let batch = generator.batch(&state);
+        batch.iter().for_each(|change| state.apply(node(), change).unwrap());
+        store.commit(&batch).unwrap();
+    }
+    let friend = state.friends.iter().find(|(_, friend)| fits(friend)).unwrap();
+    let (key, info, channel) = (*friend.0, friend.1.info.clone(), friend.1.channel.clone());
+    let batch = [Change::RemovedFriend(key), Change::NewFriend(key, info, channel)];
+    batch.iter().for_each(|change| state.apply(node(), change).unwrap());
+    store.commit(&batch).unwrap();
+    assert!(state.friends[&key].queue.is_empty());
+    drop(store);
+    assert_eq!(rows_of(&open(&path).load().unwrap()), rows_of(&state));
 }
 
 /// The pending roots, which are signed and so must survive.

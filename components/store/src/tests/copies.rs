@@ -135,6 +135,7 @@ fn what_is_no_copy_is_named() {
     let error = verify(&path).unwrap_err();
     assert!(matches!(error, Error::NotACopy { .. }), "{error}");
     assert!(error.to_string().contains("stmgr backup"), "{error}");
+    store.settle().unwrap();
     drop(store);
     verify(&path).expect("a database that was closed is all in one file");
 

@@ -6,6 +6,7 @@ use offset_funder::{
     state::{InvoicePhase, InvoiceRow},
 };
 use offset_proto::{Credits, Currency, Text, Timestamp, app::InvoiceCursor, payment::Invoice};
+use rusqlite::StatementStatus;
 
 use super::{key, made, open};
 use crate::Store as _;
@@ -89,7 +90,7 @@ fn what_was_paid_is_known_for_ever() {
     }
     store.commit(&changes).unwrap();
     drop(store);
-    let store = open(&path);
+    let mut store = open(&path);
     assert!(store.load().unwrap().settled.is_empty(), "it is not loaded");
     let reader = store.reader().unwrap();
     let more = PastQuestion { total: Credits(6), ..of(&collected) };
@@ -106,4 +107,18 @@ fn what_was_paid_is_known_for_ever() {
         assert_eq!(reader.past(vec![question.clone()]).unwrap(), [(question, past)]);
     }
     assert!(reader.past(Vec::new()).unwrap().is_empty());
+}
+
+/// What looks up one thing after the other is planned once.
+#[test]
+fn lookups_are_planned_once() {
+    let (_directory, path) = made();
+    let store = open(&path);
+    let sql = "SELECT phase FROM past_payments WHERE payment_id = ? ORDER BY rowid DESC LIMIT 1";
+    for number in 0..10_u8 {
+        let mut statement = store.connection().prepare_cached(sql).unwrap();
+        assert!(!statement.exists([[number; 16]]).unwrap());
+    }
+    let statement = store.connection().prepare_cached(sql).unwrap();
+    assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
 }

@@ -23,7 +23,7 @@ const DATABASE: &str = "OFFSET_STORE_TEST_DATABASE";
 #[test]
 fn child_writes_until_it_is_killed() {
     let Some(path) = env::var_os(DATABASE).map(PathBuf::from) else { return };
-    let store = SqliteStore::open(&path, &node()).unwrap();
+    let mut store = SqliteStore::open(&path, &node()).unwrap();
     let mut number = u32::try_from(store.load().unwrap().spent.len()).unwrap();
     let reader = store.reader().unwrap();
     let mut writer = Writer::spawn(store, reader, |done: Result<u32, Error>| {

@@ -7,7 +7,11 @@ use std::{
 };
 
 use offset_crypto::SeededRng;
-use offset_funder::state::State;
+use offset_funder::{
+    Change,
+    state::{SpentKey, State},
+};
+use offset_proto::{Credits, Currency};
 use rusqlite::Connection;
 
 use super::{generator::Generator, made, node, open};
@@ -51,6 +55,7 @@ fn filled(path: &Path) {
         }
         store.commit(&batch).unwrap();
     }
+    store.settle().unwrap();
 }
 
 /// What opening and loading says after another program ran `sql`.
@@ -66,7 +71,7 @@ fn refusal(original: &Path, sql: &str) -> Error {
     recheck(&db);
     drop(db);
     let opened = SqliteStore::open(&path, &node());
-    let Err(error) = opened.and_then(|store| store.load().map(drop)) else {
+    let Err(error) = opened.and_then(|mut store| store.load().map(drop)) else {
         panic!("{sql} is taken");
     };
     error
@@ -224,6 +229,44 @@ fn rows_that_make_no_sense_are_refused() {
     }
 }
 
+/// What waits to be written into the tables is as it was written too, and fits them.
+#[test]
+fn a_batch_that_makes_no_sense_is_refused() {
+    let (_directory, path) = made();
+    filled(&path);
+    let mut store = open(&path);
+    let key = SpentKey { app: node(), currency: Currency::fallback(), hour: 7 };
+    store.commit(&[Change::Spent(key, Some(Credits(1)))]).unwrap();
+    drop(store);
+    for (sql, says) in [
+        ("UPDATE batches SET rows = x'00'", "do not match its checksum"),
+        ("UPDATE batches SET number = 5", "do not match its checksum"),
+        ("UPDATE batches SET rows = x'', row_check = 0", "has no rows"),
+        ("UPDATE batches SET rows = substr(rows, 1, 9), row_check = 0", "it ends too early"),
+        (
+            "UPDATE batches SET rows = CAST(rows || x'05' AS BLOB), row_check = 0",
+            "it ends too early",
+        ),
+        // The length of the name, the name, whether it is there, how many columns.
+        ("UPDATE batches SET rows = x'057370656e740101', row_check = 0", "it ends too early"),
+        ("UPDATE batches SET rows = x'057370656e740100', row_check = 0", "has 0 columns"),
+        ("UPDATE batches SET rows = x'057370656e740000', row_check = 0", "has 0 columns"),
+        ("UPDATE batches SET rows = x'057370656e74010109', row_check = 0", "column of kind 9"),
+        ("UPDATE batches SET rows = x'057370656e75010100', row_check = 0", "names a table"),
+        // What is over is written at once.
+        ("UPDATE batches SET rows = x'07736574746c6564000100', row_check = 0", "names a table"),
+    ] {
+        let text = refusal(&path, sql).to_string();
+        assert!(text.contains("node.db is damaged: in table batches, row "), "{sql}: {text}");
+        assert!(text.contains(says), "{sql}: {text}");
+    }
+    // It is no copy, whoever made it; a node takes it up.
+    let error = crate::backup::verify(&path).unwrap_err();
+    assert!(matches!(error, Error::NotSettled(_)), "{error}");
+    open(&path);
+    crate::backup::verify(&path).unwrap();
+}
+
 /// The schema is ours to the letter, in a database and in a copy.
 #[test]
 fn a_foreign_schema_is_refused() {
@@ -310,7 +353,7 @@ fn a_truncated_file_is_refused() {
         let cut = directory.path().join(format!("cut{length}.db"));
         fs::write(&cut, &bytes[..length]).unwrap();
         let opened = SqliteStore::open(&cut, &node());
-        let Err(error) = opened.and_then(|store| store.load().map(drop)) else {
+        let Err(error) = opened.and_then(|mut store| store.load().map(drop)) else {
             panic!("{length} of {} is taken", bytes.len());
         };
         let empty = length < 512 && matches!(error, Error::NotOurs(_));

@@ -15,7 +15,7 @@ use offset_funder::{
 use offset_proto::{Credits, Currency, Timestamp};
 
 use super::{generator::Generator, made, node, open};
-use crate::{Error, QUEUED_BATCHES, Rejected, SqliteStore, Store, Writer};
+use crate::{Error, QUEUED_BATCHES, Rejected, SqliteStore, Store, Unsettled, Writer};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -28,8 +28,16 @@ struct Gated {
 }
 
 impl Store for Gated {
-    fn load(&self) -> Result<State, Error> {
+    fn load(&mut self) -> Result<State, Error> {
         self.store.load()
+    }
+
+    fn is_unsettled(&self) -> Unsettled {
+        self.store.is_unsettled()
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        self.store.settle()
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), Error> {

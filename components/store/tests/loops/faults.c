@@ -14,7 +14,7 @@
  *                      space  while DIR/broken exists, writes fail with ENOSPC
  *
  * "ever" and "full" end when DIR/mended exists. When it happens DIR/fired is made; at the end of the
- * process DIR/calls holds the number of calls. Not for programs with several writing threads. */
+ * process DIR/calls holds the number of calls, DIR/syncs that of the syncs among them. Not for programs with several writing threads. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,7 +27,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-static long calls;
+static long calls, syncs;
 static int fired;
 
 /* The path of a counted file, or NULL. */
@@ -201,6 +201,7 @@ PWRITE(pwrite64, off64_t)
         if (!path_of(fd)) return next(fd); \
         int half = 0, error = count(0, &half); \
         if (error) FAIL(error); \
+        syncs++; \
         int done = next(fd); \
         if (!done) forget(path_of(fd)); \
         return done; \
@@ -224,5 +225,7 @@ TRUNCATE(ftruncate, off_t)
 TRUNCATE(ftruncate64, off64_t)
 
 __attribute__((destructor)) static void tell(void) {
-    if (getenv("OFFSET_FAULT_DIR")) file("calls", calls);
+    if (!getenv("OFFSET_FAULT_DIR")) return;
+    file("calls", calls);
+    file("syncs", syncs);
 }
