@@ -7,7 +7,13 @@ use offset_funder::{
     Change,
     state::{Friend, Phase},
 };
-use offset_proto::{Credits, Currency, app::PaymentStatus, index::share_of, reset::ResetTerms};
+use offset_proto::{
+    Credits, Currency,
+    app::PaymentStatus,
+    index::share_of,
+    payment::{Receipt, ResponseTerms},
+    reset::ResetTerms,
+};
 
 use crate::{app::may_follow, sum::Sum, world::World};
 
@@ -138,6 +144,7 @@ impl World {
                 }
                 if let PaymentStatus::Succeeded { receipt, fee } = told {
                     assert_eq!(receipt.total_dest_payment, order.amount);
+                    check_receipt(receipt, &self.key(order.seller));
                     let cap = order.request.max_fee.unwrap_or(Credits::LIMIT);
                     assert!(*fee <= cap, "M10: a fee above the cap");
                     expected[n] -= signed(order.amount);
@@ -196,6 +203,7 @@ impl World {
             assert!(ended, "the invoice has ended with its clearing");
             if let Phase::Succeeded { fee, receipt } = &row.phase {
                 assert_eq!(receipt.total_dest_payment, row.amount);
+                check_receipt(receipt, &node.key());
                 let share = share_of(row.amount, order.max_fee_ppm);
                 let cap = order.max_fee.map_or(share, |most| most.min(share));
                 assert!(*fee <= cap, "M10: a fee above the cap");
@@ -260,6 +268,22 @@ impl World {
         }
         paid
     }
+}
+
+/// M12: what an application was told is paid it can prove.
+fn check_receipt(receipt: &Receipt, seller: &PublicKey) {
+    let terms = ResponseTerms {
+        response_hash: receipt.response_hash,
+        src_hashed_lock: receipt.src_plain_lock.hashed(),
+        dest_hashed_lock: receipt.dest_plain_lock.hashed(),
+        is_complete: receipt.is_complete,
+        dest_payment: receipt.dest_payment,
+        total_dest_payment: receipt.total_dest_payment,
+        invoice_id: receipt.invoice_id,
+        currency: &receipt.currency,
+    };
+    let proves = receipt.is_complete && terms.verify(seller, &receipt.signature);
+    assert!(proves, "M12: a receipt that proves nothing");
 }
 
 fn signed(amount: Credits) -> i128 {

@@ -386,7 +386,7 @@ impl World {
 
     /// Now and then, if nothing is hidden, what is invalid by itself.
     fn is_careless(&mut self) -> bool {
-        !self.options.subtle && self.draw.index(20) == 0
+        !self.options.subtle && self.draw.index(4) == 0
     }
 
     /// What opens a lock, if it is known; now and then what does not.
