@@ -90,6 +90,8 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         let key = backup::verify(&database)?.public_key;
         let began = Instant::now();
         fill(&database, key, friends, payments)?;
+        // Otherwise the first starts would wait until all of it is on the disk.
+        std::fs::File::open(&database)?.sync_all()?;
         let size = std::fs::metadata(&database)?.len() >> 20;
         println!(
             "{friends} friends, {payments} past payments: {size} MiB, made in {:.0?}",

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use offset_net::keep_memory;
 use offset_proto::NetworkAddress;
 use tokio::{
     net::{TcpListener, TcpSocket, lookup_host},
@@ -48,6 +49,7 @@ pub fn run_when<F>(begin: impl Future<Output = anyhow::Result<F>>) -> anyhow::Re
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    keep_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -7,16 +7,18 @@
 
 use std::{
     fs,
+    future::Future,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, stream};
 use offset_crypto::{Identity, PublicKey, SeededRng};
-use offset_net::{Connection, NetConfig, Rate, dial};
+use offset_net::{Connection, NetConfig, Rate, dial, keep_memory};
 use offset_proto::{
     ServerAddress,
     relay::{ClientToRelay, RelayToClient},
@@ -35,6 +37,8 @@ HANDSHAKES  connections opened and closed [default: 2000]
 IDLE        connections held, two descriptors in all for each [default: 4000]";
 
 fn main() {
+    // As the programs do.
+    keep_memory();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match arguments.first().map(String::as_str) {
@@ -50,14 +54,20 @@ fn main() {
 }
 
 async fn measure(megabytes: usize, handshakes: usize, idle: usize) {
-    let through = one_stream(megabytes).await;
-    let plain = plain_stream(megabytes).await;
-    println!("one stream of {megabytes} MB:");
-    for (name, (rate, cpu)) in [("relay", through), ("plain copy", plain)] {
-        println!("  {name:<11} {rate:>6.0} MB/s, {cpu:>6.0} us of its processor a MB");
-    }
+    let [through, plain] = [
+        ("relay", one_stream(megabytes)),
+        ("plain copy", plain_stream(megabytes)),
+    ]
+    .map(|(name, stream)| {
+        let Stream { rate, between, sender, receiver } = stream;
+        println!(
+            "one stream of {megabytes} MB, {name}: {rate:.0} MB/s; microseconds of processor a MB: \
+             {between:.0} between the ends, {sender:.0} its sender, {receiver:.0} its receiver"
+        );
+        (rate, between)
+    });
     println!(
-        "  the relay passes {:.2} of the plain copy's rate, with {:.1} times its processor time",
+        "the relay passes {:.2} of the plain copy's rate, with {:.1} times its processor time",
         through.0 / plain.0,
         through.1 / plain.1
     );
@@ -65,57 +75,97 @@ async fn measure(megabytes: usize, handshakes: usize, idle: usize) {
     many_idle(idle).await;
 }
 
-/// Megabytes a second, and microseconds of the process between a megabyte.
-type Rates = (f64, f64);
+/// How a stream went.
+struct Stream {
+    /// Megabytes a second.
+    rate: f64,
+    /// Microseconds of processor for a megabyte: the process between the ends, and each end.
+    between: f64,
+    sender: f64,
+    receiver: f64,
+}
 
-async fn one_stream(megabytes: usize) -> Rates {
+fn one_stream(megabytes: usize) -> Stream {
     let server = Server::start("relay");
-    let clients = [client(1), client(2)];
-    let mut listener = clients[1].listen(&server.address(), |_| true).unwrap();
-    listener.status().wait_for(|status| status.listening).await.unwrap();
+    let (listens, listening) = mpsc::channel();
     let address = server.address();
-    let (sender, receiver) =
-        tokio::join!(clients[0].connect(&address, identity(2).1), listener.accept());
-    stream_through(&server, sender.unwrap(), receiver.unwrap().1, megabytes).await
+    let receiver = end(async move {
+        let relays = client(2);
+        let mut listener = relays.listen(&address, |_| true).unwrap();
+        listener.status().wait_for(|status| status.listening).await.unwrap();
+        listens.send(()).unwrap();
+        let circuit = listener.accept().await.unwrap().1;
+        receive(circuit, megabytes).await
+    });
+    listening.recv().unwrap();
+    let address = server.address();
+    let sender = end(async move {
+        let relays = client(1);
+        let circuit = relays.connect(&address, identity(2).1).await.unwrap();
+        send(circuit, megabytes).await
+    });
+    went(&server, sender, receiver, megabytes)
 }
 
-async fn plain_stream(megabytes: usize) -> Rates {
+fn plain_stream(megabytes: usize) -> Stream {
     let server = Server::start("copy");
-    let sender = TcpStream::connect(server.at).await.unwrap();
-    let receiver = TcpStream::connect(server.at).await.unwrap();
-    stream_through(&server, sender, receiver, megabytes).await
+    let at = server.at;
+    let connect = move || async move { TcpStream::connect(at).await.unwrap() };
+    let sender = end(async move { send(connect().await, megabytes).await });
+    let receiver = end(async move { receive(connect().await, megabytes).await });
+    went(&server, sender, receiver, megabytes)
 }
 
-async fn stream_through(
-    server: &Server,
-    mut sender: impl AsyncWrite + Unpin + Send + 'static,
-    mut receiver: impl AsyncRead + Unpin,
-    megabytes: usize,
-) -> Rates {
-    let (began, before) = (Instant::now(), server.cpu());
-    let total = megabytes << 20;
-    // Both ends on this one thread, as both are for the plain copy.
-    let sending = async {
-        let piece = vec![7; 64 << 10];
-        for _ in 0..total / piece.len() {
-            sender.write_all(&piece).await.unwrap();
-        }
-        sender.flush().await.unwrap();
-    };
-    let receiving = async {
-        let mut piece = vec![0; 64 << 10];
-        let mut received = 0;
-        while received < total {
-            let len = receiver.read(&mut piece).await.unwrap();
-            assert!(0 < len, "the stream ended early");
-            received += len;
-        }
-    };
-    tokio::join!(sending, receiving);
-    let took = began.elapsed().as_secs_f64();
-    let cpu = (server.cpu() - before).as_secs_f64();
+/// When its part began or ended, and what it took of the processor.
+type End = JoinHandle<(Instant, Duration)>;
+
+/// Runs an end of a stream on a thread of its own.
+fn end(work: impl Future<Output = Instant> + Send + 'static) -> End {
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let at = runtime.block_on(work);
+        let used = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        let used = used.split(' ').next().unwrap().parse().unwrap();
+        (at, Duration::from_nanos(used))
+    })
+}
+
+fn went(server: &Server, sender: End, receiver: End, megabytes: usize) -> Stream {
+    let (began, sender) = sender.join().unwrap();
+    let (ended, receiver) = receiver.join().unwrap();
     let megabytes = f64::from(u32::try_from(megabytes).unwrap());
-    (megabytes / took, cpu * 1e6 / megabytes)
+    let each = |used: Duration| used.as_secs_f64() * 1e6 / megabytes;
+    Stream {
+        rate: megabytes / (ended - began).as_secs_f64(),
+        between: each(server.cpu()),
+        sender: each(sender),
+        receiver: each(receiver),
+    }
+}
+
+/// Gives when it began, and lets go of the stream once the other side has closed it.
+async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, megabytes: usize) -> Instant {
+    let began = Instant::now();
+    let piece = vec![7; 64 << 10];
+    for _ in 0..(megabytes << 20) / piece.len() {
+        stream.write_all(&piece).await.unwrap();
+    }
+    stream.flush().await.unwrap();
+    // However it ends.
+    let _gone = stream.read(&mut [0; 1]).await;
+    began
+}
+
+/// Gives when it had everything.
+async fn receive(mut stream: impl AsyncRead + Unpin, megabytes: usize) -> Instant {
+    let mut piece = vec![0; 64 << 10];
+    let mut received = 0;
+    while received < megabytes << 20 {
+        let len = stream.read(&mut piece).await.unwrap();
+        assert!(0 < len, "the stream ended early");
+        received += len;
+    }
+    Instant::now()
 }
 
 async fn many_handshakes(count: usize) {

@@ -13,7 +13,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -245,58 +245,51 @@ struct Desk {
 }
 
 impl Desk {
-    /// One connection, from its opening to its end.
+    /// One connection, from its opening to its end. What is kept of it while it is idle is one future,
+    /// written so that nothing lies in it twice: what an `async fn` is given does, and so does what is
+    /// moved out of a variable.
     fn attend(self: Arc<Self>, incoming: Incoming) -> impl Future<Output = ()> + Send {
         let (key, from) = (incoming.peer(), incoming.remote_address());
-        // Freed when it is open: an idle connection keeps no place for it.
-        let opening = Box::pin(incoming.open());
-        async move {
-            match opening.await {
-                Ok(connection) => self.attend_open(key, from, connection).await,
-                Err(error) => log::debug!("{key:?} from {from}: {error}"),
-            }
-        }
-    }
-
-    async fn attend_open(
-        &self,
-        key: PublicKey,
-        from: SocketAddr,
-        connection: Connection<RelayToClient, ClientToRelay>,
-    ) {
+        let address = address_block(from.ip());
         let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let line = Arc::new(Line::default());
-        let joined = Input::Connected(id, key, address_block(from.ip()), Arc::clone(&line));
-        if self.inputs.send(joined).await.is_err() {
-            return;
-        }
         log::debug!("client {} is {key:?} from {from}", id.0);
-        let (sender, receiver) = connection.split();
-        let end = tokio::select! {
-            end = self.read(id, &line, receiver) => end,
-            end = self.write(id, &line, &sender) => end,
-        };
-        log::debug!("client {} left: {end}", id.0);
-        // Nobody to tell: the relay is being stopped.
-        let _owner_gone = self.inputs.send(Input::Left(id)).await;
+        async move {
+            // Freed when it is open.
+            let opened = Box::pin(incoming.open()).await;
+            let (sender, mut receiver) = match opened.map(Connection::split) {
+                Ok(halves) => halves,
+                Err(error) => return log::debug!("client {} was not opened: {error}", id.0),
+            };
+            let line = Arc::new(Line::default());
+            let Ok(place) = self.inputs.reserve().await else { return };
+            place.send(Input::Connected(id, key, address, Arc::clone(&line)));
+            let end = tokio::select! {
+                end = self.read(id, &line, &mut receiver) => end,
+                end = self.write(id, &line, &sender) => end,
+            };
+            log::debug!("client {} left: {end}", id.0);
+            drop((sender, receiver));
+            // Nobody to tell: the relay is being stopped.
+            let Ok(place) = self.inputs.reserve().await else { return };
+            place.send(Input::Left(id));
+        }
     }
 
     async fn read(
         &self,
         id: ConnectionId,
         line: &Line,
-        mut receiver: Receiver<ClientToRelay>,
+        receiver: &mut Receiver<ClientToRelay>,
     ) -> String {
         loop {
             if let Some(until) = line.paused_until() {
                 sleep_until(until).await;
             }
             match receiver.recv().await {
-                Ok(message) => {
-                    if self.inputs.send(Input::Message(id, message)).await.is_err() {
-                        return Reason::Stopping.to_string();
-                    }
-                }
+                Ok(message) => match self.inputs.reserve().await {
+                    Ok(place) => place.send(Input::Message(id, message)),
+                    Err(_) => return Reason::Stopping.to_string(),
+                },
                 // The writing side says goodbye, and knows why.
                 Err(_) if line.has_goodbye() => std::future::pending().await,
                 Err(error) => return error.to_string(),

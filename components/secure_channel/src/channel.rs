@@ -15,8 +15,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::{
-    ChannelIdentity, Error, FrameReceiver, FrameSender, Framing, KNOCK_BYTES, knock::Knocker,
-    verify::key_of,
+    ChannelIdentity, Error, FrameReceiver, FrameSender, Framing, KNOCK_BYTES, ahead::Ahead,
+    knock::Knocker, verify::key_of,
 };
 
 /// What a channel can run over: a TCP connection, a relay circuit, a pipe in memory.
@@ -25,7 +25,7 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> ByteStream for S {}
 
 /// The TLS stream inside a channel.
-pub(crate) type Stream = TlsStream<Box<dyn ByteStream>>;
+pub(crate) type Stream = TlsStream<Ahead>;
 
 /// 32 bytes that only the two ends of a channel know and that no other channel has (TLS exporter
 /// `EXPORTER-offset-v1`): for binding things to this channel, and for logs.
@@ -77,7 +77,8 @@ impl Channel {
 
     /// The two halves. The stream lives as long as one of them.
     #[must_use]
-    pub fn split(self) -> (FrameSender, FrameReceiver) {
+    pub fn split(mut self) -> (FrameSender, FrameReceiver) {
+        self.stream.get_mut().0.begin();
         let framing = Framing::new(self.purpose);
         let (read, write) = tokio::io::split(self.stream);
         (FrameSender::new(write, framing), FrameReceiver::new(read, framing))
@@ -124,7 +125,7 @@ pub async fn connect<S: ByteStream>(
     expected: PublicKey,
     purpose: Purpose,
 ) -> Result<Channel, Error> {
-    let mut stream: Box<dyn ByteStream> = Box::new(stream);
+    let mut stream = Ahead::new(stream);
     let knock = Knocker::new(&expected).knock(purpose, &mut SystemRng);
     let connector = TlsConnector::from(identity.client_config(expected, purpose));
     let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4])));
@@ -159,7 +160,7 @@ pub async fn accept<S: ByteStream>(
 
     // Boxed only now: what waits for a knock must be small.
     let acceptor = TlsAcceptor::from(identity.server_config(purpose));
-    let stream: Box<dyn ByteStream> = Box::new(stream);
+    let stream = Ahead::new(stream);
     let handshake = Box::pin(async move {
         acceptor.accept_with(stream, |tls| tls.set_buffer_limit(TLS_BUFFER)).await
     });

@@ -24,9 +24,10 @@
 //! - *one purpose*: knock, ALPN name and frame limit belong to the same [`offset_proto::session::Purpose`].
 //! - *silence*: [`accept`] writes nothing before a valid, fresh knock.
 //! - *bounded*: no allocation follows a number of the peer's; a receiving half holds what has
-//!   arrived of one frame, at most the limit of the purpose and one read, and nothing when idle.
+//!   arrived of one frame, at most the limit of the purpose and two reads, and nothing when idle.
 //! - *clean end*: an end without TLS's `close_notify` is [`Error::CutOff`], never a normal end.
 
+mod ahead;
 mod channel;
 mod error;
 mod frame;
