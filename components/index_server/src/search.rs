@@ -34,13 +34,15 @@
 //! 3. *Pushing back.* Where that is stuck, the widest way is found on which what earlier parts take
 //!    may be pushed back, as in any method for maximum flows, and the flow is divided anew into as
 //!    few and wide routes as possible.
-//! 4. *Polishing.* Cheap routes are filled before dear ones, and each part is searched again while
-//!    the others stay.
+//! 4. *Exchanging* (`choice`). What the best of these paid over is bettered: a few parts at a time
+//!    give way to a finer flow of least cost while the others stay, and among all routes that any
+//!    method came upon those are chosen that pay together at the least fee.
 //!
 //! Every part and every edge is checked with the fees that the mediators will really take, so what
 //! is found is feasible as far as the graph is true. What is not found may exist all the same; the
 //! tests say how often.
 
+mod choice;
 mod cycles;
 mod exact;
 mod flow;
@@ -57,11 +59,12 @@ use offset_proto::{
 };
 
 use crate::graph::CurrencyGraph;
+use choice::Pool;
 pub use cycles::{Cycles, cycles};
 use ground::Ground;
 use path::Part;
 pub use scratch::Scratch;
-use split::{Flows, Method, Splitter};
+use split::{Method, Splitter};
 
 /// The most keys of a route, source and destination included (protocol, section 6.1).
 pub const MAX_ROUTE_KEYS: u32 = 32;
@@ -168,25 +171,26 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
         return Vec::new();
     }
     let mut found: Vec<(Credits, Vec<Part>)> = Vec::new();
+    let mut pool = Pool::default();
     for (method, parts) in methods(ground, amount, max_parts) {
         let done = match (found.first(), method) {
             (None, _) => false,
             // What is free cannot be bettered.
-            (Some((fee, _)), Method::LeastCost(_) | Method::ThresholdsAndBack) => {
+            (Some((fee, _)), Method::LeastCost | Method::ThresholdsAndBack) => {
                 *fee == Credits::ZERO
             }
             // The widest ways are taken only where there is nothing else.
             (Some(_), Method::Thresholds | Method::Width) => true,
         };
         if !done {
-            found.extend(Splitter::new(ground, amount, parts).run(method));
+            found.extend(Splitter::new(ground, &mut pool, amount, parts).run(method));
         }
     }
     found.sort_by_key(|(fee, parts)| (*fee, parts.len()));
     if let Some((fee, parts)) = found.first().cloned()
         && fee != Credits::ZERO
     {
-        found.push(Splitter::new(ground, amount, max_parts).improve(parts));
+        found.push(Splitter::new(ground, &mut pool, amount, max_parts).improve(parts));
     }
     found.sort_by_key(|(fee, parts)| (*fee, parts.len()));
     found.dedup();
@@ -197,7 +201,7 @@ fn split(ground: &mut Ground<'_>, amount: Credits, max_parts: usize) -> Vec<Vec<
 fn methods(ground: &Ground<'_>, amount: Credits, max_parts: usize) -> Vec<(Method, usize)> {
     let mut methods = Vec::new();
     if ground.graph.dear_count() != 0 && amount.0 <= u128::from(u64::MAX) {
-        methods.push((Method::LeastCost(Flows { narrow: 1, in_units: true }), max_parts));
+        methods.push((Method::LeastCost, max_parts));
     }
     let few = FEW_PARTS.into_iter().filter(|parts| *parts < max_parts);
     methods.extend(few.map(|parts| (Method::Thresholds, parts)));

@@ -231,7 +231,8 @@ impl Flows {
         sum
     }
 
-    /// Below what any payment of at most `parts` parts costs, in thousandths of a millionth. Parts that
+    /// What a flow of least cost costs over any number of paths, and below what any payment of at most
+    /// `parts` parts costs, in thousandths of a millionth. Parts that
     /// pay less than some threshold pay less than `parts - 1` of them together; the others use edges
     /// that carry the threshold, and cost no less than a flow of least cost there.
     pub(crate) fn least_cost_by_parts(
@@ -240,14 +241,14 @@ impl Flows {
         amount: u64,
         widest: u64,
         parts: u64,
-    ) -> Option<u128> {
+    ) -> Option<(u128, u128)> {
         let least = self.least_cost(ends, amount, widest, 0)?;
         let others = [16, 8, 4, 2].map(|narrow| {
             let threshold = amount / parts / narrow;
             let rest = amount - (parts - 1) * threshold;
             self.least_cost(ends, rest, widest, threshold).unwrap_or(0)
         });
-        Some(others.into_iter().fold(least, u128::max))
+        Some((least, others.into_iter().fold(least, u128::max)))
     }
 
     /// The least that `amount` costs over as many parts as one likes, none of which pays more than

@@ -1,7 +1,8 @@
 //! Rates by small numbers: many edges have the same one, and most have none.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
+use hashbrown::HashTable;
 use offset_proto::{Credits, Rate};
 
 /// The number of a rate. [`FREE`] is the rate that takes nothing.
@@ -14,14 +15,21 @@ pub(crate) const FREE: RateNumber = 0;
 #[derive(Debug, Clone)]
 pub(super) struct Rates {
     rates: Vec<(Rate, u32)>,
-    numbers: HashMap<Rate, RateNumber>,
+    /// Where to find the number of a rate; that of [`FREE`] is not among them.
+    numbers: HashTable<RateNumber>,
+    hasher: RandomState,
     /// Numbers that no report uses.
     unused: Vec<RateNumber>,
 }
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { rates: vec![(Rate::default(), 0)], numbers: HashMap::new(), unused: Vec::new() }
+        Self {
+            rates: vec![(Rate::default(), 0)],
+            numbers: HashTable::new(),
+            hasher: RandomState::new(),
+            unused: Vec::new(),
+        }
     }
 }
 
@@ -44,9 +52,11 @@ impl Rates {
         if rate == Rate::default() {
             return FREE;
         }
-        if let Some(number) = self.numbers.get(&rate) {
-            self.rates[*number as usize].1 += 1;
-            return *number;
+        let hash = self.hasher.hash_one(rate);
+        let is_it = |number: &RateNumber| self.rates[*number as usize].0 == rate;
+        if let Some(number) = self.numbers.find(hash, is_it).copied() {
+            self.rates[number as usize].1 += 1;
+            return number;
         }
         let number = if let Some(number) = self.unused.pop() {
             self.rates[number as usize] = (rate, 1);
@@ -56,7 +66,8 @@ impl Rates {
             RateNumber::try_from(self.rates.len() - 1)
                 .expect("there are fewer rates than lines, and those are bounded below 2^32")
         };
-        self.numbers.insert(rate, number);
+        let rehash = |number: &RateNumber| self.hasher.hash_one(self.rates[*number as usize].0);
+        self.numbers.insert_unique(hash, number, rehash);
         number
     }
 
@@ -76,7 +87,10 @@ impl Rates {
         let (rate, count) = &mut self.rates[number as usize];
         *count -= 1;
         if *count == 0 {
-            self.numbers.remove(rate);
+            let hash = self.hasher.hash_one(*rate);
+            if let Ok(entry) = self.numbers.find_entry(hash, |other| *other == number) {
+                entry.remove();
+            }
             self.unused.push(number);
         }
     }
@@ -87,7 +101,8 @@ impl Rates {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let table = self.numbers.capacity() * (size_of::<(Rate, RateNumber)>() + 1) * 8 / 7;
-        self.rates.capacity() * size_of::<(Rate, u32)>() + self.unused.capacity() * 4 + table
+        self.rates.capacity() * size_of::<(Rate, u32)>()
+            + self.unused.capacity() * 4
+            + self.numbers.allocation_size()
     }
 }

@@ -87,18 +87,21 @@ impl Rest<'_, '_> {
             self.ground.scratch.labels[side].set(node, 0, node);
             self.ground.scratch.queues[side].push(Reverse((0, node)));
         }
-        let mut seen =
-            Seen { touched: [vec![source], vec![destination]], length: u64::MAX, meeting: None };
-        let mut tops = [0, 0];
+        let mut seen = Seen {
+            touched: [vec![source], vec![destination]],
+            known: [0, 0],
+            left_out: [u64::MAX, u64::MAX],
+            length: u64::MAX,
+            meeting: None,
+        };
         loop {
-            for (top, queue) in tops.iter_mut().zip(&self.ground.scratch.queues) {
-                *top = queue.peek().map_or(u64::MAX, |Reverse((cost, _))| *cost);
+            for side in 0..2 {
+                let top = self.ground.scratch.queues[side].peek();
+                let top = top.map_or(u64::MAX, |Reverse((cost, _))| *cost);
+                seen.known[side] = top.min(seen.left_out[side]);
             }
-            if seen.length <= tops[0].saturating_add(tops[1]) {
-                break;
-            }
-            if tops.contains(&u64::MAX) {
-                // One side has seen everything, so nothing better is left.
+            // Where one side has seen everything, nothing better is left either.
+            if seen.length <= seen.known[0].saturating_add(seen.known[1]) {
                 break;
             }
             let [forward, backward] = &self.ground.scratch.queues;
@@ -116,7 +119,7 @@ impl Rest<'_, '_> {
         }
         let nodes = self.nodes(seen.meeting?);
         // The radii add up to the length of the path, and neither goes beyond what is settled.
-        let near = tops[0].min(seen.length);
+        let near = seen.known[0].min(seen.length);
         self.set_prices([near, seen.length - near], &seen.touched);
         Some(nodes)
     }
@@ -187,7 +190,12 @@ impl Rest<'_, '_> {
         if length < seen.length {
             (seen.length, seen.meeting) = (length, Some(other));
         }
-        queues[side].push(Reverse((cost, other)));
+        // What leads on from a node so far away is on no shorter path.
+        if seen.length <= cost.saturating_add(seen.known[1 - side]) {
+            seen.left_out[side] = seen.left_out[side].min(cost);
+        } else {
+            queues[side].push(Reverse((cost, other)));
+        }
     }
 
     /// Moves the prices of what the search settled, so that the path costs nothing and no hop less.
@@ -235,6 +243,9 @@ impl Rest<'_, '_> {
     fn room(&self, from: Number, to: Number, link: &Link) -> u64 {
         let marks = &self.ground.scratch.marks;
         let mut room = link.capacity;
+        if room < self.plan.least_room {
+            return 0;
+        }
         if marks.has(from, BEGINS) && marks.has(to, ENDS) {
             let held = self.ground.held.room(from, to, Credits(u128::from(room)));
             room = u64::try_from(held.0).unwrap_or(u64::MAX);
@@ -242,7 +253,9 @@ impl Rest<'_, '_> {
         if room < self.plan.least_room {
             return 0;
         }
-        room -= room % self.plan.unit;
+        if self.plan.unit != 1 {
+            room -= room % self.plan.unit;
+        }
         if marks.has(from, FLOWS) && marks.has(to, FLOWS) {
             room = room.saturating_sub(self.carried.get(&(from, to)).copied().unwrap_or(0));
         }
@@ -298,6 +311,10 @@ impl Rest<'_, '_> {
 struct Seen {
     /// The nodes with labels, of each side.
     touched: [Vec<Number>; 2],
+    /// All that costs less on each side is known.
+    known: [u64; 2],
+    /// The least that a node costs from which one side did not go on.
+    left_out: [u64; 2],
     /// What the best path costs that was found so far.
     length: u64,
     /// A node on it that both sides reached.

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use offset_proto::Credits;
 
 use super::{
+    choice::Pool,
     flow::Flow,
     ground::Ground,
     least_cost::Plan,
@@ -15,7 +16,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     /// Flows of least cost, divided into routes.
-    LeastCost(Flows),
+    LeastCost,
     /// Cheapest routes for a fair share of what is missing.
     Thresholds,
     /// The same, and where that is stuck, by pushing back what earlier parts take.
@@ -24,33 +25,31 @@ pub(super) enum Method {
     Width,
 }
 
-/// How flows of least cost are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flows {
-    /// Paths may carry down to the so manieth part of what a part must pay on average.
-    pub(super) narrow: u64,
-    /// Whether every path carries a multiple of that.
-    pub(super) in_units: bool,
-}
-
 /// One attempt to share an amount. What its parts carry is held of the ground until it ends.
 pub(super) struct Splitter<'g, 'a> {
     ground: &'g mut Ground<'a>,
     amount: Credits,
     max_parts: usize,
     parts: Vec<Part>,
+    /// The routes of all attempts.
+    pool: &'g mut Pool,
 }
 
 impl<'g, 'a> Splitter<'g, 'a> {
-    pub(super) const fn new(ground: &'g mut Ground<'a>, amount: Credits, max_parts: usize) -> Self {
-        Self { ground, amount, max_parts, parts: Vec::new() }
+    pub(super) const fn new(
+        ground: &'g mut Ground<'a>,
+        pool: &'g mut Pool,
+        amount: Credits,
+        max_parts: usize,
+    ) -> Self {
+        Self { ground, amount, max_parts, parts: Vec::new(), pool }
     }
 
     /// The parts that pay the amount and their fees, if the method finds any.
     pub(super) fn run(mut self, method: Method) -> Option<(Credits, Vec<Part>)> {
         let (cheapest, back) = match method {
-            Method::LeastCost(flows) => {
-                self.add_flows(flows);
+            Method::LeastCost => {
+                self.add_flows();
                 (true, false)
             }
             Method::Thresholds => (true, false),
@@ -69,38 +68,70 @@ impl<'g, 'a> Splitter<'g, 'a> {
         if self.missing().is_some() {
             return None;
         }
-        self.polish();
+        if u64::try_from(self.amount.0).is_err() {
+            // Smaller amounts are bettered by exchanges.
+            self.polish();
+        }
         Some((fees(&self.parts), self.clear()))
     }
 
-    /// Parts that pay the amount, made cheaper where that can be.
+    /// Parts that pay the amount, made cheaper where that can be: by choosing anew among all routes
+    /// that were found, and by looking for others beside the parts.
     pub(super) fn improve(mut self, parts: Vec<Part>) -> (Credits, Vec<Part>) {
         parts.into_iter().for_each(|part| self.add(part));
-        self.exchange_dearest();
+        if let Ok(amount) = u64::try_from(self.amount.0) {
+            self.choose(amount);
+            for round in 0..ROUNDS_OF_EXCHANGE {
+                let before = fees(&self.parts);
+                if before == Credits::ZERO || self.ground.cut_short {
+                    break;
+                }
+                self.look_beside_parts(round % 2);
+                self.choose(amount);
+                // What brings little is not worth the work of another round.
+                let saved = before.checked_sub(fees(&self.parts)).unwrap_or_default();
+                if saved.0 <= before.0 / LEAST_SAVED {
+                    break;
+                }
+            }
+        }
         (fees(&self.parts), self.clear())
     }
 
-    /// Lets go of the dearest parts and looks for flows of least cost in their place, while that makes
-    /// all cheaper.
-    fn exchange_dearest(&mut self) {
-        for share in [2, 1] {
-            let fee_before = fees(&self.parts);
-            if fee_before == Credits::ZERO || self.parts.len() < 2 || self.ground.cut_short {
-                return;
+    /// Chooses anew among all routes that were found. What the parts were stays where that is no
+    /// cheaper.
+    fn choose(&mut self, amount: u64) {
+        let before = self.clear();
+        for path in self.pool.choose(self.ground, amount, self.max_parts, &before) {
+            let Some(missing) = self.missing() else { break };
+            if let Some(part) = self.ground.largest_part(&path, missing) {
+                self.add(part);
             }
-            let before = self.clear();
-            let mut kept = before.clone();
-            kept.sort_by_key(|part| Reverse(part.rate()));
-            kept.drain(..kept.len().div_ceil(share));
-            kept.into_iter().for_each(|part| self.add(part));
-            self.add_flows(Flows { narrow: 2, in_units: true });
-            if self.missing().is_none() {
-                self.polish();
+        }
+        self.fill_up();
+        if self.missing().is_some() || fees(&before) <= fees(&self.parts) {
+            self.clear();
+            before.into_iter().for_each(|part| self.add(part));
+        }
+    }
+
+    /// Lets go of a few parts at a time, those with like rates together, and notes the routes of a
+    /// flow of least cost in their place. `offset` says how many are in the first group.
+    fn look_beside_parts(&mut self, offset: usize) {
+        let mut parts = self.parts.clone();
+        parts.sort_by_key(|part| Reverse(part.rate()));
+        let free = self.max_parts.saturating_sub(parts.len());
+        let (first, others) = parts.split_at(offset.min(parts.len()));
+        for group in std::iter::once(first).chain(others.chunks(EXCHANGED)) {
+            let Ok(amount) = u64::try_from(paid(group).0) else { continue };
+            let share = amount.div_ceil((group.len() + free).max(1) as u64);
+            let plan =
+                Plan { amount, part: share, least_room: share.div_ceil(NARROWEST).max(1), unit: 1 };
+            group.iter().for_each(|part| self.ground.give_back(part));
+            if let Some(mut flow) = self.ground.least_cost(plan, PATHS_OF_EXCHANGE) {
+                self.note_paths(&mut flow);
             }
-            if self.missing().is_some() || fee_before <= fees(&self.parts) {
-                self.clear();
-                before.into_iter().for_each(|part| self.add(part));
-            }
+            group.iter().for_each(|part| self.ground.take(part));
         }
     }
 
@@ -110,37 +141,23 @@ impl<'g, 'a> Splitter<'g, 'a> {
         self.amount.checked_sub(paid).filter(|missing| *missing != Credits::ZERO)
     }
 
-    /// Adds the widest routes of a flow of least cost for what is missing; where these do not pay
-    /// all, some fewer, and those of a coarser flow for the rest.
-    fn add_flows(&mut self, mut flows: Flows) {
+    /// Adds the widest routes of a flow of least cost for what is missing, on which every path
+    /// carries a multiple of an equal share; the same again for what is then missing.
+    fn add_flows(&mut self) {
         for _ in 0..ROUNDS_OF_FLOWS {
             let free = self.max_parts - self.parts.len();
             let Some(missing) = self.missing().filter(|_| free != 0) else { return };
             let Ok(amount) = u64::try_from(missing.0) else { return };
-            let least = amount.div_ceil(free as u64 * flows.narrow).max(1);
-            let plan = Plan {
-                amount,
-                part: amount.div_ceil(free as u64).max(1),
-                least_room: least,
-                unit: if flows.in_units { least } else { 1 },
-            };
+            let share = amount.div_ceil(free as u64).max(1);
+            let plan = Plan { amount, part: share, least_room: share, unit: share };
             let paths = PATHS_PER_PART * self.max_parts;
             let Some(mut flow) = self.ground.least_cost(plan, paths) else { return };
             let before = self.parts.len();
             self.add_paths(&mut flow, self.max_parts);
             self.fill_up();
-            if self.missing().is_none() {
-                return;
-            }
-            let keep =
-                before + if flows.narrow == 1 { free } else { free - free.div_ceil(KEPT_FREE) };
-            for part in self.parts.drain(keep.min(self.parts.len())..) {
-                self.ground.give_back(&part);
-            }
             if self.parts.len() == before {
                 return;
             }
-            flows.narrow = (flows.narrow / 2).max(1);
         }
     }
 
@@ -156,6 +173,17 @@ impl<'g, 'a> Splitter<'g, 'a> {
                 self.add(part);
             }
         }
+        self.note_paths(flow);
+    }
+
+    /// Notes the routes of a flow.
+    fn note_paths(&mut self, flow: &mut Flow) {
+        let ends = (self.ground.source, self.ground.destination);
+        while let Some((path, _)) = flow.take_path(ends.0, ends.1) {
+            if path.nodes.len() <= self.ground.max_keys as usize {
+                self.pool.note(path);
+            }
+        }
     }
 
     /// Adds the cheapest route for `share`, with as much as it carries of what is missing.
@@ -167,6 +195,7 @@ impl<'g, 'a> Splitter<'g, 'a> {
     }
 
     fn add(&mut self, part: Part) {
+        self.pool.note(part.path.clone());
         self.ground.take(&part);
         self.parts.push(part);
     }
@@ -270,7 +299,15 @@ fn share(amount: Credits, parts: usize) -> Credits {
 const PATHS_PER_PART: usize = 4;
 /// So many flows one after the other may be made.
 const ROUNDS_OF_FLOWS: usize = 4;
-/// Where a flow does not pay everything, one route in so many is left for the next one.
-const KEPT_FREE: usize = 4;
 /// How often the parts may be divided anew, for each part that is allowed.
 const ROUNDS_PER_PART: usize = 4;
+/// So often routes are looked for beside the parts.
+const ROUNDS_OF_EXCHANGE: usize = 2;
+/// Another round follows when one saved more than one in so many of the fees.
+const LEAST_SAVED: u128 = 32;
+/// In the place of so many parts at a time.
+const EXCHANGED: usize = 3;
+/// These may carry down to the so manieth part of what a part must pay on average.
+const NARROWEST: u64 = 4;
+/// A flow in the place of some parts is made of at most so many paths.
+const PATHS_OF_EXCHANGE: usize = 16;
