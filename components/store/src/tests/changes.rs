@@ -137,6 +137,27 @@ fn what_comes_and_goes_does_not_reach_its_table() {
     assert!(store.load().unwrap().spent.is_empty());
 }
 
+/// What several batches say of a row is taken up in the order in which they came, by a start too.
+#[test]
+fn of_what_waits_in_several_batches_the_last_word_counts() {
+    let (_directory, path) = made();
+    let mut store = open(&path);
+    let key = |hour| SpentKey { app: node(), currency: Currency::fallback(), hour };
+    let spent = |hour, amount: Option<u128>| Change::Spent(key(hour), amount.map(Credits));
+    for changes in [
+        [spent(1, Some(1)), spent(2, Some(1))],
+        [spent(1, None), spent(3, Some(1))],
+        [spent(2, Some(2)), spent(3, Some(2))],
+        [spent(3, None), spent(4, Some(2))],
+    ] {
+        store.commit(&changes).unwrap();
+    }
+    drop(store);
+    let loaded = open(&path).load().unwrap();
+    let expected = [(key(2), Credits(2)), (key(4), Credits(2))];
+    assert_eq!(loaded.spent, expected.into_iter().collect());
+}
+
 /// A batch that takes along what it does not name finds everything before it in the tables.
 #[test]
 fn a_friend_that_goes_takes_along_what_waits() {
