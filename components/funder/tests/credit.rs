@@ -282,6 +282,29 @@ fn locks_and_signatures_are_checked() {
     }
 }
 
+/// A friend between answers for a destination behind it: with its own signature, or with the right one.
+#[test]
+fn a_friend_between_cannot_answer_for_the_destination() {
+    let (node, destination) = (1, Identity::random(&mut SeededRng::new(77)));
+    for is_destinations in [false, true] {
+        let mut lab = Lab::new(2);
+        let between = lab.puppets[node].key();
+        let (request, _) = lab.request(&[between, destination.public_key()]);
+        lab.send(0, &[FriendOp::Request(request)]);
+        let FriendOp::Request(forwarded) = lab.got_one(node) else { panic!() };
+        assert_eq!(forwarded.route, [destination.public_key()]);
+        let signer = if is_destinations { &destination } else { &lab.puppets[node].identity };
+        let response = response_by(signer, &forwarded, &dest_lock(), true, &credit());
+        if is_destinations {
+            lab.send(node, &[FriendOp::Response(response)]);
+            assert!(matches!(lab.got_one(0), FriendOp::Response(_)));
+        } else {
+            let why = InvalidOp::BadSignature.to_string();
+            refused(&mut lab, node, &[FriendOp::Response(response)], &why, "its own signature");
+        }
+    }
+}
+
 /// What the node answers to a request that it does not pass on or take.
 fn answer(lab: &mut Lab, request: Request) -> Result<FriendOp, CancelReason> {
     for at in 0..lab.puppets.len() {
