@@ -16,8 +16,9 @@
 //!
 //! The core hands its batches to a [`Writer`] and goes on; what a batch led to leaves the node when
 //! `done` names the batch's ticket. Batches that wait while one is synced are committed together.
-//! Ended payments and invoices lie in tables of their own, which are never loaded, and are looked up
-//! with [`Writer::payment`] and [`Writer::invoice`].
+//! Rows that change often wait, whole batches at a time, in a table of their own before they reach
+//! theirs (`later`). Ended payments and invoices lie in tables of their own, which are never loaded,
+//! and are looked up with [`Writer::payment`] and [`Writer::invoice`].
 //!
 //! Invariants:
 //! - *Durable on return*: [`Store::commit`] returns after the sync, and a batch is in the database

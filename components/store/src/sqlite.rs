@@ -152,15 +152,14 @@ impl SqliteStore {
     /// What the file system says, and as [`Store::commit`].
     pub fn count_start(&mut self, at_least: u64) -> Result<u64, Error> {
         let path = self.path.clone();
-        let before = self.starts()?;
-        let next = Mark::next(Mark::read(&path)?, before);
-        let mut mark = Mark::write_begins(next, before, &path)?;
+        let next = Mark::next(Mark::read(&path)?, self.starts()?);
+        let mut mark = next.write_begins(&path)?;
         let epoch = self.transact(|db| {
-            let written = rows::starts::TABLE.put(db, rows::starts::write(next));
+            let written = rows::starts::TABLE.put(db, rows::starts::write(next.starts()));
             written.map_err(|error| Error::sqlite(&path, error))?;
             put_next_index_epoch(db, &path, at_least)
         })?;
-        Mark::write_done(next, &mut mark, &path)?;
+        next.write_done(&mut mark, &path)?;
         self.begun = Some(mark);
         Ok(epoch)
     }

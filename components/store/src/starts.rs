@@ -24,7 +24,7 @@ pub(crate) struct Mark {
     /// The count of the last start.
     starts: u64,
     /// The start was not finished: the database may have this count, or the one that is given here,
-    /// which it had when the start began.
+    /// which the one that was started last had.
     begins: Option<u64>,
 }
 
@@ -58,12 +58,29 @@ impl Mark {
         }
     }
 
-    /// Adds a mark that a start begins on a database with the count `before`; it is durable when this
-    /// returns. Gives the file, in which [`Mark::write_done`] says that it is done.
-    pub(crate) fn write_begins(starts: u64, before: u64, database: &Path) -> Result<File, Error> {
+    /// The mark of the next start, while it is not durable in the database, which has a count. Of an
+    /// older copy the count is not taken into the mark: should the start fail, it is an older copy still.
+    pub(crate) fn next(mark: Option<Self>, database: u64) -> Self {
+        let last = mark.map_or(0, |mark| mark.starts);
+        let starts = last.max(database).saturating_add(1);
+        let before = match mark {
+            _ if !Self::is_older(mark, database) => database,
+            Some(_) => last,
+            None => starts,
+        };
+        Self { starts, begins: Some(before) }
+    }
+
+    /// Which start it is.
+    pub(crate) const fn starts(self) -> u64 {
+        self.starts
+    }
+
+    /// Adds this mark of a start that begins; it is durable when this returns. Gives the file, in which
+    /// [`Mark::write_done`] says that the start is done.
+    pub(crate) fn write_begins(self, database: &Path) -> Result<File, Error> {
         let path = path(database);
-        let mark = Self { starts, begins: Some(before) };
-        mark.append_or_replace(&path).map_err(|error| Error::Path { path, error })
+        self.append_or_replace(&path).map_err(|error| Error::Path { path, error })
     }
 
     fn append_or_replace(self, path: &Path) -> io::Result<File> {
@@ -97,17 +114,12 @@ impl Mark {
         Ok(file)
     }
 
-    /// Says that a start is durable in the database. That is in the file when this returns, and durable
+    /// Says that the start is durable in the database. That is in the file when this returns, and durable
     /// after a sync of it: until then its last line may be that of [`Mark::write_begins`].
-    pub(crate) fn write_done(starts: u64, file: &mut File, database: &Path) -> Result<(), Error> {
-        let mark = Self { starts, begins: None };
+    pub(crate) fn write_done(self, file: &mut File, database: &Path) -> Result<(), Error> {
+        let mark = Self { begins: None, ..self };
         let written = file.write_all(mark.line().as_bytes());
         written.map_err(|error| Error::Path { path: path(database), error })
-    }
-
-    /// The count of the next start, given the database's.
-    pub(crate) fn next(mark: Option<Self>, database: u64) -> u64 {
-        mark.map_or(0, |mark| mark.starts).max(database).saturating_add(1)
     }
 
     /// Whether a database with this count is not the one that was started last.
@@ -165,7 +177,11 @@ mod tests {
         ];
         for (mark, database, older) in cases {
             assert_eq!(Mark::is_older(mark, database), older, "{mark:?} {database}");
-            assert!(database < Mark::next(mark, database));
+            let next = Mark::next(mark, database);
+            assert!(database < next.starts && mark.is_none_or(|mark| mark.starts < next.starts));
+            // Should it fail now, nothing has changed; once it is in the database, that is the newest.
+            assert_eq!(Mark::is_older(Some(next), database), older, "{mark:?} {database}");
+            assert!(!Mark::is_older(Some(next), next.starts));
         }
     }
 
@@ -176,9 +192,9 @@ mod tests {
         assert_eq!(Mark::read(&database).unwrap(), None);
         let mut longest = 0;
         for starts in (1..1_000).chain([u64::MAX]) {
-            let mut file = Mark::write_begins(starts, starts - 1, &database).unwrap();
+            let mut file = begins(starts, starts - 1).write_begins(&database).unwrap();
             assert_eq!(Mark::read(&database).unwrap(), Some(begins(starts, starts - 1)));
-            Mark::write_done(starts, &mut file, &database).unwrap();
+            begins(starts, starts - 1).write_done(&mut file, &database).unwrap();
             assert_eq!(Mark::read(&database).unwrap(), Some(done(starts)));
             longest = longest.max(std::fs::metadata(path(&database)).unwrap().len());
         }
@@ -208,7 +224,7 @@ mod tests {
         ] {
             std::fs::write(path(&database), text).unwrap();
             assert_eq!(Mark::read(&database).unwrap(), read, "{text:?}");
-            drop(Mark::write_begins(9, 7, &database).unwrap());
+            drop(begins(9, 7).write_begins(&database).unwrap());
             assert_eq!(Mark::read(&database).unwrap(), Some(begins(9, 7)), "after {text:?}");
         }
         std::fs::write(path(&database), [0xff, b'\n']).unwrap();

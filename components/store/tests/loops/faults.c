@@ -14,7 +14,8 @@
  *                      space  while DIR/broken exists, writes fail with ENOSPC
  *
  * "ever" and "full" end when DIR/mended exists. When it happens DIR/fired is made; at the end of the
- * process DIR/calls holds the number of calls, DIR/syncs that of the syncs among them. Not for programs with several writing threads. */
+ * process DIR/calls holds the number of calls, DIR/syncs that of the syncs among them. Not for programs
+ * with several writing threads. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
